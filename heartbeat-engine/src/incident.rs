@@ -1,0 +1,95 @@
+//! Incidents: the time from going down to recovery, with its cause.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{IncidentId, MonitorId, Timestamp};
+
+/// Why a monitor went down.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// No heartbeat came until the deadline.
+    Missed,
+    /// The job said that it failed.
+    Failed,
+    /// A run was still open at its limit (S4.2).
+    Overrun,
+    /// A value lay outside its limits (S4.9).
+    Value,
+}
+
+impl Cause {
+    /// Its name: `missed`, `failed`, `overrun` or `value`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Missed => "missed",
+            Self::Failed => "failed",
+            Self::Overrun => "overrun",
+            Self::Value => "value",
+        }
+    }
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// How an incident ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Closing {
+    /// The job reports again.
+    Recovered,
+    /// The monitor was paused (S5.1).
+    Paused,
+    /// The monitor was removed (S5.1).
+    Removed,
+}
+
+impl Closing {
+    /// Its name: `recovered`, `paused` or `removed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Recovered => "recovered",
+            Self::Paused => "paused",
+            Self::Removed => "removed",
+        }
+    }
+}
+
+/// One outage of a job. Incidents of one monitor never overlap (S8.4).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Incident {
+    /// Its name, for ever.
+    pub id: IncidentId,
+    /// The monitor that is down.
+    pub monitor: MonitorId,
+    /// When the monitor went down: the deadline that passed, or the arrival of the failure (S3.5).
+    pub opened_at: Timestamp,
+    /// When the engine saw it.
+    pub detected_at: Timestamp,
+    /// When it ended; `None` while open.
+    pub closed_at: Option<Timestamp>,
+    /// How it ended; `None` while open.
+    pub closing: Option<Closing>,
+    /// Why the monitor went down.
+    pub cause: Cause,
+    /// The cause in a few words for people.
+    pub detail: String,
+    /// The channels that were told of it; they are told of its end too (S7.6).
+    pub told: Vec<String>,
+}
+
+impl Incident {
+    /// Whether it lasts still.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.closed_at.is_none()
+    }
+}

@@ -1,0 +1,123 @@
+//! The stored fact: how a monitor stands.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Incident, RunId, Signal, Timestamp};
+
+/// The stored state (S3.1). `late` and `running` are derived, see [`crate::Status`].
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Nothing was heard since it was made or resumed.
+    New,
+    /// It reports.
+    Up,
+    /// An incident is open.
+    Down,
+    /// Nothing is expected.
+    Paused,
+}
+
+/// What is expected next: the awaited occurrence and when its silence counts.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Expectation {
+    /// The awaited occurrence.
+    pub occurrence: Timestamp,
+    /// When its silence is judged.
+    pub deadline: Timestamp,
+    /// For `at` and cron: an outage touched its window, so its silence counts no failure (S6.2).
+    pub excused: bool,
+}
+
+/// What the watcher's outages did to the expectations since the last heartbeat (S6.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct OutageMoves {
+    /// The window, from and to, of the first occurrence that was moved (`every`) or excused (`at`, cron).
+    pub first: Option<(Timestamp, Timestamp)>,
+    /// How often a deadline inside an outage was put behind it; at most twice.
+    pub extended: u8,
+    /// Outages that ended at or before this instant have been applied.
+    pub seen: Timestamp,
+}
+
+/// An open run of the job (S4.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Run {
+    /// Its name; `None` for the run without an id.
+    pub id: Option<RunId>,
+    /// When it began, by the heartbeat's time.
+    pub began_at: Timestamp,
+    /// When it counts as an overrun.
+    pub limit_at: Option<Timestamp>,
+}
+
+/// A run that has ended, remembered for a while so that a late or repeated heartbeat of it is known.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct EndedRun {
+    /// Its name; `None` for the run without an id.
+    pub id: Option<RunId>,
+    /// Whether it ended as an overrun, which a later `fail` of it must not count again.
+    pub overran: bool,
+}
+
+/// The latest heartbeat in short.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct LastPing {
+    /// Its place among the pings of the monitor.
+    pub n: u64,
+    /// When it arrived.
+    pub arrived_at: Timestamp,
+    /// The time that it stands for.
+    pub at: Timestamp,
+    /// What it said.
+    pub signal: Signal,
+    /// Whether it said that the service is degraded.
+    pub degraded: bool,
+}
+
+/// How a monitor stands: everything that a decision needs and nothing that can be computed.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Health {
+    /// The stored state.
+    pub state: State,
+    /// While paused: only a person resumes it (S5.1).
+    pub manual_resume: bool,
+    /// Whether it expects its job; `first_ping` monitors do so from their first heartbeat on (S3.2).
+    pub armed: bool,
+    /// Failures in a row (S3.3).
+    pub failures: u32,
+    /// Successes in a row while down (S3.4).
+    pub successes: u32,
+    /// The last heartbeat for the schedule; creation, resume or an edit may serve as one.
+    pub based_at: Timestamp,
+    /// Whether `based_at` is a heartbeat and not something that serves as one.
+    pub heard: bool,
+    /// The latest time that a claimed one is compared with (S4.8).
+    pub latest_at: Timestamp,
+    /// What is expected; `None` while paused or not armed.
+    pub expectation: Option<Expectation>,
+    /// What outages did to it.
+    pub moves: OutageMoves,
+    /// Open runs, oldest first; at most 32.
+    pub runs: Vec<Run>,
+    /// Runs that ended, oldest first; at most 32.
+    pub ended_runs: Vec<EndedRun>,
+    /// The open incident; present exactly while down.
+    pub incident: Option<Incident>,
+    /// How many heartbeats it got.
+    pub ping_count: u64,
+    /// The latest heartbeat.
+    pub last_ping: Option<LastPing>,
+}
+
+impl Health {
+    /// When the engine must look at the monitor next without a heartbeat: its deadline while not down, or the first
+    /// limit of a run; [`Timestamp::MAX`] when never. Both are judged once they have *passed* (S3.7).
+    #[must_use]
+    pub fn wake_at(&self) -> Timestamp {
+        let judged = matches!(self.state, State::New | State::Up);
+        let deadline = self.expectation.filter(|_| judged).map(|e| e.deadline);
+        let limit = self.runs.iter().filter_map(|run| run.limit_at).min();
+        deadline.into_iter().chain(limit).min().unwrap_or(Timestamp::MAX)
+    }
+}

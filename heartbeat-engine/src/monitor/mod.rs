@@ -1,0 +1,60 @@
+//! Monitors: the wish ([`MonitorSpec`], [`Monitor`]), the stored fact ([`Health`]), both with a version ([`Record`]),
+//! and the view ([`Status`]).
+
+mod health;
+mod secret;
+mod spec;
+mod status;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+pub use health::{EndedRun, Expectation, Health, LastPing, OutageMoves, Run, State};
+pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
+pub use spec::{Arm, FieldError, MonitorSpec, Severity, slug_from_name};
+pub use status::{Status, StatusWord};
+
+use crate::{MonitorId, Timestamp, Version};
+
+/// A monitor: what somebody wishes to be watched, with its identity.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Monitor {
+    /// Its name for ever.
+    pub id: MonitorId,
+    /// The secret part of its ping URL.
+    pub token: Rotating<Token>,
+    /// What its heartbeats are signed with; present from the first time that `require_signature` was set.
+    pub signing_secret: Option<Rotating<Secret>>,
+    /// The wish.
+    pub spec: MonitorSpec,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// When it was edited last.
+    pub updated_at: Timestamp,
+}
+
+/// A monitor, its health and the version of both: what a storage keeps under one compare-and-swap.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Record {
+    /// The wish.
+    pub monitor: Arc<Monitor>,
+    /// The fact.
+    pub health: Health,
+    /// Counts the changes.
+    pub version: Version,
+}
+
+impl Record {
+    /// The monitor's id.
+    #[must_use]
+    pub fn id(&self) -> MonitorId {
+        self.monitor.id
+    }
+
+    /// The wish.
+    #[must_use]
+    pub fn spec(&self) -> &MonitorSpec {
+        &self.monitor.spec
+    }
+}

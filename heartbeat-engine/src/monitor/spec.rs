@@ -1,0 +1,269 @@
+//! The wish: everything about a monitor that people choose.
+
+use std::collections::HashSet;
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::schedule::{Grace, Schedule};
+use crate::time::{duration_ms, optional_duration_ms};
+use crate::{Timestamp, describe_duration};
+
+/// The largest threshold.
+pub(crate) const THRESHOLD_MAX: u32 = 1000;
+/// The longest run that can be limited, and the longest other duration of a monitor.
+const DURATION_MAX: Duration = Duration::from_secs(366 * 86_400);
+const NAME_CHARS_MAX: usize = 200;
+const SLUG_CHARS_MAX: usize = 100;
+const DESCRIPTION_BYTES_MAX: usize = 10_000;
+const LIST_MAX: usize = 50;
+const LIST_ITEM_CHARS_MAX: usize = 100;
+
+/// When a monitor begins to expect its job (S3.2).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Arm {
+    /// When it is made, so a job that never reports is found.
+    #[default]
+    Created,
+    /// With the first heartbeat.
+    FirstPing,
+}
+
+/// How grave the going down of a monitor is.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Good to know.
+    Info,
+    /// Somebody should look.
+    #[default]
+    Warning,
+    /// Somebody must look now.
+    Critical,
+}
+
+impl Severity {
+    /// Its name: `info`, `warning` or `critical`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Info => "info",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// One field that is wrong: where, and what would be right.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct FieldError {
+    /// A dotted path: `schedule.every`, `channels.0`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}
+
+impl FieldError {
+    /// An error of one field.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// What somebody wishes to be watched, and how.
+///
+/// ```
+/// use heartbeat_engine::{MonitorSpec, Severity, schedule::Schedule};
+/// use std::time::Duration;
+///
+/// let mut spec = MonitorSpec::new("cert-sync", Schedule::every(Duration::from_secs(7200))?);
+/// spec.channels = vec!["mail".to_owned()];
+/// spec.severity = Severity::Critical;
+/// # Ok::<(), heartbeat_engine::schedule::ScheduleError>(())
+/// ```
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct MonitorSpec {
+    /// Names it in URLs: `[A-Za-z0-9][A-Za-z0-9_-]{0,99}`, unique.
+    pub slug: String,
+    /// Names it for people.
+    pub name: String,
+    /// More about it for people.
+    #[serde(default)]
+    pub description: String,
+    /// When a heartbeat is expected (S2).
+    pub schedule: Schedule,
+    /// How much later than the occurrence it may come (S2.6).
+    pub grace: Grace,
+    /// How much sooner than a fixed-time occurrence it counts for it (S2.5).
+    #[serde(default, with = "duration_ms")]
+    pub early: Duration,
+    /// How long a run may last (S4.2).
+    #[serde(default, with = "optional_duration_ms")]
+    pub max_runtime: Option<Duration>,
+    /// When it begins to expect (S3.2).
+    #[serde(default)]
+    pub arm: Arm,
+    /// How many failures in a row take it down (S3.3).
+    pub failure_threshold: u32,
+    /// How many successes in a row bring it up (S3.4).
+    pub recovery_threshold: u32,
+    /// How grave its going down is.
+    #[serde(default)]
+    pub severity: Severity,
+    /// For finding and grouping.
+    #[serde(default)]
+    pub tags: Vec<String>,
+    /// The names of the channels that are told.
+    #[serde(default)]
+    pub channels: Vec<String>,
+    /// The least value that is no failure (S4.9).
+    #[serde(default)]
+    pub value_min: Option<f64>,
+    /// The largest value that is no failure (S4.9).
+    #[serde(default)]
+    pub value_max: Option<f64>,
+    /// Whether its heartbeats must be signed.
+    #[serde(default)]
+    pub require_signature: bool,
+    /// The file that declares it; then it is edited there and nowhere else.
+    #[serde(default)]
+    pub declared_in: Option<String>,
+}
+
+impl MonitorSpec {
+    /// A monitor with this slug, also its name, and this schedule; the rest is the default: the grace of S2.6, armed
+    /// when made, thresholds of 1, severity `warning`, nobody told.
+    pub fn new(slug: impl Into<String>, schedule: Schedule) -> Self {
+        let slug = slug.into();
+        Self {
+            name: slug.clone(),
+            slug,
+            description: String::new(),
+            grace: schedule.default_grace(),
+            schedule,
+            early: Duration::ZERO,
+            max_runtime: None,
+            arm: Arm::default(),
+            failure_threshold: 1,
+            recovery_threshold: 1,
+            severity: Severity::default(),
+            tags: Vec::new(),
+            channels: Vec::new(),
+            value_min: None,
+            value_max: None,
+            require_signature: false,
+            declared_in: None,
+        }
+    }
+
+    /// Every field that is wrong; empty when the monitor can be made. `now` is where the search for the smallest gap
+    /// between two occurrences starts (S2.5).
+    #[must_use]
+    pub fn faults(&self, now: Timestamp) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        let mut fault = |field: &str, message: String| faults.push(FieldError::new(field, message));
+        if !is_slug(&self.slug) {
+            fault(
+                "slug",
+                format!(
+                    "`{}` is not a slug: up to 100 of A-Z, a-z, 0-9, `_` and `-`, beginning with a letter or digit",
+                    clip(&self.slug)
+                ),
+            );
+        }
+        if self.name.is_empty() || self.name.chars().count() > NAME_CHARS_MAX {
+            fault("name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
+        }
+        if self.description.len() > DESCRIPTION_BYTES_MAX {
+            fault(
+                "description",
+                format!("has {} bytes; at most {DESCRIPTION_BYTES_MAX} are kept", self.description.len()),
+            );
+        }
+        for (field, threshold) in
+            [("failure_threshold", self.failure_threshold), ("recovery_threshold", self.recovery_threshold)]
+        {
+            if !(1..=THRESHOLD_MAX).contains(&threshold) {
+                fault(field, format!("{threshold} is out of range; it must be 1 to {THRESHOLD_MAX}"));
+            }
+        }
+        if let Some(limit) = self.max_runtime
+            && !(Duration::from_secs(1)..=DURATION_MAX).contains(&limit)
+        {
+            fault("max_runtime", format!("{} is out of range; it must be 1 s to 366 d", describe_duration(limit)));
+        }
+        if let (Some(min), Some(max)) = (self.value_min, self.value_max)
+            && min > max
+        {
+            fault("value_min", format!("{min} is larger than value_max, {max}"));
+        }
+        for (field, value) in [("value_min", self.value_min), ("value_max", self.value_max)] {
+            if value.is_some_and(|v| !v.is_finite()) {
+                fault(field, "must be a finite number".to_owned());
+            }
+        }
+        list_faults("tags", &self.tags, &mut faults);
+        list_faults("channels", &self.channels, &mut faults);
+        if let Err(errors) = self.schedule.check(self.grace, self.early, now) {
+            faults.extend(errors.into_iter().map(|e| FieldError::new(e.field(), e.to_string())));
+        }
+        faults
+    }
+}
+
+/// A slug made from a name: lower case, everything else than letters and digits as one `-`. Empty when the name has none.
+///
+/// ```
+/// assert_eq!(heartbeat_engine::slug_from_name("Cert backup (nightly)"), "cert-backup-nightly");
+/// ```
+#[must_use]
+pub fn slug_from_name(name: &str) -> String {
+    let words = name.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    let mut slug = words.collect::<Vec<_>>().join("-").to_ascii_lowercase();
+    slug.truncate(SLUG_CHARS_MAX);
+    slug.trim_end_matches('-').to_owned()
+}
+
+fn is_slug(text: &str) -> bool {
+    let bytes = text.as_bytes();
+    (1..=SLUG_CHARS_MAX).contains(&bytes.len())
+        && bytes[0].is_ascii_alphanumeric()
+        && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
+}
+
+fn list_faults(field: &str, items: &[String], faults: &mut Vec<FieldError>) {
+    if items.len() > LIST_MAX {
+        faults.push(FieldError::new(field, format!("has {} entries; at most {LIST_MAX} are allowed", items.len())));
+    }
+    let mut seen = HashSet::new();
+    for (index, item) in items.iter().enumerate() {
+        let path = format!("{field}.{index}");
+        if item.is_empty()
+            || item.chars().count() > LIST_ITEM_CHARS_MAX
+            || item.chars().any(|c| c.is_control() || c == ',')
+        {
+            faults.push(FieldError::new(
+                path,
+                format!(
+                    "`{}` must have 1 to {LIST_ITEM_CHARS_MAX} characters, no comma and no control character",
+                    clip(item)
+                ),
+            ));
+        } else if !seen.insert(item.as_str()) {
+            faults.push(FieldError::new(path, format!("`{}` stands twice", clip(item))));
+        }
+    }
+}
+
+fn clip(text: &str) -> String {
+    text.chars().take(64).collect()
+}

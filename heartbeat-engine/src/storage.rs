@@ -1,0 +1,217 @@
+//! The trait of what keeps everything.
+
+use async_trait::async_trait;
+
+use crate::{
+    Applied, Batch, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry, PartitionId, PingEntry,
+    Record, StateChange, Timestamp, TokenHash,
+};
+
+/// Why a storage did not do it, by what the caller may conclude.
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StorageError {
+    /// Nothing was written; it may work later.
+    #[error("the store is unavailable: {0}")]
+    Unavailable(String),
+    /// It was written or not: read before trying again.
+    #[error("the store did not say whether it wrote: {0}")]
+    Unknown(String),
+    /// The partition belongs to somebody else now; nothing was written.
+    #[error("the partition was taken over by another node")]
+    Fenced,
+    /// What is stored cannot be read.
+    #[error("the store is damaged: {0}")]
+    Corrupt(String),
+}
+
+/// A name that leads to a monitor.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub enum Name {
+    /// Its slug, case-sensitive.
+    Slug(String),
+    /// The hash of its ping token, or of one that is retiring.
+    Token(TokenHash),
+}
+
+/// Who works on a partition.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Lease {
+    /// The partition.
+    pub partition: PartitionId,
+    /// Counts its holders; 0 when there was none yet.
+    pub epoch: Epoch,
+    /// The holder; empty when there is none.
+    pub node: String,
+    /// Until when it holds.
+    pub expires_at: Timestamp,
+}
+
+/// One page of a listing, in a stable order.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Page<T> {
+    /// The items, at most as many as were asked for.
+    pub items: Vec<T>,
+    /// Whether there are more behind the last item.
+    pub more: bool,
+}
+
+impl<T> Page<T> {
+    /// A page without items and without a successor.
+    #[must_use]
+    pub const fn empty() -> Self {
+        Self { items: Vec::new(), more: false }
+    }
+}
+
+/// What a storage knows of the watcher's own life (S6).
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct WatchLog {
+    /// The latest mark of life.
+    pub mark: Option<Timestamp>,
+    /// Outages that are kept, in order of their end.
+    pub outages: Vec<Outage>,
+}
+
+/// Which part of the history is asked for; each page has the newest first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum HistoryQuery {
+    /// Heartbeats of a monitor with `n` below `before`.
+    Pings {
+        /// The monitor.
+        monitor: MonitorId,
+        /// Only those before this one.
+        before: Option<u64>,
+    },
+    /// Changes of state of a monitor. `before` is the version of the last one seen.
+    Changes {
+        /// The monitor.
+        monitor: MonitorId,
+        /// Only those whose version is below.
+        before: Option<u64>,
+    },
+    /// Incidents, of one monitor or of all; newest `opened_at` first, ties by id.
+    Incidents {
+        /// Only this monitor's.
+        monitor: Option<MonitorId>,
+        /// Only open ones (`true`) or closed ones (`false`).
+        open: Option<bool>,
+        /// Only those behind this one (its `opened_at` and id) in the order.
+        before: Option<(Timestamp, crate::IncidentId)>,
+    },
+    /// One incident.
+    Incident(crate::IncidentId),
+    /// Notifications, newest first.
+    Notifications {
+        /// Only those in this state.
+        state: Option<crate::DeliveryState>,
+        /// Only those about this incident.
+        incident: Option<crate::IncidentId>,
+        /// Only those with a `seq` below.
+        before: Option<u64>,
+    },
+    /// One notification.
+    Notification(NotificationId),
+}
+
+/// A piece of history.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum HistoryItem {
+    /// A heartbeat.
+    Ping(Box<PingEntry>),
+    /// A change of state.
+    Change(StateChange),
+    /// An incident.
+    Incident(Incident),
+    /// A notification and its fate.
+    Notification(Box<OutboxEntry>),
+}
+
+/// Keeps monitors, their history, owed notifications and documents.
+///
+/// An implementation promises, and `storage_suite!` checks:
+///
+/// * `commit` is atomic and durable: when it returns, what it says was committed survives a crash.
+/// * A batch whose epoch differs from the lease's is [`StorageError::Fenced`] and writes nothing.
+/// * A transition whose version differs is a [`crate::Outcome::Conflict`] and nothing of it is written; the others are.
+/// * A record, its pings, changes, incidents and notifications are written together or not at all.
+/// * Slugs and token hashes are unique among all monitors.
+///
+/// It has no clock and no policy. Writing a notification whose id is stored already changes nothing, so a batch
+/// may be repeated after [`StorageError::Unknown`].
+#[async_trait]
+pub trait Storage: Send + Sync + 'static {
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// See [`StorageError`]; after any error but `Unknown` nothing is written.
+    async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError>;
+
+    /// Replaces a lease when the stored one has the epoch and node of `expected`; says whether it did. A partition that
+    /// was never leased has epoch 0 and an empty node.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError>;
+
+    /// Every lease that was ever swapped in.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn leases(&self) -> Result<Vec<Lease>, StorageError>;
+
+    /// The records of these monitors, in the same order; `None` for those that do not exist.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError>;
+
+    /// The monitor that has a name.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError>;
+
+    /// Monitors of a partition whose [`crate::Health::wake_at`] is before `before`, soonest first, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be reached.
+    async fn due(
+        &self,
+        partition: PartitionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError>;
+
+    /// Pending notifications with a `seq` above `after`, in the order of `seq`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError>;
+
+    /// Records in the order of their ids, from behind `after`, at most `limit`.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError>;
+
+    /// A page of history, at most `limit` items.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError>;
+
+    /// The documents of a kind, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError>;
+
+    /// The mark of life and the outages of the watcher.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn watch_log(&self) -> Result<WatchLog, StorageError>;
+}
