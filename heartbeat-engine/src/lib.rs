@@ -4,11 +4,14 @@ mod absence;
 mod batch;
 mod clock;
 mod duration;
+pub mod evaluator;
 mod id;
 mod incident;
 mod monitor;
 mod notification;
 mod notifier;
+#[cfg(feature = "runtime")]
+mod runtime;
 pub mod schedule;
 mod signal;
 mod storage;
@@ -30,6 +33,11 @@ pub use notification::{
     AboutIncident, AboutMonitor, Delivery, DeliveryState, Notification, NotificationKind, OutboxEntry, Settlement,
 };
 pub use notifier::{Attempt, ChannelKind, DeliveryError, Notifier, Receipt};
+#[cfg(feature = "runtime")]
+pub use runtime::{
+    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Limits, Metrics, Missed, PingError,
+    PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
+};
 pub use signal::{Effect, Ping, PingEntry, Signal};
 pub use storage::{HistoryItem, HistoryQuery, Lease, Name, Page, Storage, StorageError, WatchLog};
 pub use time::{ParseTimestampError, Timestamp};

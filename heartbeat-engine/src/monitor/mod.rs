@@ -28,6 +28,8 @@ pub struct Monitor {
     pub signing_secret: Option<Rotating<Secret>>,
     /// The wish.
     pub spec: MonitorSpec,
+    /// Counts its edits from 1; unlike the record's version it stays the same over heartbeats.
+    pub revision: Version,
     /// When it was made.
     pub created_at: Timestamp,
     /// When it was edited last.

@@ -1,0 +1,251 @@
+//! The engine's calls around monitors: channels, documents, notifications, and how the engine itself is.
+
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+
+use crate::runtime::channels::{ChannelInfo, ChannelSpec, DOCUMENT_KIND};
+use crate::runtime::engine::Engine;
+use crate::runtime::error::{EditError, Unavailable};
+use crate::runtime::inbox::Work;
+use crate::runtime::metrics::{Metrics, Readiness, read};
+use crate::runtime::random;
+use crate::{
+    Attempt, DOCUMENT_BYTES_MAX, Delivery, DeliveryError, DeliveryState, Document, DocumentWrite, FieldError,
+    HistoryItem, HistoryQuery, Notification, NotificationId, NotificationKind, OutboxEntry, Outcome, Receipt,
+    Settlement, Status, StatusWord, StorageError, Version,
+};
+
+const STATUS_WORDS: [StatusWord; 5] =
+    [StatusWord::New, StatusWord::Up, StatusWord::Late, StatusWord::Down, StatusWord::Paused];
+
+/// How old the last commit may be before the evaluator counts as stuck: three marks of life (S6.1).
+const COMMIT_AGE_MAX: Duration = Duration::from_secs(15);
+/// How long a notification may wait before the delivery counts as ailing (S7.4).
+const UNDELIVERED_AGE_MAX: Duration = Duration::from_secs(300);
+
+impl Engine {
+    /// Every channel, in the order of names, with its secrets masked.
+    #[must_use]
+    pub fn channels(&self) -> Vec<ChannelInfo> {
+        self.shared.channels.names().iter().filter_map(|name| self.channel(name)).collect()
+    }
+
+    /// One channel with its secrets masked.
+    #[must_use]
+    pub fn channel(&self, name: &str) -> Option<ChannelInfo> {
+        let mut info = self.shared.channels.info(name)?;
+        if let Some(trouble) = self.shared.counters.trouble(name) {
+            info.failing_since = Some(trouble.since);
+            info.last_error = Some(trouble.error);
+        }
+        Some(info)
+    }
+
+    /// The setting of this wish that only an administrator may choose, where there is one.
+    #[must_use]
+    pub fn privileged_setting(&self, spec: &ChannelSpec) -> Option<&'static str> {
+        self.shared.channels.privileged_setting(spec)
+    }
+
+    /// Makes a channel or replaces it; says whether it was made.
+    ///
+    /// # Errors
+    /// [`EditError::Invalid`] with every setting that is wrong.
+    pub async fn put_channel(&self, name: &str, spec: ChannelSpec) -> Result<bool, EditError> {
+        let notifier = self.shared.channels.build(name, &spec).map_err(EditError::Invalid)?;
+        let stored = self.shared.channels.stored(name);
+        if stored.is_none() && self.shared.channels.contains(name) {
+            return Err(EditError::InUse(format!("channel `{name}` belongs to the program that runs the engine")));
+        }
+        if let Some((same, _)) = &stored
+            && *same == spec
+        {
+            return Ok(false);
+        }
+        let body = serde_json::to_value(&spec)
+            .map_err(|error| EditError::Invalid(vec![FieldError::new("", error.to_string())]))?;
+        let expected = stored.map(|(_, version)| version);
+        let version = self
+            .write_document(DocumentWrite {
+                kind: DOCUMENT_KIND.to_owned(),
+                id: name.to_owned(),
+                expected,
+                body: Some(body),
+            })
+            .await?;
+        self.shared.channels.put(name, spec, version.unwrap_or(Version::FIRST), notifier);
+        Ok(expected.is_none())
+    }
+
+    /// Removes a channel.
+    ///
+    /// # Errors
+    /// [`EditError::InUse`] while a monitor names it.
+    pub async fn remove_channel(&self, name: &str) -> Result<(), EditError> {
+        let Some((_, version)) = self.shared.channels.stored(name) else {
+            return Err(if self.shared.channels.contains(name) {
+                EditError::InUse(format!("channel `{name}` belongs to the program that runs the engine"))
+            } else {
+                EditError::NotFound("channel")
+            });
+        };
+        let mut user = None;
+        self.shared.directory.for_each(|record| {
+            if user.is_none() && record.spec().channels.iter().any(|channel| channel == name) {
+                user = Some(record.spec().slug.clone());
+            }
+        });
+        if let Some(slug) = user {
+            return Err(EditError::InUse(format!("monitor `{slug}` tells channel `{name}`; take it out there first")));
+        }
+        self.write_document(DocumentWrite {
+            kind: DOCUMENT_KIND.to_owned(),
+            id: name.to_owned(),
+            expected: Some(version),
+            body: None,
+        })
+        .await?;
+        self.shared.channels.remove(name);
+        Ok(())
+    }
+
+    /// Sends a test message to a channel now, past the outbox, and says how that went; `None` when there is no such channel.
+    pub async fn test_channel(&self, name: &str) -> Option<Result<Receipt, DeliveryError>> {
+        let notifier = self.shared.channels.notifier(name)?;
+        let now = self.now();
+        let nonce = random::unit().to_bits().to_be_bytes();
+        let notification = Notification {
+            id: NotificationId::named(&[b"test", name.as_bytes(), &now.as_millis().to_be_bytes(), &nonce]),
+            channel: name.to_owned(),
+            kind: NotificationKind::Test,
+            created_at: now,
+            monitor: None,
+            incident: None,
+            message: format!("This is a test of channel {name}. If you can read it, alerts will arrive here."),
+            ping: None,
+        };
+        let timeout = self.shared.limits.attempt_timeout;
+        let attempt = Attempt::new(1, now, timeout);
+        let outcome = tokio::time::timeout(timeout, notifier.deliver(&notification, attempt)).await;
+        Some(
+            outcome
+                .unwrap_or_else(|_| Err(DeliveryError::unknown(format!("no answer within {} s", timeout.as_secs())))),
+        )
+    }
+
+    /// Tries a dead or waiting notification again now.
+    ///
+    /// # Errors
+    /// [`EditError::NotFound`] when there is none, [`EditError::InUse`] when it is delivered already.
+    pub async fn retry_notification(&self, id: NotificationId) -> Result<OutboxEntry, EditError> {
+        let found = self.shared.storage.history(&HistoryQuery::Notification(id), 1).await;
+        let Some(HistoryItem::Notification(mut entry)) = found.map_err(Unavailable::from)?.items.pop() else {
+            return Err(EditError::NotFound("notification"));
+        };
+        if entry.delivery.state == DeliveryState::Delivered {
+            return Err(EditError::InUse("the notification is delivered already".to_owned()));
+        }
+        entry.delivery =
+            Delivery { recipients_done: entry.delivery.recipients_done.clone(), ..Delivery::pending(self.now()) };
+        self.shared
+            .inbox
+            .push(&*self.shared.clock, Work::Settle(Settlement { id, delivery: entry.delivery.clone() }))?;
+        Ok(*entry)
+    }
+
+    /// The documents of a kind, in the order of their ids.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
+        self.shared.storage.documents(kind).await
+    }
+
+    /// Writes a document under its compare-and-swap; answers its new version, `None` when it was removed.
+    ///
+    /// # Errors
+    /// [`EditError::Taken`] when it must not exist and does, [`EditError::Revision`] when another version is stored,
+    /// [`EditError::NotFound`] when it was expected and is not there, [`EditError::Invalid`] above 64 kB.
+    pub async fn write_document(&self, write: DocumentWrite) -> Result<Option<Version>, EditError> {
+        let bytes = write.body.as_ref().map_or(0, |body| body.to_string().len());
+        if bytes > DOCUMENT_BYTES_MAX {
+            return Err(EditError::Invalid(vec![FieldError::new(
+                "",
+                format!("has {bytes} bytes; at most {DOCUMENT_BYTES_MAX} are kept"),
+            )]));
+        }
+        let next = write.body.is_some().then(|| write.expected.map_or(Version::FIRST, Version::next));
+        let expected = write.expected;
+        let (answer, answered) = oneshot::channel();
+        self.shared.inbox.push(&*self.shared.clock, Work::Document(write, answer))?;
+        match answered.await.map_err(|_| Unavailable::Stopped)?.map_err(Unavailable::from)? {
+            Outcome::Committed => Ok(next),
+            Outcome::Conflict { found: Some(found) } if expected.is_some() => Err(EditError::Revision { found }),
+            Outcome::Conflict { found: None } => Err(EditError::NotFound("document")),
+            Outcome::Conflict { .. } | Outcome::NameTaken { .. } => Err(EditError::Taken { field: "name" }),
+        }
+    }
+
+    /// What was counted and how things stand.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        let now = self.now();
+        let counters = &self.shared.counters;
+        let standing = counters.standing();
+        let mut monitors = [0u64; 5];
+        let mut overdue = 0;
+        self.shared.directory.for_each(|record| {
+            monitors[Status::of(record, now).word as usize] += 1;
+            overdue += u64::from(record.health.wake_at() < now);
+        });
+        Metrics {
+            monitors: STATUS_WORDS.into_iter().zip(monitors).collect(),
+            pings: counters.pings(),
+            changes: counters.changes(),
+            batches: read(&counters.batches),
+            transitions: read(&counters.transitions),
+            commit_errors: read(&counters.commit_errors),
+            outages: read(&counters.outages),
+            delivered: read(&counters.delivered),
+            delivery_errors: read(&counters.delivery_errors),
+            dead: read(&counters.dead),
+            undelivered: standing.undelivered,
+            oldest_undelivered: standing.oldest_undelivered.map(|at| now.since(at)),
+            inbox: self.shared.inbox.len() as u64,
+            overdue,
+            last_commit_age: standing.committed_at.map(|at| now.since(at)),
+        }
+    }
+
+    /// Whether store, evaluator and delivery do their work.
+    #[must_use]
+    pub fn readiness(&self) -> Readiness {
+        let now = self.now();
+        let standing = self.shared.counters.standing();
+        let loaded = self.shared.loaded();
+        let evaluator = if !loaded {
+            Some("loading".to_owned())
+        } else if !self.shared.inbox.is_open() {
+            Some("stopping".to_owned())
+        } else {
+            standing
+                .committed_at
+                .map(|at| now.since(at))
+                .filter(|age| *age > COMMIT_AGE_MAX)
+                .map(|age| format!("nothing was committed for {} s", age.as_secs()))
+        };
+        let delivery = standing
+            .oldest_undelivered
+            .map(|at| now.since(at))
+            .filter(|age| *age > UNDELIVERED_AGE_MAX)
+            .map(|age| format!("a notification has been waiting for {} s", age.as_secs()));
+        Readiness {
+            ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
+            loaded: read(&self.shared.counters.loaded),
+            store: standing.store_error,
+            evaluator,
+            delivery,
+        }
+    }
+}

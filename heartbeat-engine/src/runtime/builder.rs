@@ -1,0 +1,124 @@
+//! Building an engine.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use tokio::sync::{Notify, broadcast, watch};
+
+use crate::runtime::channels::Channels;
+use crate::runtime::directory::Directory;
+use crate::runtime::driver::Driver;
+use crate::runtime::engine::Engine;
+use crate::runtime::error::StartError;
+use crate::runtime::inbox::Inbox;
+use crate::runtime::limits::Limits;
+use crate::runtime::metrics::Counters;
+use crate::runtime::shared::Shared;
+use crate::{ChannelKind, Clock, Notifier, Storage, SystemClock};
+
+/// Chooses the parts of an engine. Only the storage is needed.
+#[derive(Debug)]
+pub struct EngineBuilder {
+    storage: Handle<dyn Storage>,
+    clock: Handle<dyn Clock>,
+    channels: Channels,
+    watcher_channels: Vec<String>,
+    node: String,
+    limits: Limits,
+}
+
+/// An `Arc` of a trait object that prints as nothing.
+struct Handle<T: ?Sized>(Arc<T>);
+
+impl<T: ?Sized> std::fmt::Debug for Handle<T> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("_")
+    }
+}
+
+impl EngineBuilder {
+    pub(crate) fn new(storage: Arc<dyn Storage>) -> Self {
+        Self {
+            storage: Handle(storage),
+            clock: Handle(Arc::new(SystemClock::new())),
+            channels: Channels::default(),
+            watcher_channels: Vec::new(),
+            node: "heartbeat".to_owned(),
+            limits: Limits::default(),
+        }
+    }
+
+    /// A channel with this name that this notifier serves.
+    #[must_use]
+    pub fn notifier(self, channel: &str, notifier: impl Notifier) -> Self {
+        self.channels.add_fixed(channel, Arc::new(notifier));
+        self
+    }
+
+    /// A kind of channel that can be made while the engine runs; see [`Engine::put_channel`].
+    #[must_use]
+    pub fn channel_kind(mut self, kind: impl ChannelKind) -> Self {
+        self.channels.add_kind(Arc::new(kind));
+        self
+    }
+
+    /// The channels that are told about the watcher itself: its outages and failing channels (S6.3, S7.4).
+    #[must_use]
+    pub fn watcher_channels(mut self, channels: Vec<String>) -> Self {
+        self.watcher_channels = channels;
+        self
+    }
+
+    /// Where time comes from; the machine's clocks unless told.
+    #[must_use]
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.clock = Handle(Arc::new(clock));
+        self
+    }
+
+    /// The name of this node; `heartbeat` unless told.
+    #[must_use]
+    pub fn node(mut self, node: impl Into<String>) -> Self {
+        self.node = node.into();
+        self
+    }
+
+    /// Limits other than the default ones.
+    #[must_use]
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.limits = limits;
+        self
+    }
+
+    /// The engine and the driver that does its work; until the driver runs, calls answer `Loading`.
+    #[must_use]
+    pub fn build(self) -> (Engine, Driver) {
+        let shared = Arc::new(Shared {
+            storage: self.storage.0,
+            clock: self.clock.0,
+            node: self.node,
+            inbox: Inbox::new(self.limits.inbox),
+            directory: Directory::default(),
+            channels: self.channels,
+            changes: broadcast::channel(self.limits.subscriber_queue.max(1)).0,
+            limits: self.limits,
+            watcher_channels: self.watcher_channels,
+            counters: Counters::default(),
+            loaded: AtomicBool::new(false),
+            stopped: watch::channel(false).0,
+            look_again: Notify::new(),
+        });
+        (Engine { shared: shared.clone() }, Driver::new(shared))
+    }
+
+    /// Builds the engine, spawns its driver on the current tokio runtime and waits until it has loaded what is stored.
+    ///
+    /// # Errors
+    /// When the storage cannot be read or a stored channel cannot be made.
+    pub async fn spawn(self) -> Result<Engine, StartError> {
+        let (engine, mut driver) = self.build();
+        driver.load().await?;
+        tokio::spawn(driver.run());
+        Ok(engine)
+    }
+}

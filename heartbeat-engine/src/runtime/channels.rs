@@ -1,0 +1,178 @@
+//! Channels: who can be told, by name. They are stored as documents, or given by the host when it builds the engine.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{ChannelKind, Document, FieldError, Notifier, Version};
+
+/// The kind of the documents that hold channels.
+pub(crate) const DOCUMENT_KIND: &str = "channel";
+
+/// A channel as somebody wishes it.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct ChannelSpec {
+    /// The kind that makes its notifier: `webhook`, `email`, …
+    pub kind: String,
+    /// The settings of that kind: a JSON object.
+    pub settings: Value,
+    /// The channel that is told when this one keeps failing (S7.4).
+    #[serde(default)]
+    pub fallback: Option<String>,
+    /// The file that declares it; then it is edited there and nowhere else.
+    #[serde(default)]
+    pub declared_in: Option<String>,
+}
+
+/// A channel as people may see it: its secrets are masked.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub struct ChannelInfo {
+    /// Its name.
+    pub name: String,
+    /// What it is, with masked secrets. Channels that the host gave have the kind `host`.
+    pub spec: ChannelSpec,
+    /// Counts its changes; `None` for a channel that the host gave.
+    pub version: Option<Version>,
+    /// Since when every attempt has failed.
+    pub failing_since: Option<crate::Timestamp>,
+    /// What went wrong last, while it fails.
+    pub last_error: Option<String>,
+}
+
+struct Channel {
+    spec: ChannelSpec,
+    version: Option<Version>,
+    notifier: Arc<dyn Notifier>,
+}
+
+/// The channels of this engine.
+#[derive(Default)]
+pub(crate) struct Channels {
+    kinds: HashMap<&'static str, Arc<dyn ChannelKind>>,
+    by_name: RwLock<BTreeMap<String, Channel>>,
+}
+
+impl fmt::Debug for Channels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Channels").field("kinds", &self.kinds.keys()).field("names", &self.names()).finish()
+    }
+}
+
+impl Channels {
+    pub(crate) fn add_kind(&mut self, kind: Arc<dyn ChannelKind>) {
+        self.kinds.insert(kind.name(), kind);
+    }
+
+    /// A channel that the host gives and that no document describes.
+    pub(crate) fn add_fixed(&self, name: &str, notifier: Arc<dyn Notifier>) {
+        let spec = ChannelSpec { kind: "host".to_owned(), settings: Value::Null, fallback: None, declared_in: None };
+        self.write().insert(name.to_owned(), Channel { spec, version: None, notifier });
+    }
+
+    pub(crate) fn notifier(&self, name: &str) -> Option<Arc<dyn Notifier>> {
+        self.read().get(name).map(|channel| channel.notifier.clone())
+    }
+
+    pub(crate) fn fallback(&self, name: &str) -> Option<String> {
+        self.read().get(name).and_then(|channel| channel.spec.fallback.clone())
+    }
+
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.read().contains_key(name)
+    }
+
+    pub(crate) fn names(&self) -> Vec<String> {
+        self.read().keys().cloned().collect()
+    }
+
+    /// The channel with its secrets in clear and its version; `None` where the host gave it or there is none.
+    pub(crate) fn stored(&self, name: &str) -> Option<(ChannelSpec, Version)> {
+        self.read().get(name).and_then(|channel| Some((channel.spec.clone(), channel.version?)))
+    }
+
+    /// The channel with its secrets masked, its version, and nothing of its fate.
+    pub(crate) fn info(&self, name: &str) -> Option<ChannelInfo> {
+        let channels = self.read();
+        let channel = channels.get(name)?;
+        let mut spec = channel.spec.clone();
+        if let Some(kind) = self.kinds.get(spec.kind.as_str()) {
+            spec.settings = kind.redacted(&spec.settings);
+        }
+        Some(ChannelInfo {
+            name: name.to_owned(),
+            spec,
+            version: channel.version,
+            failing_since: None,
+            last_error: None,
+        })
+    }
+
+    /// Makes the notifier that a wish describes.
+    pub(crate) fn build(&self, name: &str, spec: &ChannelSpec) -> Result<Arc<dyn Notifier>, Vec<FieldError>> {
+        let mut faults = name_faults(name);
+        if let Some(fallback) = &spec.fallback
+            && fallback == name
+        {
+            faults.push(FieldError::new("fallback", "a channel cannot be its own fallback"));
+        }
+        let notifier = match self.kinds.get(spec.kind.as_str()) {
+            Some(kind) => kind.build(name, &spec.settings).map_err(|more| faults.extend(more)).ok(),
+            None => {
+                let mut known: Vec<_> = self.kinds.keys().copied().collect();
+                known.sort_unstable();
+                let known = known.join(", ");
+                faults.push(FieldError::new(
+                    "kind",
+                    format!("`{}` is not a kind of channel; there are: {known}", spec.kind),
+                ));
+                None
+            }
+        };
+        notifier.filter(|_| faults.is_empty()).ok_or(faults)
+    }
+
+    pub(crate) fn privileged_setting(&self, spec: &ChannelSpec) -> Option<&'static str> {
+        self.kinds.get(spec.kind.as_str())?.privileged_setting(&spec.settings)
+    }
+
+    pub(crate) fn put(&self, name: &str, spec: ChannelSpec, version: Version, notifier: Arc<dyn Notifier>) {
+        self.write().insert(name.to_owned(), Channel { spec, version: Some(version), notifier });
+    }
+
+    pub(crate) fn remove(&self, name: &str) {
+        self.write().remove(name);
+    }
+
+    /// Takes over a stored channel.
+    pub(crate) fn load(&self, document: &Document) -> Result<(), Vec<FieldError>> {
+        let spec: ChannelSpec = serde_json::from_value(document.body.clone())
+            .map_err(|error| vec![FieldError::new("", format!("the stored channel cannot be read: {error}"))])?;
+        let notifier = self.build(&document.id, &spec)?;
+        self.put(&document.id, spec, document.version, notifier);
+        Ok(())
+    }
+
+    fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Channel>> {
+        self.by_name.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Channel>> {
+        self.by_name.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn name_faults(name: &str) -> Vec<FieldError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
+    if (1..=100).contains(&name.len()) && name.chars().all(allowed) {
+        return Vec::new();
+    }
+    let shown: String = name.chars().take(64).collect();
+    vec![FieldError::new(
+        "name",
+        format!("`{shown}` is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`"),
+    )]
+}

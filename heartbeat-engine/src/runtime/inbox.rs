@@ -1,0 +1,111 @@
+//! Where calls wait for the driver: bounded, stamped in the order in which they are taken.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use crate::evaluator::{Done, Refusal, Request};
+use crate::runtime::error::Unavailable;
+use crate::{Clock, DocumentWrite, Notification, Outcome, Settlement, StorageError, Timestamp};
+
+/// One thing for the driver to do.
+#[derive(Debug)]
+pub(crate) enum Work {
+    /// A request to the evaluator, and where its answer goes.
+    Request(Request, oneshot::Sender<Result<Done, Refusal>>),
+    /// A change of a document.
+    Document(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>),
+    /// The outcome of a delivery.
+    Settle(Settlement),
+    /// Messages that belong to no monitor.
+    Notify(Vec<Notification>),
+}
+
+#[derive(Debug, PartialEq, Eq, Clone, Copy)]
+enum Phase {
+    Loading,
+    Open,
+    Closed,
+}
+
+#[derive(Debug)]
+struct State {
+    phase: Phase,
+    waiting: Vec<(Timestamp, Work)>,
+    limit: usize,
+}
+
+/// The queue between the callers and the driver.
+///
+/// An entry is stamped under the same lock that the driver takes to empty the queue, so no entry that is stamped at or
+/// before a deadline is left behind when the deadline is judged (S3.7).
+#[derive(Debug)]
+pub(crate) struct Inbox {
+    state: Mutex<State>,
+    filled: Notify,
+}
+
+impl Inbox {
+    pub(crate) fn new(limit: usize) -> Self {
+        Self { state: Mutex::new(State { phase: Phase::Loading, waiting: Vec::new(), limit }), filled: Notify::new() }
+    }
+
+    /// Takes work from a caller.
+    pub(crate) fn push(&self, clock: &dyn Clock, work: Work) -> Result<(), Unavailable> {
+        let mut state = self.lock();
+        match state.phase {
+            Phase::Loading => return Err(Unavailable::Loading),
+            Phase::Closed => return Err(Unavailable::Stopped),
+            Phase::Open if state.waiting.len() >= state.limit => return Err(Unavailable::Overloaded),
+            Phase::Open => state.waiting.push((clock.now(), work)),
+        }
+        let first = state.waiting.len() == 1;
+        drop(state);
+        if first {
+            self.filled.notify_one();
+        }
+        Ok(())
+    }
+
+    /// Takes work from inside the runtime, whatever the phase and beyond the limit: it was owed already.
+    pub(crate) fn push_inner(&self, clock: &dyn Clock, work: Work) {
+        let mut state = self.lock();
+        state.waiting.push((clock.now(), work));
+        drop(state);
+        self.filled.notify_one();
+    }
+
+    /// Empties the queue; the time is read under the same lock.
+    pub(crate) fn take(&self, clock: &dyn Clock) -> (Timestamp, Vec<(Timestamp, Work)>) {
+        let mut state = self.lock();
+        (clock.now(), std::mem::take(&mut state.waiting))
+    }
+
+    /// Waits until there may be work.
+    pub(crate) async fn filled(&self) {
+        self.filled.notified().await;
+    }
+
+    pub(crate) fn open(&self) {
+        self.lock().phase = Phase::Open;
+    }
+
+    /// No more calls are taken; those that wait are still decided.
+    pub(crate) fn close(&self) {
+        self.lock().phase = Phase::Closed;
+        self.filled.notify_one();
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.lock().phase == Phase::Open
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.lock().waiting.len()
+    }
+
+    // The state is whole after every statement, so a panicking caller leaves nothing half done.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

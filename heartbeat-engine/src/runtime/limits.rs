@@ -1,0 +1,42 @@
+//! Every queue, batch and scan has a limit; here are their names, defaults and effects.
+
+use std::time::Duration;
+
+/// Limits of the runtime.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Calls that may wait to be decided; more are answered `Overloaded`. Default 65,536.
+    pub inbox: usize,
+    /// Monitors in one batch; the rest waits for the next one. Default 4,096.
+    pub batch: usize,
+    /// Monitors read from the storage at a time while loading. Default 4,096.
+    pub load_page: usize,
+    /// Notifications of one channel that are tried at the same time, for different monitors. Default 8.
+    pub channel_parallel: usize,
+    /// Notifications that wait in memory for one channel; more stay in the store and are read when there is room.
+    /// Default 1,024.
+    pub channel_queue: usize,
+    /// How long one attempt to deliver may take. Default 30 s.
+    pub attempt_timeout: Duration,
+    /// State changes that a slow subscriber may be behind before it misses some. Default 4,096.
+    pub subscriber_queue: usize,
+    /// Outages of the watcher that are remembered; the oldest are forgotten, after which they excuse no silence
+    /// any more. Default 4,096.
+    pub outages: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            inbox: 65_536,
+            batch: 4_096,
+            load_page: 4_096,
+            channel_parallel: 8,
+            channel_queue: 1_024,
+            attempt_timeout: Duration::from_secs(30),
+            subscriber_queue: 4_096,
+            outages: 4_096,
+        }
+    }
+}

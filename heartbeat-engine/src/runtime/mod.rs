@@ -1,0 +1,23 @@
+//! The async shell around the core: it carries out what the core decides.
+
+mod administration;
+mod builder;
+mod channels;
+mod directory;
+mod driver;
+mod engine;
+mod error;
+mod inbox;
+mod limits;
+mod metrics;
+mod random;
+mod shared;
+
+pub use builder::EngineBuilder;
+pub use channels::{ChannelInfo, ChannelSpec};
+pub use directory::{Filter, Target};
+pub use driver::Driver;
+pub use engine::{Engine, Missed, PingReceipt, Put, PutMode, StateChanges};
+pub use error::{EditError, PingError, ShutdownError, StartError, Unavailable};
+pub use limits::Limits;
+pub use metrics::{Metrics, Readiness};
