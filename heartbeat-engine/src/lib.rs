@@ -38,6 +38,10 @@ pub use runtime::{
     ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Limits, Metrics, Missed, PingError,
     PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
 };
+pub use schedule::{
+    AT_TIMES_MAX, At, CRON_LENGTH_MAX, Cron, CronPart, CronProblem, Every, Grace, LocalTime, Occurrence, Schedule,
+    ScheduleError, ScheduleSpec, Weekdays, Zone, ZoneData, zone_data,
+};
 pub use signal::{Effect, Ping, PingEntry, Signal};
 pub use storage::{HistoryItem, HistoryQuery, Lease, Name, Page, Storage, StorageError, WatchLog};
 pub use time::{ParseTimestampError, Timestamp};
