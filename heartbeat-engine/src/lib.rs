@@ -6,6 +6,7 @@ mod clock;
 mod duration;
 mod id;
 mod incident;
+mod memory;
 mod monitor;
 mod notification;
 mod notifier;
@@ -22,6 +23,7 @@ pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Cause, Closing, Incident};
+pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
     Arm, EndedRun, Expectation, FieldError, Health, LastPing, Monitor, MonitorSpec, OutageMoves, Record, Rotating, Run,
     Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
