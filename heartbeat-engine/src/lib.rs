@@ -7,6 +7,7 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod memory;
 mod monitor;
 mod notification;
 mod notifier;
@@ -25,6 +26,7 @@ pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Cause, Closing, Incident};
+pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
     Arm, EndedRun, Expectation, FieldError, Health, LastPing, Monitor, MonitorSpec, OutageMoves, Record, Rotating, Run,
     Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
