@@ -10,10 +10,12 @@ mod incident;
 mod monitor;
 mod notification;
 mod notifier;
+mod routing;
 #[cfg(feature = "runtime")]
 mod runtime;
 pub mod schedule;
 mod signal;
+pub mod step;
 mod storage;
 mod time;
 
