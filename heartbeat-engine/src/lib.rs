@@ -13,6 +13,8 @@ mod notifier;
 pub mod schedule;
 mod signal;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 pub use absence::Outage;
