@@ -9,6 +9,7 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod memory;
 mod monitor;
 mod notification;
 mod notifier;
@@ -19,6 +20,8 @@ pub mod schedule;
 mod signal;
 pub mod step;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 pub use absence::Outage;
@@ -30,6 +33,7 @@ pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Cause, Closing, Incident};
+pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
     Arm, EndedRun, Expectation, FieldError, Health, LastPing, Monitor, MonitorSpec, OutageMoves, Record, Rotating, Run,
     Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
