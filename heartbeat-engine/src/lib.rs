@@ -1,6 +1,7 @@
 //! Heartbeat's engine.
 
 mod absence;
+mod address;
 mod backoff;
 mod batch;
 mod clock;
@@ -25,6 +26,7 @@ pub mod testing;
 mod time;
 
 pub use absence::Outage;
+pub use address::is_public_address;
 pub use backoff::pause_after;
 pub use batch::{
     Applied, Batch, Change, DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, StateChange, Transition,
