@@ -1,8 +1,11 @@
 //! Heartbeat's engine.
 
 mod absence;
+mod address;
+mod backoff;
 mod batch;
 mod clock;
+mod deadline;
 mod duration;
 pub mod evaluator;
 mod id;
@@ -11,14 +14,20 @@ mod memory;
 mod monitor;
 mod notification;
 mod notifier;
+mod routing;
 #[cfg(feature = "runtime")]
 mod runtime;
 pub mod schedule;
 mod signal;
+pub mod step;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 pub use absence::Outage;
+pub use address::is_public_address;
+pub use backoff::pause_after;
 pub use batch::{
     Applied, Batch, Change, DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, StateChange, Transition,
 };

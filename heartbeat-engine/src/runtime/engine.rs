@@ -14,7 +14,7 @@ use crate::runtime::random;
 use crate::runtime::shared::Shared;
 use crate::{
     Effect, FieldError, HistoryItem, HistoryQuery, Monitor, MonitorId, MonitorSpec, Page, Ping, Record, Rotating,
-    Secret, StateChange, Status, StatusWord, Storage, StorageError, Timestamp, Token, Version,
+    StateChange, Status, StatusWord, Storage, StorageError, Timestamp, Token, Version,
 };
 
 /// Watches monitors: takes heartbeats, decides, stores, and has notifications delivered.
@@ -235,6 +235,11 @@ impl Engine {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
+    }
+
+    /// Lets the engine look at its clock now, for hosts whose clock jumped; it looks by itself when a deadline passes.
+    pub fn look_again(&self) {
+        self.shared.inbox.nudge();
     }
 
     /// Stops taking calls, decides and stores those that wait, lets deliveries that are under way end, and stops the
