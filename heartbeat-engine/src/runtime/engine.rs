@@ -14,7 +14,7 @@ use crate::runtime::random;
 use crate::runtime::shared::Shared;
 use crate::{
     Effect, FieldError, HistoryItem, HistoryQuery, Monitor, MonitorId, MonitorSpec, Page, Ping, Record, Rotating,
-    Secret, StateChange, Status, StatusWord, Storage, StorageError, Timestamp, Token, Version,
+    StateChange, Status, StatusWord, Storage, StorageError, Timestamp, Token, Version,
 };
 
 /// Watches monitors: takes heartbeats, decides, stores, and has notifications delivered.

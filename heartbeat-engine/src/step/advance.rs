@@ -1,0 +1,119 @@
+//! Everything that was due before an instant, in time order (S3.7): overruns, deadlines, the watcher's outages.
+
+use std::time::Duration;
+
+use crate::step::Draft;
+use crate::{Cause, Incident, IncidentId, NotificationKind, PingEntry, State, Timestamp, routing};
+
+/// How far nodes' clocks may differ, and so how far ahead of `now` a stored time may be (S4.8, S6.7).
+pub(super) const AHEAD_MAX: Duration = Duration::from_secs(60);
+
+/// What is due, in the order in which it is applied at one instant.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Due {
+    Overrun,
+    Deadline,
+    Outage,
+}
+
+impl Draft<'_> {
+    /// Applies what was due before `now`. What is due *at* `now` waits: a heartbeat of the same instant is in time.
+    pub fn advance(&mut self, now: Timestamp) {
+        self.come_back_to(now);
+        while let Some((at, due)) = self.next_due(now) {
+            match due {
+                Due::Overrun => self.overrun(at, now),
+                Due::Deadline => self.judge(at, now),
+                Due::Outage => self.pass_outage(),
+            }
+        }
+    }
+
+    fn next_due(&self, now: Timestamp) -> Option<(Timestamp, Due)> {
+        let health = &self.health;
+        // While down a missed deadline matters only where it breaks a recovery that has begun (S3.4).
+        let judged = match health.state {
+            State::New | State::Up => true,
+            State::Down => health.successes > 0,
+            State::Paused => false,
+        };
+        let deadline = health.expectation.filter(|_| judged).map(|awaited| (awaited.deadline, Due::Deadline));
+        let limit = health.runs.iter().filter_map(|run| run.limit_at).min().map(|at| (at, Due::Overrun));
+        let outage = self.unseen_outage(now).map(|outage| (outage.from, Due::Outage));
+        let timed = [deadline, limit].into_iter().flatten().filter(|(at, _)| *at < now);
+        timed.chain(outage).min()
+    }
+
+    fn unseen_outage(&self, now: Timestamp) -> Option<&crate::Outage> {
+        let from = self.outages.partition_point(|outage| outage.to <= self.health.moves.seen);
+        self.outages.get(from).filter(|outage| outage.to <= now + AHEAD_MAX)
+    }
+
+    fn pass_outage(&mut self) {
+        let from = self.outages.partition_point(|outage| outage.to <= self.health.moves.seen);
+        let outage = self.outages[from];
+        self.suffer(&outage);
+        self.forget_runs_in(&outage);
+        self.health.moves.seen = outage.to;
+    }
+
+    /// Judges the silence at the awaited deadline.
+    fn judge(&mut self, deadline: Timestamp, now: Timestamp) {
+        let Some(awaited) = self.health.expectation else { return };
+        if awaited.excused {
+            self.expect_next();
+            return;
+        }
+        if self.health.state == State::Down {
+            self.health.successes = 0;
+            return;
+        }
+        let detail = routing::missed_detail(self.monitor.as_ref(), &awaited);
+        let message = routing::missed_message(self.monitor.as_ref(), &self.health);
+        self.fail(Failure { cause: Cause::Missed, at: deadline, detail, message: &message, ping: None }, now);
+        if self.health.state != State::Down {
+            self.expect_next();
+        }
+    }
+
+    /// Adds one failure; at the threshold the monitor goes down (S3.3).
+    pub(super) fn fail(&mut self, failure: Failure<'_>, now: Timestamp) {
+        self.health.successes = 0;
+        self.health.failures = self.health.failures.saturating_add(1);
+        let threshold = self.monitor.spec.failure_threshold;
+        if self.health.state == State::Down {
+            return;
+        }
+        if self.health.failures < threshold {
+            let reason = format!("{}: {} ({} of {threshold})", failure.cause, failure.detail, self.health.failures);
+            self.note(self.health.state, failure.at, now, reason);
+            return;
+        }
+        let ordinal = self.next_ordinal();
+        let incident = Incident {
+            id: IncidentId::derive(self.monitor.id, self.version, ordinal),
+            monitor: self.monitor.id,
+            opened_at: failure.at,
+            detected_at: now,
+            closed_at: None,
+            closing: None,
+            cause: failure.cause,
+            detail: failure.detail,
+            told: self.monitor.spec.channels.clone(),
+        };
+        self.note(State::Down, failure.at, now, format!("{}: {}", incident.cause, incident.detail));
+        self.owe(NotificationKind::Down, &incident.told.clone(), now, failure.message, Some(&incident), failure.ping);
+        self.keep_incident(incident.clone());
+        self.health.incident = Some(incident);
+    }
+}
+
+/// One failure (S3.3).
+pub(super) struct Failure<'a> {
+    pub(super) cause: Cause,
+    /// When it happened.
+    pub(super) at: Timestamp,
+    pub(super) detail: String,
+    pub(super) message: &'a str,
+    pub(super) ping: Option<&'a PingEntry>,
+}

@@ -1,0 +1,135 @@
+//! What people do to a monitor: edit, pause, resume, remove, rotate (S3.9, S5.1, S5.2).
+
+use std::sync::Arc;
+
+use crate::evaluator::Edit;
+use crate::step::Draft;
+use crate::{Closing, Monitor, MonitorSpec, NotificationKind, Rotating, Secret, State, Timestamp, routing};
+
+impl Draft<'_> {
+    /// Applies an edit at `now`, after what was due before.
+    pub fn edit(&mut self, edit: &Edit, now: Timestamp) {
+        self.advance(now);
+        match edit {
+            Edit::Spec { spec, secret, .. } => self.wish(spec, secret.as_ref(), now),
+            Edit::Pause { manual_resume } => self.pause(*manual_resume, now),
+            Edit::Resume => self.resume(now),
+            Edit::Remove => self.remove(now),
+            Edit::RotateToken { token, overlap } => self.change_monitor(now, |monitor| {
+                monitor.token = monitor.token.clone().rotated(token.clone(), now + *overlap);
+            }),
+            Edit::RotateSecret { secret, overlap } => self.change_monitor(now, |monitor| {
+                let next = secret.clone();
+                monitor.signing_secret = Some(match monitor.signing_secret.take() {
+                    Some(old) => old.rotated(next, now + *overlap),
+                    None => Rotating::new(next),
+                });
+            }),
+        }
+    }
+
+    fn change_monitor(&mut self, now: Timestamp, change: impl FnOnce(&mut Monitor)) {
+        let monitor = Arc::make_mut(&mut self.monitor);
+        change(monitor);
+        monitor.revision = monitor.revision.next();
+        monitor.updated_at = now;
+    }
+
+    fn wish(&mut self, spec: &MonitorSpec, secret: Option<&Secret>, now: Timestamp) {
+        let before = self.monitor.clone();
+        let needs_secret = spec.require_signature && before.signing_secret.is_none();
+        if before.spec == *spec && !needs_secret {
+            return;
+        }
+        self.change_monitor(now, |monitor| {
+            monitor.spec = spec.clone();
+            if needs_secret {
+                monitor.signing_secret = secret.cloned().map(Rotating::new);
+            }
+        });
+        if self.health.state == State::Paused {
+            return;
+        }
+        if !self.health.armed {
+            if spec.arm == crate::Arm::Created {
+                self.arm(now, false);
+            }
+        } else if before.spec.schedule != spec.schedule || before.spec.early != spec.early {
+            self.health.expectation = None;
+            self.health.latest_at = self.health.latest_at.max(now);
+            self.arm(now, false);
+        } else if before.spec.grace != spec.grace {
+            self.change_grace(&before.spec, now);
+        }
+    }
+
+    /// Sets the deadline of the awaited occurrence again, but not earlier while it is late (S3.9).
+    fn change_grace(&mut self, before: &MonitorSpec, now: Timestamp) {
+        let spec = &self.monitor.spec;
+        let Some(awaited) = &mut self.health.expectation else { return };
+        let by_old_grace = before.schedule.deadline(awaited.occurrence, before.grace);
+        let deadline = if awaited.deadline == by_old_grace {
+            spec.schedule.deadline(awaited.occurrence, spec.grace)
+        } else {
+            awaited.deadline - before.grace.length() + spec.grace.length()
+        };
+        let late = awaited.occurrence <= now;
+        awaited.deadline = if late { deadline.max(awaited.deadline) } else { deadline };
+    }
+
+    fn pause(&mut self, manual_resume: bool, now: Timestamp) {
+        self.health.manual_resume = manual_resume;
+        if self.health.state == State::Paused {
+            return;
+        }
+        self.close_incident(Closing::Paused, now);
+        self.note(State::Paused, now, now, "paused".to_owned());
+        self.health.expectation = None;
+        self.health.failures = 0;
+        self.health.successes = 0;
+        self.health.latest_at = self.health.latest_at.max(now);
+        self.drop_runs();
+    }
+
+    fn resume(&mut self, now: Timestamp) {
+        if self.health.state != State::Paused {
+            return;
+        }
+        self.health.latest_at = self.health.latest_at.max(now);
+        self.begin_anew(now, "resumed");
+    }
+
+    /// A heartbeat resumes a paused monitor; it is itself about a time after the pause, and counts (S5.1).
+    pub(super) fn resume_by_heartbeat(&mut self, now: Timestamp) {
+        self.begin_anew(now, "resumed by a heartbeat");
+    }
+
+    fn begin_anew(&mut self, now: Timestamp, reason: &str) {
+        self.note(State::New, now, now, reason.to_owned());
+        self.health.manual_resume = false;
+        self.health.failures = 0;
+        self.health.successes = 0;
+        if self.health.armed {
+            self.arm(now, false);
+        }
+    }
+
+    fn remove(&mut self, now: Timestamp) {
+        self.close_incident(Closing::Removed, now);
+        self.removed = true;
+    }
+
+    /// Ends an open incident without a recovery, and tells those who know of it.
+    fn close_incident(&mut self, closing: Closing, now: Timestamp) {
+        let Some(mut incident) = self.health.incident.take() else { return };
+        incident.closed_at = Some(now.max(incident.opened_at));
+        incident.closing = Some(closing);
+        let message = routing::sentence(
+            &self.monitor,
+            &format!("was {} while it was down; its incident is closed", closing.name()),
+        );
+        let told = incident.told.clone();
+        self.owe(NotificationKind::Closed, &told, now, &message, Some(&incident), None);
+        self.keep_incident(incident);
+    }
+}

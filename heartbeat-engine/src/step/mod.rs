@@ -1,0 +1,222 @@
+//! All rules of what a monitor does: pure decisions, time is an argument.
+
+mod advance;
+mod edit;
+mod expect;
+mod heartbeat;
+mod runs;
+
+use std::sync::Arc;
+
+pub use expect::excused;
+
+use crate::evaluator::{Edit, Taken};
+use crate::{
+    Change, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, Ping, PingEntry, Record,
+    State, StateChange, Timestamp, Transition, Version, routing,
+};
+
+/// Something that happens to a monitor.
+#[derive(Clone, PartialEq, Debug)]
+#[non_exhaustive]
+pub enum Event {
+    /// Time has passed.
+    Wake,
+    /// A heartbeat arrived.
+    Ping(Box<Ping>),
+    /// Somebody changed it.
+    Edit(Edit),
+}
+
+/// The heartbeat's claimed time is more than 90 days old or more than 60 s in the future (S4.8).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the claimed time is more than 90 days old or more than 60 s in the future")]
+pub struct ClaimedTimeError;
+
+/// What `event` at `now` makes of `record`; `None` when nothing changes. Everything that was due before is applied
+/// first (S3.7), with the watcher's `outages`, which are in the order of their ends, taken into account (S6.2).
+///
+/// # Errors
+/// When a heartbeat's claimed time is out of range (S4.8).
+pub fn step(
+    record: &Record,
+    event: &Event,
+    now: Timestamp,
+    outages: &[Outage],
+) -> Result<Option<Transition>, ClaimedTimeError> {
+    let mut draft = Draft::of(record, outages);
+    match event {
+        Event::Wake => draft.advance(now),
+        Event::Ping(ping) => {
+            draft.ping(ping, now)?;
+        }
+        Event::Edit(edit) => draft.edit(edit, now),
+    }
+    Ok(draft.finish())
+}
+
+/// A record in the making: it folds events, and [`Draft::finish`] gives the transition that stores them all at once.
+#[derive(Clone, Debug)]
+pub struct Draft<'a> {
+    monitor: Arc<Monitor>,
+    health: Health,
+    /// The version that the transition will store.
+    version: Version,
+    before: Option<&'a Record>,
+    outages: &'a [Outage],
+    removed: bool,
+    pings: Vec<PingEntry>,
+    changes: Vec<StateChange>,
+    incidents: Vec<Incident>,
+    notifications: Vec<Notification>,
+    /// Counts what derives its id from the version.
+    ordinal: usize,
+}
+
+impl<'a> Draft<'a> {
+    /// Starts from a stored record.
+    #[must_use]
+    pub fn of(record: &'a Record, outages: &'a [Outage]) -> Self {
+        Self {
+            monitor: record.monitor.clone(),
+            health: record.health.clone(),
+            version: record.version.next(),
+            before: Some(record),
+            outages,
+            removed: false,
+            pings: Vec::new(),
+            changes: Vec::new(),
+            incidents: Vec::new(),
+            notifications: Vec::new(),
+            ordinal: 0,
+        }
+    }
+
+    /// Starts a new monitor: armed at `now`, or by its first heartbeat (S3.2).
+    #[must_use]
+    pub fn create(monitor: Arc<Monitor>, now: Timestamp, outages: &'a [Outage]) -> Self {
+        let mut draft = Self {
+            health: expect::newborn(now),
+            monitor,
+            version: Version::FIRST,
+            before: None,
+            outages,
+            removed: false,
+            pings: Vec::new(),
+            changes: Vec::new(),
+            incidents: Vec::new(),
+            notifications: Vec::new(),
+            ordinal: 0,
+        };
+        if draft.monitor.spec.arm == crate::Arm::Created {
+            draft.arm(now, false);
+        }
+        draft
+    }
+
+    /// The monitor as the events so far have left it.
+    #[must_use]
+    pub fn monitor(&self) -> &Arc<Monitor> {
+        &self.monitor
+    }
+
+    /// The health as the events so far have left it.
+    #[must_use]
+    pub fn health(&self) -> &Health {
+        &self.health
+    }
+
+    /// Whether an event removed the monitor; further events are pointless then.
+    #[must_use]
+    pub fn is_removed(&self) -> bool {
+        self.removed
+    }
+
+    /// What must be stored; `None` when nothing has changed.
+    #[must_use]
+    pub fn finish(self) -> Option<Transition> {
+        if let Some(before) = self.before
+            && !self.removed
+            && self.pings.is_empty()
+            && Arc::ptr_eq(&before.monitor, &self.monitor)
+            && same_but_seen(&before.health, &self.health)
+        {
+            return None;
+        }
+        let monitor = self.monitor.id;
+        let record = Record { monitor: self.monitor, health: self.health, version: self.version };
+        Some(Transition {
+            monitor,
+            expected: self.before.map(|before| before.version),
+            change: if self.removed { Change::Remove } else { Change::Put(Box::new(record)) },
+            pings: self.pings,
+            changes: self.changes,
+            incidents: self.incidents,
+            notifications: self.notifications,
+        })
+    }
+
+    fn next_ordinal(&mut self) -> usize {
+        self.ordinal += 1;
+        self.ordinal
+    }
+
+    /// Records a change of state, or (with the same state) something worth a line in the monitor's history.
+    fn note(&mut self, to: State, at: Timestamp, now: Timestamp, reason: String) {
+        let from = std::mem::replace(&mut self.health.state, to);
+        self.changes.push(StateChange {
+            monitor: self.monitor.id,
+            version: self.version,
+            at,
+            detected_at: now,
+            from,
+            to,
+            reason,
+        });
+    }
+
+    /// Owes one message to each of these channels.
+    fn owe(
+        &mut self,
+        kind: NotificationKind,
+        channels: &[String],
+        now: Timestamp,
+        message: &str,
+        incident: Option<&Incident>,
+        ping: Option<&PingEntry>,
+    ) {
+        let ordinal = self.next_ordinal();
+        let about =
+            routing::Subject { monitor: &self.monitor, state: self.health.state, version: self.version, ordinal };
+        self.notifications
+            .extend(channels.iter().map(|channel| about.notification(kind, channel, now, message, incident, ping)));
+    }
+
+    /// Keeps the newest form of an incident for the store.
+    fn keep_incident(&mut self, incident: Incident) {
+        self.incidents.retain(|kept| kept.id != incident.id);
+        self.incidents.push(incident);
+    }
+
+    /// Keeps a heartbeat, and it as the latest one.
+    fn keep_ping(&mut self, entry: PingEntry) -> Taken {
+        let taken = Taken { n: entry.n, effect: entry.effect, arrived_at: entry.arrived_at };
+        self.health.last_ping = Some(LastPing {
+            n: entry.n,
+            arrived_at: entry.arrived_at,
+            at: entry.at,
+            signal: entry.signal,
+            degraded: entry.degraded,
+        });
+        self.pings.push(entry);
+        taken
+    }
+}
+
+/// Whether nothing differs that would have to be stored: that an outage was looked at, without effect, need not be.
+fn same_but_seen(before: &Health, after: &Health) -> bool {
+    let seen = before.moves.seen;
+    let mut after = after.clone();
+    after.moves.seen = seen;
+    *before == after
+}

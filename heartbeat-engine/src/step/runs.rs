@@ -1,0 +1,123 @@
+//! Runs of a job: start, end, overrun (S4.2, S4.6).
+
+use std::time::Duration;
+
+use crate::absence::Outage;
+use crate::step::Draft;
+use crate::step::advance::Failure;
+use crate::{Cause, EndedRun, Ping, Run, RunId, State, Timestamp, describe_duration, routing};
+
+/// How many runs may be open, and how many ended ones are remembered.
+const RUNS_MAX: usize = 32;
+
+/// What a heartbeat's end of runs came to.
+#[derive(Default)]
+pub(super) struct Ended {
+    /// How long the run lasted that it ended; of several, the longest.
+    pub(super) duration: Option<Duration>,
+    /// It belongs to a run that counted as an overrun already.
+    pub(super) counted_already: bool,
+}
+
+impl Draft<'_> {
+    /// Opens a run; says whether it was new.
+    pub(super) fn start_run(&mut self, id: Option<RunId>, began_at: Timestamp, now: Timestamp) -> bool {
+        let health = &mut self.health;
+        if id.is_some()
+            && (health.runs.iter().any(|run| run.id == id) || health.ended_runs.iter().any(|run| run.id == id))
+        {
+            return false;
+        }
+        let limit_at = self.monitor.spec.max_runtime.map(|limit| now + limit);
+        if id.is_none()
+            && let Some(at) = health.runs.iter().position(|run| run.id.is_none())
+        {
+            let replaced = health.runs.remove(at);
+            let reason = format!("a new run replaces the one that began at {} and did not end", replaced.began_at);
+            self.note(self.health.state, now, now, reason);
+        } else if health.runs.len() >= RUNS_MAX {
+            if limit_at.is_some() {
+                let reason = format!("{RUNS_MAX} runs are open; the one that begins now is not followed");
+                self.note(self.health.state, now, now, reason);
+                return true;
+            }
+            health.runs.remove(0);
+        }
+        self.health.runs.push(Run { id, began_at, limit_at });
+        true
+    }
+
+    /// Ends the run that a success or fail at `at` belongs to (S4.6).
+    pub(super) fn end_run(&mut self, ping: &Ping, at: Timestamp) -> Ended {
+        let open = |run: &&Run| run.began_at <= at;
+        let runs = &self.health.runs;
+        let ends: Vec<Run> = match ping.run {
+            Some(_) => runs.iter().filter(|run| run.id == ping.run).copied().collect(),
+            None if ping.ends_all_runs => runs.iter().filter(open).copied().collect(),
+            None => {
+                let nameless = runs.iter().filter(open).find(|run| run.id.is_none());
+                nameless.or_else(|| runs.iter().rfind(open)).copied().into_iter().collect()
+            }
+        };
+        let duration = ends.iter().map(|run| at.since(run.began_at)).max();
+        for run in &ends {
+            self.health.runs.retain(|other| other != run);
+            self.remember(EndedRun { id: run.id, overran: false });
+        }
+        let counted_already = ends.is_empty() && self.take_overrun(ping.run);
+        Ended { duration, counted_already }
+    }
+
+    /// A run is open at its limit: one failure, and it is closed (S4.2).
+    pub(super) fn overrun(&mut self, limit: Timestamp, now: Timestamp) {
+        let Some(index) = self.health.runs.iter().position(|run| run.limit_at == Some(limit)) else { return };
+        let run = self.health.runs.remove(index);
+        self.remember(EndedRun { id: run.id, overran: true });
+        let detail = format!("a run that began at {} was still open at {limit}", run.began_at);
+        let lasted = describe_duration(limit.since(run.began_at));
+        let message = routing::sentence(
+            &self.monitor,
+            &format!("is down: a run that began at {} has not ended after {lasted}", run.began_at),
+        );
+        self.fail(Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
+    }
+
+    /// Closes the runs whose end the watcher may have missed (S6.2).
+    pub(super) fn forget_runs_in(&mut self, outage: &Outage) {
+        let unobserved = |run: &Run| run.began_at < outage.to && run.limit_at.is_some_and(|limit| limit > outage.from);
+        let (gone, kept): (Vec<Run>, Vec<Run>) = self.health.runs.iter().partition(|run| unobserved(run));
+        self.health.runs = kept;
+        for run in gone {
+            self.remember(EndedRun { id: run.id, overran: false });
+        }
+    }
+
+    fn remember(&mut self, run: EndedRun) {
+        let ended = &mut self.health.ended_runs;
+        if run.id.is_none() {
+            ended.retain(|other| other.id.is_some());
+            if !run.overran {
+                return;
+            }
+        }
+        if ended.len() >= RUNS_MAX {
+            ended.remove(0);
+        }
+        ended.push(run);
+    }
+
+    /// Whether the run of this heartbeat overran; the next heartbeat of it counts again.
+    fn take_overrun(&mut self, id: Option<RunId>) -> bool {
+        let Some(known) = self.health.ended_runs.iter_mut().find(|run| run.id == id && run.overran) else {
+            return false;
+        };
+        known.overran = false;
+        true
+    }
+
+    /// Drops every open run, as pausing does.
+    pub(super) fn drop_runs(&mut self) {
+        self.health.runs.clear();
+        debug_assert!(self.health.state != State::Paused || self.health.runs.is_empty());
+    }
+}
