@@ -137,6 +137,11 @@ pub enum Outcome {
         /// `slug` or `token`.
         field: &'static str,
     },
+    /// The document is larger than [`DOCUMENT_BYTES_MAX`], and nothing of it is written.
+    TooLarge {
+        /// How large its JSON text is.
+        bytes: usize,
+    },
 }
 
 /// How a batch went, in the order of its parts.

@@ -7,6 +7,7 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod memory;
 mod monitor;
 mod notification;
 mod notifier;

@@ -62,6 +62,13 @@ impl<T> Page<T> {
     pub const fn empty() -> Self {
         Self { items: Vec::new(), more: false }
     }
+
+    /// The first `limit` of `items`, and whether there are more.
+    pub fn cut(items: impl IntoIterator<Item = T>, limit: usize) -> Self {
+        let mut rest = items.into_iter();
+        let items: Vec<T> = rest.by_ref().take(limit).collect();
+        Self { items, more: rest.next().is_some() }
+    }
 }
 
 /// What a storage knows of the watcher's own life (S6).
@@ -84,14 +91,15 @@ pub enum HistoryQuery {
         /// Only those before this one.
         before: Option<u64>,
     },
-    /// Changes of state of a monitor. `before` is the version of the last one seen.
+    /// Changes of state of a monitor. `before` is the version of the last one seen. A page never ends between two
+    /// changes of one version, so it may hold a few more than were asked for.
     Changes {
         /// The monitor.
         monitor: MonitorId,
         /// Only those whose version is below.
         before: Option<u64>,
     },
-    /// Incidents, of one monitor or of all; newest `opened_at` first, ties by id.
+    /// Incidents, of one monitor or of all; newest `opened_at` first, ties by id, the largest first.
     Incidents {
         /// Only this monitor's.
         monitor: Option<MonitorId>,
@@ -137,7 +145,8 @@ pub enum HistoryItem {
 /// * A batch whose epoch differs from the lease's is [`StorageError::Fenced`] and writes nothing.
 /// * A transition whose version differs is a [`crate::Outcome::Conflict`] and nothing of it is written; the others are.
 /// * A record, its pings, changes, incidents and notifications are written together or not at all.
-/// * Slugs and token hashes are unique among all monitors.
+/// * Slugs and token hashes are unique among all monitors. What one batch frees the next one may use; within one batch
+///   names are given in the order of its transitions, so two monitors cannot swap theirs in one.
 ///
 /// It has no clock and no policy. Writing a notification whose id is stored already changes nothing, so a batch
 /// may be repeated after [`StorageError::Unknown`].

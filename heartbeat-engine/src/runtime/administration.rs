@@ -184,6 +184,10 @@ impl Engine {
             Outcome::Conflict { found: Some(found) } if expected.is_some() => Err(EditError::Revision { found }),
             Outcome::Conflict { found: None } => Err(EditError::NotFound("document")),
             Outcome::Conflict { .. } | Outcome::NameTaken { .. } => Err(EditError::Taken { field: "name" }),
+            Outcome::TooLarge { bytes } => Err(EditError::Invalid(vec![FieldError::new(
+                "",
+                format!("has {bytes} bytes; at most {DOCUMENT_BYTES_MAX} are kept"),
+            )])),
         }
     }
 

@@ -1,0 +1,278 @@
+//! The maps of a [`super::MemoryStorage`] and how a batch changes them.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::ops::Bound;
+
+use serde_json::Value;
+
+use super::MemoryLimits;
+use crate::{
+    Applied, Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, Document, DocumentWrite, Epoch, Incident,
+    IncidentId, Lease, MonitorId, Name, Notification, NotificationId, Outage, OutboxEntry, Outcome, Page, PartitionId,
+    PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition, Version, WatchLog,
+};
+
+/// A monitor with its own history, oldest first.
+pub(super) struct Slot {
+    partition: PartitionId,
+    record: Record,
+    pub(super) pings: VecDeque<PingEntry>,
+    pub(super) changes: VecDeque<StateChange>,
+}
+
+pub(super) struct State {
+    limits: MemoryLimits,
+    leases: BTreeMap<PartitionId, Lease>,
+    pub(super) monitors: BTreeMap<MonitorId, Slot>,
+    names: HashMap<Name, MonitorId>,
+    due: BTreeSet<(PartitionId, Timestamp, MonitorId)>,
+    pub(super) incidents: HashMap<IncidentId, Incident>,
+    pub(super) incident_order: BTreeSet<(Timestamp, IncidentId)>,
+    pub(super) incidents_of: BTreeSet<(MonitorId, Timestamp, IncidentId)>,
+    closed: BTreeSet<(Timestamp, IncidentId)>,
+    pub(super) notifications: BTreeMap<u64, OutboxEntry>,
+    pub(super) notification_seqs: HashMap<NotificationId, u64>,
+    pending: BTreeSet<u64>,
+    last_seq: u64,
+    documents: BTreeMap<(String, String), (Version, Value)>,
+    mark: Option<Timestamp>,
+    /// By their end, then their start.
+    outages: BTreeSet<(Timestamp, Timestamp)>,
+}
+
+impl State {
+    pub(super) fn new(limits: MemoryLimits) -> Self {
+        Self {
+            limits,
+            leases: BTreeMap::new(),
+            monitors: BTreeMap::new(),
+            names: HashMap::new(),
+            due: BTreeSet::new(),
+            incidents: HashMap::new(),
+            incident_order: BTreeSet::new(),
+            incidents_of: BTreeSet::new(),
+            closed: BTreeSet::new(),
+            notifications: BTreeMap::new(),
+            notification_seqs: HashMap::new(),
+            pending: BTreeSet::new(),
+            last_seq: 0,
+            documents: BTreeMap::new(),
+            mark: None,
+            outages: BTreeSet::new(),
+        }
+    }
+
+    pub(super) fn monitor_count(&self) -> usize {
+        self.monitors.len()
+    }
+
+    pub(super) fn commit(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
+        if batch.epoch != self.leases.get(&batch.partition).map_or(Epoch(0), |lease| lease.epoch) {
+            return Err(StorageError::Fenced);
+        }
+        let applied = Applied {
+            transitions: batch.transitions.iter().map(|t| self.transition(batch.partition, t)).collect(),
+            documents: batch.documents.iter().map(|write| self.write_document(write)).collect(),
+        };
+        for notification in &batch.notifications {
+            self.owe(notification);
+        }
+        for settlement in &batch.settlements {
+            self.settle(settlement);
+        }
+        self.mark = batch.mark.or(self.mark);
+        self.outages.extend(batch.outage.map(|outage| (outage.to, outage.from)));
+        if let Some(before) = batch.forget_outages_before {
+            self.outages = self.outages.split_off(&(before, Timestamp::MIN));
+        }
+        Ok(applied)
+    }
+
+    fn transition(&mut self, partition: PartitionId, transition: &Transition) -> Outcome {
+        let id = transition.monitor;
+        let found = self.record(id).map(|record| record.version);
+        if found != transition.expected {
+            return Outcome::Conflict { found };
+        }
+        match &transition.change {
+            Change::Put(record) => {
+                let taken = names(record).find(|name| self.names.get(name).is_some_and(|owner| *owner != id));
+                if let Some(name) = taken {
+                    return Outcome::NameTaken { field: if matches!(name, Name::Slug(_)) { "slug" } else { "token" } };
+                }
+                let (pings, changes) = self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.changes));
+                self.names.extend(names(record).map(|name| (name, id)));
+                self.due.insert((partition, record.health.wake_at(), id));
+                let mut slot = Slot { partition, record: (**record).clone(), pings, changes };
+                extend_bounded(&mut slot.pings, &transition.pings, self.limits.pings_per_monitor);
+                extend_bounded(&mut slot.changes, &transition.changes, self.limits.changes_per_monitor);
+                self.monitors.insert(id, slot);
+            }
+            Change::Remove => drop(self.take(id)),
+        }
+        for incident in &transition.incidents {
+            self.put_incident(incident);
+        }
+        for notification in &transition.notifications {
+            self.owe(notification);
+        }
+        Outcome::Committed
+    }
+
+    /// Takes a monitor out of every index.
+    fn take(&mut self, id: MonitorId) -> Option<Slot> {
+        let slot = self.monitors.remove(&id)?;
+        for name in names(&slot.record) {
+            self.names.remove(&name);
+        }
+        self.due.remove(&(slot.partition, slot.record.health.wake_at(), id));
+        Some(slot)
+    }
+
+    fn put_incident(&mut self, incident: &Incident) {
+        self.forget_incident(incident.id);
+        let key = (incident.opened_at, incident.id);
+        self.incident_order.insert(key);
+        self.incidents_of.insert((incident.monitor, key.0, key.1));
+        self.incidents.insert(incident.id, incident.clone());
+        if incident.is_open() {
+            return;
+        }
+        self.closed.insert(key);
+        let of_monitor = (incident.monitor, Timestamp::MIN, IncidentId::from_bytes([0; 16]))
+            ..=(incident.monitor, Timestamp::MAX, IncidentId::from_bytes([0xff; 16]));
+        let closed_of_monitor: Vec<IncidentId> = (self.incidents_of.range(of_monitor))
+            .filter(|(_, at, id)| self.closed.contains(&(*at, *id)))
+            .map(|(_, _, id)| *id)
+            .collect();
+        let surplus = closed_of_monitor.len().saturating_sub(self.limits.incidents_per_monitor);
+        for id in &closed_of_monitor[..surplus] {
+            self.forget_incident(*id);
+        }
+        while self.closed.len() > self.limits.incidents_closed {
+            let Some((_, oldest)) = self.closed.first().copied() else { break };
+            self.forget_incident(oldest);
+        }
+    }
+
+    fn forget_incident(&mut self, id: IncidentId) {
+        if let Some(incident) = self.incidents.remove(&id) {
+            self.incident_order.remove(&(incident.opened_at, id));
+            self.closed.remove(&(incident.opened_at, id));
+            self.incidents_of.remove(&(incident.monitor, incident.opened_at, id));
+        }
+    }
+
+    fn owe(&mut self, notification: &Notification) {
+        if self.notification_seqs.contains_key(&notification.id) {
+            return;
+        }
+        self.last_seq += 1;
+        let delivery = Delivery::pending(notification.created_at);
+        let entry = OutboxEntry { seq: self.last_seq, notification: notification.clone(), delivery };
+        self.notification_seqs.insert(notification.id, entry.seq);
+        self.pending.insert(entry.seq);
+        self.notifications.insert(entry.seq, entry);
+    }
+
+    fn settle(&mut self, settlement: &Settlement) {
+        let Some(seq) = self.notification_seqs.get(&settlement.id).copied() else { return };
+        let Some(entry) = self.notifications.get_mut(&seq) else { return };
+        entry.delivery = settlement.delivery.clone();
+        if entry.delivery.state == DeliveryState::Pending {
+            self.pending.insert(seq);
+            return;
+        }
+        self.pending.remove(&seq);
+        while self.notifications.len() - self.pending.len() > self.limits.notifications_settled {
+            let oldest = self.notifications.keys().find(|seq| !self.pending.contains(seq)).copied();
+            let Some(entry) = oldest.and_then(|seq| self.notifications.remove(&seq)) else { break };
+            self.notification_seqs.remove(&entry.notification.id);
+        }
+    }
+
+    fn write_document(&mut self, write: &DocumentWrite) -> Outcome {
+        let key = (write.kind.clone(), write.id.clone());
+        let found = self.documents.get(&key).map(|(version, _)| *version);
+        if found != write.expected {
+            return Outcome::Conflict { found };
+        }
+        match &write.body {
+            Some(body) => {
+                let bytes = body.to_string().len();
+                if bytes > DOCUMENT_BYTES_MAX {
+                    return Outcome::TooLarge { bytes };
+                }
+                self.documents.insert(key, (found.map_or(Version::FIRST, Version::next), body.clone()));
+            }
+            None => drop(self.documents.remove(&key)),
+        }
+        Outcome::Committed
+    }
+
+    pub(super) fn swap_lease(&mut self, expected: &Lease, next: &Lease) -> bool {
+        let matches = match self.leases.get(&expected.partition) {
+            Some(lease) => lease.epoch == expected.epoch && lease.node == expected.node,
+            None => expected.epoch == Epoch(0) && expected.node.is_empty(),
+        };
+        if matches {
+            self.leases.insert(expected.partition, next.clone());
+        }
+        matches
+    }
+
+    pub(super) fn leases(&self) -> Vec<Lease> {
+        self.leases.values().cloned().collect()
+    }
+
+    pub(super) fn record(&self, id: MonitorId) -> Option<&Record> {
+        self.monitors.get(&id).map(|slot| &slot.record)
+    }
+
+    pub(super) fn find(&self, name: &Name) -> Option<MonitorId> {
+        self.names.get(name).copied()
+    }
+
+    pub(super) fn due(&self, partition: PartitionId, before: Timestamp, limit: usize) -> Vec<(MonitorId, Timestamp)> {
+        let nobody = MonitorId::from_bytes([0; 16]);
+        let range = (partition, Timestamp::MIN, nobody)..(partition, before, nobody);
+        self.due.range(range).take(limit).map(|(_, at, id)| (*id, *at)).collect()
+    }
+
+    pub(super) fn outbox(&self, after: u64, limit: usize) -> Page<OutboxEntry> {
+        let pending = self.pending.range((Bound::Excluded(after), Bound::Unbounded));
+        Page::cut(pending.filter_map(|seq| self.notifications.get(seq)).cloned(), limit)
+    }
+
+    pub(super) fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Page<Record> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        Page::cut(self.monitors.range((from, Bound::Unbounded)).map(|(_, slot)| slot.record.clone()), limit)
+    }
+
+    pub(super) fn documents(&self, kind: &str) -> Vec<Document> {
+        (self.documents.range((kind.to_owned(), String::new())..))
+            .take_while(|((found, _), _)| found == kind)
+            .map(|((kind, id), (version, body))| Document {
+                kind: kind.clone(),
+                id: id.clone(),
+                version: *version,
+                body: body.clone(),
+            })
+            .collect()
+    }
+
+    pub(super) fn watch_log(&self) -> WatchLog {
+        let outages = self.outages.iter().map(|(to, from)| Outage { from: *from, to: *to }).collect();
+        WatchLog { mark: self.mark, outages }
+    }
+}
+
+fn names(record: &Record) -> impl Iterator<Item = Name> {
+    let tokens = record.monitor.token.all().map(|token| Name::Token(token.hash()));
+    std::iter::once(Name::Slug(record.spec().slug.clone())).chain(tokens)
+}
+
+fn extend_bounded<T: Clone>(history: &mut VecDeque<T>, new: &[T], limit: usize) {
+    history.extend(new.iter().cloned());
+    history.drain(..history.len().saturating_sub(limit));
+}
