@@ -1,6 +1,7 @@
 //! Heartbeat's engine.
 
 mod absence;
+mod address;
 mod batch;
 mod clock;
 mod duration;
@@ -21,6 +22,7 @@ mod storage;
 mod time;
 
 pub use absence::Outage;
+pub use address::is_public_address;
 pub use batch::{
     Applied, Batch, Change, DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, StateChange, Transition,
 };
