@@ -35,3 +35,132 @@ impl Outage {
         self.from <= start && deadline <= self.to
     }
 }
+
+/// How old the stored mark of life may be before the time since counts as an outage (S6.1).
+const MARK_AGE_MAX: Duration = Duration::from_secs(15);
+/// How often a mark is stored when nothing else is written: at least every 5 s (S6.1), with a margin for slow writes.
+const MARK_EVERY: Duration = Duration::from_secs(4);
+/// How old the mark may be when something else is written anyway.
+const MARK_ALONG: Duration = Duration::from_secs(1);
+/// A step of the wall clock against the monotonic one that is no step but the cost of reading both.
+const STEP_MIN: Duration = Duration::from_secs(1);
+
+/// What a look at the clocks found.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Look {
+    /// Time went on as it should.
+    Steady,
+    /// The watcher was away; nothing may be judged or taken before this is stored (S6.6).
+    Away(Outage),
+    /// The wall clock was set back (S6.7).
+    SetBack,
+}
+
+/// Watches the watcher: by the marks that it stores and by the clocks.
+#[derive(Clone, Debug)]
+pub(crate) struct Absence {
+    /// The last stored mark.
+    mark: Option<Timestamp>,
+    /// The clocks at the last look.
+    seen: Option<(Timestamp, Duration)>,
+    just_started: bool,
+}
+
+impl Absence {
+    /// Starts with the mark that is stored.
+    pub(crate) fn since(mark: Option<Timestamp>) -> Self {
+        Self { mark, seen: None, just_started: true }
+    }
+
+    /// Compares the clocks with what they showed before. An outage is found again until [`Absence::marked`] tells that it
+    /// is stored.
+    pub(crate) fn look(&mut self, now: Timestamp, monotonic: Duration) -> Look {
+        let seen = self.seen;
+        let mark = self.mark.filter(|mark| *mark < now);
+        if let Some(from) = mark
+            && (self.just_started || now.since(from) > MARK_AGE_MAX)
+        {
+            self.seen = Some((now, monotonic));
+            return Look::Away(Outage { from, to: now });
+        }
+        if let Some((wall, then)) = seen {
+            let due = wall + monotonic.saturating_sub(then);
+            if now.since(due) > STEP_MIN {
+                // The clocks of the last look stay until the outage is stored.
+                return Look::Away(Outage { from: due, to: now });
+            }
+            if due.since(now) > STEP_MIN {
+                self.seen = Some((now, monotonic));
+                return Look::SetBack;
+            }
+        }
+        self.seen = Some((now, monotonic));
+        Look::Steady
+    }
+
+    /// A mark was stored; with an outage, that too.
+    pub(crate) fn marked(&mut self, mark: Timestamp, monotonic: Duration, with_outage: bool) {
+        self.mark = Some(mark);
+        self.just_started = false;
+        if with_outage {
+            self.seen = Some((mark, monotonic));
+        }
+    }
+
+    /// The mark to store along with something that is written at `now`.
+    pub(crate) fn mark_along(&self, now: Timestamp) -> Option<Timestamp> {
+        let due = self.mark.is_none_or(|mark| mark > now || now.since(mark) >= MARK_ALONG);
+        due.then_some(now)
+    }
+
+    /// When a mark is due although nothing else is written.
+    pub(crate) fn mark_due(&self) -> Timestamp {
+        self.mark.map_or(Timestamp::MIN, |mark| mark + MARK_EVERY)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_secs(seconds)
+    }
+
+    fn secs(seconds: u64) -> Duration {
+        Duration::from_secs(seconds)
+    }
+
+    #[test]
+    fn the_time_between_the_last_mark_and_a_start_is_an_outage() {
+        let mut absence = Absence::since(Some(at(100)));
+        let outage = Outage { from: at(100), to: at(101) };
+        assert_eq!(absence.look(at(101), secs(0)), Look::Away(outage));
+        assert_eq!(absence.look(at(102), secs(1)), Look::Away(Outage { to: at(102), ..outage }), "not stored yet");
+        absence.marked(at(102), secs(1), true);
+        assert_eq!(absence.look(at(103), secs(2)), Look::Steady);
+        assert_eq!(Absence::since(None).look(at(5), secs(0)), Look::Steady, "the first start ever");
+    }
+
+    #[test]
+    fn more_than_15_s_between_marks_is_an_outage_whatever_the_reason() {
+        let mut absence = Absence::since(None);
+        absence.look(at(0), secs(0));
+        absence.marked(at(0), secs(0), false);
+        assert_eq!(absence.look(at(15), secs(15)), Look::Steady);
+        assert_eq!(absence.look(at(16), secs(16)), Look::Away(Outage { from: at(0), to: at(16) }));
+    }
+
+    #[test]
+    fn a_forward_step_of_over_a_second_is_an_outage_and_a_step_back_is_told() {
+        let mut absence = Absence::since(None);
+        absence.look(at(0), secs(0));
+        absence.marked(at(0), secs(0), false);
+        assert_eq!(absence.look(at(3), secs(2)), Look::Steady);
+        assert_eq!(absence.look(at(10), secs(4)), Look::Away(Outage { from: at(5), to: at(10) }));
+        absence.marked(at(10), secs(4), true);
+        assert_eq!(absence.look(at(11), secs(5)), Look::Steady);
+        assert_eq!(absence.look(at(2), secs(6)), Look::SetBack);
+        assert_eq!(absence.look(at(3), secs(7)), Look::Steady);
+    }
+}

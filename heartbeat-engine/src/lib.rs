@@ -2,8 +2,10 @@
 
 mod absence;
 mod address;
+mod backoff;
 mod batch;
 mod clock;
+mod deadline;
 mod duration;
 pub mod evaluator;
 mod id;
@@ -19,18 +21,38 @@ pub mod schedule;
 mod signal;
 pub mod step;
 mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 
 pub use absence::Outage;
 pub use address::is_public_address;
+pub use backoff::pause_after;
 pub use batch::{
     Applied, Batch, Change, DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, StateChange, Transition,
 };
 pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
+pub use incident::{Cause, Closing, Incident};
+pub use memory::{MemoryLimits, MemoryStorage};
+pub use monitor::{
+    Arm, EndedRun, Expectation, FieldError, Health, LastPing, Monitor, MonitorSpec, OutageMoves, Record, Rotating, Run,
+    Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
+};
+pub use notification::{
+    AboutIncident, AboutMonitor, Delivery, DeliveryState, Notification, NotificationKind, OutboxEntry, Settlement,
+};
+pub use notifier::{Attempt, ChannelKind, DeliveryError, Notifier, Receipt};
+#[cfg(feature = "runtime")]
+pub use runtime::{
+    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Limits, Metrics, Missed, PingError,
+    PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
+};
 pub use schedule::{
     AT_TIMES_MAX, At, CRON_LENGTH_MAX, Cron, CronPart, CronProblem, Every, Grace, LocalTime, Occurrence, Schedule,
     ScheduleError, ScheduleSpec, Weekdays, Zone, ZoneData, zone_data,
 };
+pub use signal::{Effect, Ping, PingEntry, Signal};
+pub use storage::{HistoryItem, HistoryQuery, Lease, Name, Page, Storage, StorageError, WatchLog};
 pub use time::{ParseTimestampError, Timestamp};

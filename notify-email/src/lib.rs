@@ -1,1 +1,14 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod builder;
+mod compose;
+mod html;
+mod kind;
+mod notifier;
+mod relay;
+mod session;
+mod text;
+
+pub use builder::{EmailBuilder, InvalidSettings};
+pub use kind::EmailKind;
+pub use notifier::EmailNotifier;

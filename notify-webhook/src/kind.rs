@@ -124,14 +124,14 @@ mod tests {
     use super::*;
     use serde_json::json;
 
-    fn faults(settings: Value) -> Vec<(String, String)> {
-        let built = WebhookKind::new().build("ops", &settings);
+    fn faults(settings: &Value) -> Vec<(String, String)> {
+        let built = WebhookKind::new().build("ops", settings);
         built.err().unwrap_or_default().into_iter().map(|fault| (fault.field, fault.message)).collect()
     }
 
     #[test]
     fn tells_every_wrong_field_at_once() {
-        let found = faults(json!({
+        let found = faults(&json!({
             "url": "ftp://example.org/", "secret": ["nope", 5], "allow_private": "yes", "colour": "red",
         }));
         let fields: Vec<_> = found.iter().map(|(field, _)| field.as_str()).collect();
@@ -139,9 +139,9 @@ mod tests {
             assert!(fields.contains(&field), "{field} is not in {found:?}");
         }
         assert_eq!(found.len(), 5);
-        assert_eq!(faults(json!({}))[0].0, "url");
-        assert_eq!(faults(json!([]))[0].0, "settings");
-        assert!(faults(json!({ "url": "https://example.org/", "secret": null, "allow_private": null })).is_empty());
+        assert_eq!(faults(&json!({}))[0].0, "url");
+        assert_eq!(faults(&json!([]))[0].0, "settings");
+        assert!(faults(&json!({ "url": "https://example.org/", "secret": null, "allow_private": null })).is_empty());
     }
 
     #[test]
@@ -171,11 +171,11 @@ mod tests {
             "①②⑦.⓪.⓪.①",
         ] {
             let url = format!("http://{host}:8080/hook");
-            let found = faults(json!({ "url": url }));
+            let found = faults(&json!({ "url": url }));
             assert!(found.len() == 1 && found[0].1.contains("allow_private"), "{url}: {found:?}");
-            assert!(faults(json!({ "url": url, "allow_private": true })).is_empty(), "{url}");
+            assert!(faults(&json!({ "url": url, "allow_private": true })).is_empty(), "{url}");
         }
-        assert!(faults(json!({ "url": "https://9.9.9.9/" })).is_empty());
+        assert!(faults(&json!({ "url": "https://9.9.9.9/" })).is_empty());
     }
 
     #[test]

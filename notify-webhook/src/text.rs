@@ -54,7 +54,10 @@ pub(crate) fn hide(text: &str, parts: &[String]) -> String {
 
 /// A URL to be shown to people: its credentials and query are `***`.
 pub(crate) fn redacted_url(text: &str) -> String {
-    let Ok(mut url) = Url::parse(text) else { return "***".to_owned() };
+    // Anything else may be a password in an unexpected place.
+    let Some(mut url) = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https")) else {
+        return "***".to_owned();
+    };
     if !url.username().is_empty() || url.password().is_some() {
         let hidden = url.set_username("***").and_then(|()| url.set_password(None));
         if hidden.is_err() {
@@ -93,6 +96,8 @@ mod tests {
     fn shows_urls_without_secrets() {
         assert_eq!(redacted_url("https://u:p@example.org/a?b=c#d"), "https://***@example.org/a?***");
         assert_eq!(redacted_url("https://example.org/a"), "https://example.org/a");
-        assert_eq!(redacted_url("not a url"), "***");
+        for text in ["not a url", "u:p@example.org", "ftp://u:p@example.org"] {
+            assert_eq!(redacted_url(text), "***");
+        }
     }
 }

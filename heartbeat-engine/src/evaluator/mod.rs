@@ -1,5 +1,353 @@
-//! One partition's work.
+//! One partition's work: requests and time in by `handle_*`, batches, answers and wishes out by `poll_*`.
+//!
+//! Pure: no clock, no I/O. At most one batch is under way; what arrives meanwhile waits and is decided from what was
+//! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
+mod build;
 mod request;
+mod watch;
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use build::Group;
 pub use request::{Done, Edit, Refusal, Request, Taken};
+
+use crate::absence::{Absence, Look};
+use crate::deadline::Deadlines;
+use crate::{
+    Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
+    Timestamp, WatchLog,
+};
+
+/// Names a request until it is answered.
+pub type Ticket = u64;
+
+/// A request is decided anew at most this often when somebody else writes the same monitor.
+const TRIES_MAX: u8 = 5;
+
+#[derive(Debug)]
+struct Slot {
+    record: Arc<Record>,
+    /// The instant of the monitor's entry in the queue; `MAX` when it has none.
+    armed_at: Timestamp,
+}
+
+#[derive(Debug)]
+struct Pending {
+    ticket: Ticket,
+    at: Timestamp,
+    request: Request,
+    tries: u8,
+}
+
+/// What was committed, for those who look on.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Committed {
+    /// New forms of records; `None` for those that were removed.
+    pub records: Vec<(MonitorId, Option<Arc<Record>>)>,
+    /// Changes of state.
+    pub changes: Vec<StateChange>,
+    /// Messages that are owed now.
+    pub owed: Vec<Notification>,
+}
+
+/// A batch that is under way.
+#[derive(Debug, Default)]
+struct UnderWay {
+    groups: Vec<Group>,
+    /// The mark in it, and the monotonic clock then.
+    mark: Option<(Timestamp, Duration)>,
+    outage: Option<Outage>,
+    /// Messages that belong to no monitor.
+    owed: Vec<Notification>,
+}
+
+/// Decides for the monitors of one partition.
+#[derive(Debug)]
+pub struct Evaluator {
+    partition: PartitionId,
+    epoch: Epoch,
+    batch_max: usize,
+    outages_max: usize,
+    watcher_channels: Vec<String>,
+    slots: HashMap<MonitorId, Slot>,
+    queue: Deadlines,
+    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future.
+    ahead: Vec<MonitorId>,
+    outages: Vec<Outage>,
+    absence: Absence,
+    look: Look,
+    clocks: (Timestamp, Duration),
+    pending: VecDeque<Pending>,
+    under_way: Option<UnderWay>,
+    answers: Vec<(Ticket, Result<Done, Refusal>)>,
+    committed: Committed,
+    /// Monitors whose stored form is not known, with the requests that wait for it.
+    stale: HashMap<MonitorId, Vec<Pending>>,
+}
+
+impl Evaluator {
+    /// Takes over a partition under a lease, with what is known of the watcher's own life; `batch_max` monitors go into
+    /// one batch, `outages_max` outages are remembered.
+    #[must_use]
+    pub fn new(partition: PartitionId, epoch: Epoch, log: WatchLog, batch_max: usize, outages_max: usize) -> Self {
+        Self {
+            partition,
+            epoch,
+            batch_max: batch_max.max(1),
+            outages_max: outages_max.max(1),
+            watcher_channels: Vec::new(),
+            slots: HashMap::new(),
+            queue: Deadlines::default(),
+            ahead: Vec::new(),
+            outages: log.outages,
+            absence: Absence::since(log.mark),
+            look: Look::Steady,
+            clocks: (Timestamp::MIN, Duration::ZERO),
+            pending: VecDeque::new(),
+            under_way: None,
+            answers: Vec::new(),
+            committed: Committed::default(),
+            stale: HashMap::new(),
+        }
+    }
+
+    /// The channels that are told of the watcher's own outages (S6.3).
+    pub fn tell_of_outages(&mut self, channels: Vec<String>) {
+        self.watcher_channels = channels;
+    }
+
+    /// Takes a stored record: while loading, and when [`Evaluator::poll_reload`] asked for it.
+    pub fn handle_record(&mut self, id: MonitorId, record: Option<Arc<Record>>) {
+        match record {
+            Some(record) => self.keep(record),
+            None => {
+                self.slots.remove(&id);
+            }
+        }
+        self.pending.extend(self.stale.remove(&id).into_iter().flatten());
+    }
+
+    /// Takes a request that arrived at `at`; it is answered under its ticket by [`Evaluator::poll_answer`].
+    pub fn handle_request(&mut self, ticket: Ticket, at: Timestamp, request: Request) {
+        self.pending.push_back(Pending { ticket, at, request, tries: 0 });
+    }
+
+    /// Takes the time: by the wall clock and by one that is never set. Every heartbeat that is stamped before `now` must
+    /// have been handed in (S3.7).
+    pub fn handle_time(&mut self, now: Timestamp, monotonic: Duration) {
+        self.clocks = (now, monotonic);
+        match self.absence.look(now, monotonic) {
+            Look::SetBack => {
+                self.come_back(now);
+                self.look = Look::Steady;
+            }
+            look => self.look = look,
+        }
+    }
+
+    /// What must be written now; `None` when there is nothing, or a batch is under way. Then
+    /// [`Evaluator::handle_applied`] must tell how it went.
+    pub fn poll_batch(&mut self) -> Option<Batch> {
+        if self.under_way.is_some() || !self.stale.is_empty() {
+            return None;
+        }
+        let batch = match self.look {
+            Look::Away(outage) => self.outage_batch(outage),
+            Look::Steady | Look::SetBack => self.work_batch(),
+        };
+        (!batch.is_empty()).then_some(batch)
+    }
+
+    /// A batch of this partition without content, for what the host has to write; it needs no
+    /// [`Evaluator::handle_applied`].
+    #[must_use]
+    pub fn empty_batch(&self) -> Batch {
+        Batch { partition: self.partition, epoch: self.epoch, ..Batch::default() }
+    }
+
+    /// Takes how the batch under way went.
+    pub fn handle_applied(&mut self, result: &Result<Applied, StorageError>) {
+        let Some(mut under_way) = self.under_way.take() else { return };
+        match result {
+            Ok(applied) => {
+                self.adopt_watch(&mut under_way);
+                for (group, outcome) in under_way.groups.into_iter().zip(&applied.transitions) {
+                    self.settle(group, outcome);
+                }
+            }
+            Err(error) => {
+                for group in under_way.groups {
+                    self.give_up(group, error);
+                }
+                if under_way.outage.is_some() {
+                    self.refuse_pending(error);
+                }
+            }
+        }
+    }
+
+    /// The next answer.
+    pub fn poll_answer(&mut self) -> Option<(Ticket, Result<Done, Refusal>)> {
+        self.answers.pop()
+    }
+
+    /// What became committed since the last call.
+    pub fn poll_committed(&mut self) -> Committed {
+        std::mem::take(&mut self.committed)
+    }
+
+    /// Monitors whose stored form must be read and handed in by [`Evaluator::handle_record`] before work goes on.
+    #[must_use]
+    pub fn poll_reload(&self) -> Vec<MonitorId> {
+        self.stale.keys().copied().collect()
+    }
+
+    /// When [`Evaluator::handle_time`] is of use next, requests aside.
+    #[must_use]
+    pub fn poll_wake(&self) -> Timestamp {
+        // A deadline is judged once it has passed, not in its own millisecond (S3.7).
+        let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
+        judged.min(self.absence.mark_due())
+    }
+
+    /// Whether requests wait to be decided.
+    #[must_use]
+    pub fn has_pending(&self) -> bool {
+        !self.pending.is_empty() || !self.stale.is_empty()
+    }
+
+    /// Every monitor's record as it is committed.
+    pub fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.slots.values().map(|slot| &slot.record)
+    }
+
+    /// Keeps a committed record and arms its deadline.
+    fn keep(&mut self, record: Arc<Record>) {
+        let id = record.id();
+        let wake_at = record.health.wake_at();
+        match self.slots.get_mut(&id) {
+            Some(slot) => {
+                slot.record = record;
+                if wake_at < slot.armed_at {
+                    slot.armed_at = wake_at;
+                    self.queue.push(wake_at, id);
+                }
+            }
+            None => {
+                self.slots.insert(id, Slot { record, armed_at: wake_at });
+                self.queue.push(wake_at, id);
+            }
+        }
+    }
+
+    /// The committed outcome of one monitor's transition.
+    fn settle(&mut self, group: Group, outcome: &Outcome) {
+        match outcome {
+            Outcome::Committed => self.commit(group),
+            Outcome::NameTaken { field } => {
+                self.rearm(group.monitor);
+                self.answer_named(group, field);
+            }
+            Outcome::Conflict { found } => {
+                let creates = group.requests.iter().any(|pending| matches!(pending.request, Request::Create(_)));
+                if creates && found.is_some() {
+                    self.answer_named(group, "id");
+                } else {
+                    self.set_aside(group);
+                }
+            }
+        }
+    }
+
+    fn commit(&mut self, group: Group) {
+        let Group { monitor, requests, answers, record, changes, owed, removed, .. } = group;
+        drop(requests);
+        self.answers
+            .extend(answers.into_iter().map(|(ticket, ping)| (ticket, Ok(Done { record: record.clone(), ping }))));
+        self.committed.changes.extend(changes);
+        self.committed.owed.extend(owed);
+        if removed {
+            self.slots.remove(&monitor);
+            self.committed.records.push((monitor, None));
+        } else {
+            self.keep(record.clone());
+            self.rearm(monitor);
+            self.committed.records.push((monitor, Some(record)));
+        }
+    }
+
+    /// A name is taken: those who asked for it are told so, the others' requests are decided anew.
+    fn answer_named(&mut self, group: Group, field: &'static str) {
+        for pending in group.requests.into_iter().rev() {
+            match pending.request {
+                Request::Ping(..) => self.again(pending),
+                Request::Create(_) | Request::Edit(..) => {
+                    self.answers.push((pending.ticket, Err(Refusal::Taken(field))))
+                }
+            }
+        }
+    }
+
+    fn again(&mut self, pending: Pending) {
+        if pending.tries >= TRIES_MAX {
+            let error = StorageError::Unavailable("the monitor is written by too many at once".to_owned());
+            self.answers.push((pending.ticket, Err(Refusal::Storage(error))));
+        } else {
+            self.pending.push_front(Pending { tries: pending.tries + 1, ..pending });
+        }
+    }
+
+    /// Somebody else wrote the monitor: it is read again before its requests are decided anew.
+    fn set_aside(&mut self, group: Group) {
+        self.rearm(group.monitor);
+        let waiting = self.stale.entry(group.monitor).or_default();
+        let mut exhausted = Vec::new();
+        for pending in group.requests {
+            if pending.tries >= TRIES_MAX {
+                exhausted.push(pending)
+            } else {
+                waiting.push(Pending { tries: pending.tries + 1, ..pending })
+            }
+        }
+        for pending in exhausted {
+            self.again(pending);
+        }
+    }
+
+    /// A batch failed: its requests are refused, its deadlines stay due.
+    fn give_up(&mut self, group: Group, error: &StorageError) {
+        self.rearm(group.monitor);
+        if matches!(error, StorageError::Unknown(_)) {
+            self.stale.entry(group.monitor).or_default();
+        }
+        for pending in group.requests {
+            self.answers.push((pending.ticket, Err(Refusal::Storage(error.clone()))));
+        }
+    }
+
+    /// Takes that monitors could not be read again: every request is refused, and they are asked for again.
+    pub fn handle_reload_failed(&mut self, error: &StorageError) {
+        let waiting: Vec<Pending> = self.stale.values_mut().flat_map(std::mem::take).collect();
+        self.pending.extend(waiting);
+        self.refuse_pending(error);
+    }
+
+    fn refuse_pending(&mut self, error: &StorageError) {
+        for pending in std::mem::take(&mut self.pending) {
+            self.answers.push((pending.ticket, Err(Refusal::Storage(error.clone()))));
+        }
+    }
+
+    /// Puts a monitor whose entry was taken off the queue back into it.
+    fn rearm(&mut self, id: MonitorId) {
+        if let Some(slot) = self.slots.get_mut(&id)
+            && slot.armed_at == Timestamp::MAX
+        {
+            slot.armed_at = slot.record.health.wake_at();
+            self.queue.push(slot.armed_at, id);
+        }
+    }
+}

@@ -12,8 +12,8 @@ use crate::runtime::metrics::{Metrics, Readiness, read};
 use crate::runtime::random;
 use crate::{
     Attempt, DOCUMENT_BYTES_MAX, Delivery, DeliveryError, DeliveryState, Document, DocumentWrite, FieldError,
-    HistoryItem, HistoryQuery, Notification, NotificationId, NotificationKind, OutboxEntry, Outcome, Receipt,
-    Settlement, Status, StatusWord, StorageError, Version,
+    HistoryItem, HistoryQuery, Notification, NotificationId, NotificationKind, OutboxEntry, Outcome, Receipt, Status,
+    StatusWord, StorageError, Version,
 };
 
 const STATUS_WORDS: [StatusWord; 5] =
@@ -148,9 +148,7 @@ impl Engine {
         }
         entry.delivery =
             Delivery { recipients_done: entry.delivery.recipients_done.clone(), ..Delivery::pending(self.now()) };
-        self.shared
-            .inbox
-            .push(&*self.shared.clock, Work::Settle(Settlement { id, delivery: entry.delivery.clone() }))?;
+        self.shared.inbox.push(&*self.shared.clock, Work::Retry(entry.clone()))?;
         Ok(*entry)
     }
 
@@ -197,6 +195,7 @@ impl Engine {
         let now = self.now();
         let counters = &self.shared.counters;
         let standing = counters.standing();
+        let backlog = counters.backlog();
         let mut monitors = [0u64; 5];
         let mut overdue = 0;
         self.shared.directory.for_each(|record| {
@@ -214,8 +213,8 @@ impl Engine {
             delivered: read(&counters.delivered),
             delivery_errors: read(&counters.delivery_errors),
             dead: read(&counters.dead),
-            undelivered: standing.undelivered,
-            oldest_undelivered: standing.oldest_undelivered.map(|at| now.since(at)),
+            undelivered: backlog.count,
+            oldest_undelivered: backlog.oldest.map(|at| now.since(at)),
             inbox: self.shared.inbox.len() as u64,
             overdue,
             last_commit_age: standing.committed_at.map(|at| now.since(at)),
@@ -239,8 +238,11 @@ impl Engine {
                 .filter(|age| *age > COMMIT_AGE_MAX)
                 .map(|age| format!("nothing was committed for {} s", age.as_secs()))
         };
-        let delivery = standing
-            .oldest_undelivered
+        let delivery = self
+            .shared
+            .counters
+            .backlog()
+            .oldest
             .map(|at| now.since(at))
             .filter(|age| *age > UNDELIVERED_AGE_MAX)
             .map(|age| format!("a notification has been waiting for {} s", age.as_secs()));

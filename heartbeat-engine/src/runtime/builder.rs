@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::runtime::channels::Channels;
 use crate::runtime::directory::Directory;
@@ -106,7 +106,6 @@ impl EngineBuilder {
             counters: Counters::default(),
             loaded: AtomicBool::new(false),
             stopped: watch::channel(false).0,
-            look_again: Notify::new(),
         });
         (Engine { shared: shared.clone() }, Driver::new(shared))
     }

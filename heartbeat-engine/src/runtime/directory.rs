@@ -120,10 +120,6 @@ impl Directory {
         Page { items, more }
     }
 
-    pub(crate) fn len(&self) -> usize {
-        self.read().by_id.len()
-    }
-
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Record)) {
         for record in self.read().by_id.values() {
             visit(record);

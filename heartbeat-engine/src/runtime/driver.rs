@@ -1,31 +1,363 @@
-//! The driver: takes calls to the evaluator, batches to the storage, and owed notifications to their channels.
+//! The driver: takes calls to the evaluator, batches to the storage, and owed notifications to their channels. It decides
+//! nothing about monitors.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
+use tokio::sync::oneshot;
+
+use crate::evaluator::{Done, Evaluator, Refusal, Ticket};
+use crate::runtime::channels;
+use crate::runtime::delivery::{Deliveries, Owed};
 use crate::runtime::error::StartError;
+use crate::runtime::inbox::Work;
+use crate::runtime::metrics::add;
 use crate::runtime::shared::Shared;
+use crate::{
+    Applied, Batch, DocumentWrite, Epoch, Lease, Notification, OutboxEntry, Outcome, PartitionId, Settlement,
+    StorageError, Timestamp,
+};
 
-/// Does the engine's work while it runs.
+/// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How many owed notifications are read at a time while loading.
+const OUTBOX_PAGE: usize = 512;
+
+/// What is written along with the evaluator's share of a batch.
+#[derive(Debug, Default)]
+struct Aside {
+    documents: Vec<(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>)>,
+    settlements: Vec<Settlement>,
+    retries: Vec<OutboxEntry>,
+    notifications: Vec<Notification>,
+}
+
+impl Aside {
+    fn is_empty(&self) -> bool {
+        self.documents.is_empty()
+            && self.settlements.is_empty()
+            && self.retries.is_empty()
+            && self.notifications.is_empty()
+    }
+}
+
+/// Does the engine's work while it runs. It ends when the engine is shut down.
 #[derive(Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
+    evaluator: Option<Evaluator>,
+    deliveries: Deliveries,
+    waiting: HashMap<Ticket, oneshot::Sender<Result<Done, Refusal>>>,
+    tickets: Ticket,
+    aside: Aside,
+    failed: u32,
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+        let deliveries = Deliveries::new(shared.clone());
+        Self {
+            shared,
+            evaluator: None,
+            deliveries,
+            waiting: HashMap::new(),
+            tickets: 0,
+            aside: Aside::default(),
+            failed: 0,
+        }
     }
 
-    /// Reads what is stored.
+    /// Takes the work over and reads what is stored: monitors, channels, owed notifications. Calls are taken from then
+    /// on, and answered while [`Driver::run`] runs.
     ///
     /// # Errors
     /// When the storage cannot be read, or a stored channel cannot be made.
     pub async fn load(&mut self) -> Result<(), StartError> {
+        let storage = self.shared.storage.clone();
+        for document in storage.documents(channels::DOCUMENT_KIND).await? {
+            let name = document.id.clone();
+            self.shared.channels.load(&document).map_err(|faults| StartError::Channel { name, faults })?;
+        }
+        let epoch = self.take_over().await?;
+        let limits = self.shared.limits.clone();
+        let mut evaluator =
+            Evaluator::new(PartitionId(0), epoch, storage.watch_log().await?, limits.batch, limits.outages);
+        evaluator.tell_of_outages(self.shared.watcher_channels.clone());
+        let mut after = None;
+        loop {
+            let page = storage.monitors(after, limits.load_page).await?;
+            after = page.items.last().map(crate::Record::id);
+            let records: Vec<_> = page.items.into_iter().map(Arc::new).collect();
+            add(&self.shared.counters.loaded, records.len());
+            self.shared.directory.update(records.iter().map(|record| (record.id(), Some(record.clone()))));
+            for record in records {
+                evaluator.handle_record(record.id(), Some(record));
+            }
+            if !page.more {
+                break;
+            }
+        }
+        self.load_outbox().await?;
+        self.evaluator = Some(evaluator);
+        self.shared.loaded.store(true, Ordering::Release);
+        self.shared.inbox.open();
         Ok(())
     }
 
-    /// Works until the engine is shut down.
-    pub async fn run(self) {
-        drop(self.shared);
+    /// Works until the engine is shut down, or another node takes its work over.
+    pub async fn run(mut self) {
+        if self.evaluator.is_none()
+            && let Err(error) = self.load().await
+        {
+            tracing::error!(%error, "the engine could not start");
+            self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
+        }
+        if let Some(mut evaluator) = self.evaluator.take() {
+            self.work(&mut evaluator).await;
+            self.stop(&mut evaluator).await;
+        }
+        self.shared.inbox.close();
+        self.waiting.clear();
+        self.shared.stopped.send_replace(true);
+    }
+
+    async fn work(&mut self, evaluator: &mut Evaluator) {
+        loop {
+            self.receive(evaluator);
+            if self.turn(evaluator).await.is_err() {
+                return;
+            }
+            let idle = self.aside.is_empty() && !evaluator.has_pending() && self.shared.inbox.len() == 0;
+            if idle && !self.shared.inbox.is_open() {
+                return;
+            }
+        }
+    }
+
+    /// One look at what must be done: a batch, a reload, or rest. `Err` when the work belongs to another node now.
+    async fn turn(&mut self, evaluator: &mut Evaluator) -> Result<(), ()> {
+        let stale = evaluator.poll_reload();
+        if !stale.is_empty() {
+            self.reload(evaluator, &stale).await;
+            return Ok(());
+        }
+        let (batch, replies) = self.next_batch(evaluator);
+        self.publish(evaluator);
+        if batch.is_empty() {
+            self.rest(evaluator).await;
+            return Ok(());
+        }
+        self.commit(evaluator, batch, replies).await
+    }
+
+    /// Takes what waits in the inbox.
+    fn receive(&mut self, evaluator: &mut Evaluator) {
+        let (now, work) = self.shared.inbox.take(&*self.shared.clock);
+        for (at, work) in work {
+            match work {
+                Work::Request(request, answer) => {
+                    self.tickets += 1;
+                    self.waiting.insert(self.tickets, answer);
+                    evaluator.handle_request(self.tickets, at, request);
+                }
+                Work::Document(write, answer) => self.aside.documents.push((write, answer)),
+                Work::Settle(settlement) => self.aside.settlements.push(settlement),
+                Work::Retry(entry) => self.aside.retries.push(*entry),
+                Work::Notify(notifications) => self.aside.notifications.extend(notifications),
+            }
+        }
+        evaluator.handle_time(now, self.shared.clock.monotonic());
+    }
+
+    /// The evaluator's share and what is written along with it, and who waits for the documents in it.
+    fn next_batch(
+        &mut self,
+        evaluator: &mut Evaluator,
+    ) -> (Batch, Vec<oneshot::Sender<Result<Outcome, StorageError>>>) {
+        let mut batch = evaluator.poll_batch().unwrap_or_else(|| evaluator.empty_batch());
+        let mut replies = Vec::new();
+        let mut written = HashSet::new();
+        let mut later = Vec::new();
+        for (write, reply) in self.aside.documents.drain(..) {
+            // A batch never holds two writes of one document.
+            if written.insert((write.kind.clone(), write.id.clone())) {
+                batch.documents.push(write);
+                replies.push(reply);
+            } else {
+                later.push((write, reply));
+            }
+        }
+        self.aside.documents = later;
+        batch.settlements.extend(self.aside.settlements.iter().cloned());
+        let retried = |entry: &OutboxEntry| Settlement { id: entry.notification.id, delivery: entry.delivery.clone() };
+        batch.settlements.extend(self.aside.retries.iter().map(retried));
+        batch.notifications.extend(self.aside.notifications.iter().cloned());
+        (batch, replies)
+    }
+
+    async fn commit(
+        &mut self,
+        evaluator: &mut Evaluator,
+        batch: Batch,
+        replies: Vec<oneshot::Sender<Result<Outcome, StorageError>>>,
+    ) -> Result<(), ()> {
+        let result = self.shared.storage.commit(&batch).await;
+        evaluator.handle_applied(&result);
+        match &result {
+            Ok(applied) => self.committed(&batch, applied),
+            Err(error) => self.commit_failed(error),
+        }
+        for (index, reply) in replies.into_iter().enumerate() {
+            let outcome = result.as_ref().map_err(Clone::clone).and_then(|applied| {
+                applied
+                    .documents
+                    .get(index)
+                    .cloned()
+                    .ok_or_else(|| StorageError::Unknown("the document's outcome is missing".to_owned()))
+            });
+            // The caller may have gone away; the document is written all the same.
+            let _ = reply.send(outcome);
+        }
+        self.publish(evaluator);
+        match result {
+            Ok(_) => Ok(()),
+            Err(StorageError::Fenced) => Err(()),
+            Err(_) => {
+                self.pause().await;
+                Ok(())
+            }
+        }
+    }
+
+    fn committed(&mut self, batch: &Batch, applied: &Applied) {
+        self.failed = 0;
+        let counters = &self.shared.counters;
+        let now = self.shared.clock.now();
+        counters.report(|standing| {
+            standing.committed_at = Some(now);
+            standing.store_error = None;
+        });
+        add(&counters.batches, 1);
+        add(&counters.outages, usize::from(batch.outage.is_some()));
+        for (transition, outcome) in batch.transitions.iter().zip(&applied.transitions) {
+            if *outcome == Outcome::Committed {
+                add(&counters.transitions, 1);
+                transition.pings.iter().for_each(|ping| counters.count_ping(ping.signal));
+            }
+        }
+        self.aside.settlements.clear();
+        for entry in std::mem::take(&mut self.aside.retries) {
+            self.deliveries.hand_over(Owed { notification: entry.notification, delivery: entry.delivery });
+        }
+        for notification in std::mem::take(&mut self.aside.notifications) {
+            self.deliveries.hand_over(Owed::fresh(notification));
+        }
+    }
+
+    fn commit_failed(&mut self, error: &StorageError) {
+        add(&self.shared.counters.commit_errors, 1);
+        if self.failed == 0 || *error == StorageError::Fenced {
+            tracing::error!(%error, "a batch could not be stored");
+        }
+        self.failed = self.failed.saturating_add(1);
+        self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
+    }
+
+    /// Lets the committed state be seen, and then answers: who asks again after an answer sees it.
+    fn publish(&mut self, evaluator: &mut Evaluator) {
+        let committed = evaluator.poll_committed();
+        self.shared.directory.update(committed.records);
+        for change in committed.changes {
+            if change.from != change.to {
+                self.shared.counters.count_change(change.to);
+                tracing::info!(monitor = %change.monitor, from = ?change.from, to = ?change.to, at = %change.at, reason = %change.reason, "state changed");
+            }
+            // Nobody may be listening.
+            let _ = self.shared.changes.send(change);
+        }
+        for notification in committed.owed {
+            self.deliveries.hand_over(Owed::fresh(notification));
+        }
+        while let Some((ticket, answer)) = evaluator.poll_answer() {
+            if let Some(waiting) = self.waiting.remove(&ticket) {
+                // The caller may have gone away; what it asked is done all the same.
+                let _ = waiting.send(answer);
+            }
+        }
+    }
+
+    async fn reload(&mut self, evaluator: &mut Evaluator, stale: &[crate::MonitorId]) {
+        match self.shared.storage.load(stale).await {
+            Ok(records) => {
+                for (id, record) in stale.iter().zip(records) {
+                    let record = record.map(Arc::new);
+                    self.shared.directory.update([(*id, record.clone())]);
+                    evaluator.handle_record(*id, record);
+                }
+            }
+            Err(error) => {
+                evaluator.handle_reload_failed(&error);
+                self.commit_failed(&error);
+                self.publish(evaluator);
+                self.pause().await;
+            }
+        }
+    }
+
+    /// Waits for work or for the next deadline.
+    async fn rest(&self, evaluator: &Evaluator) {
+        let now = self.shared.clock.now();
+        let until = evaluator.poll_wake().since(now).min(Duration::from_secs(3600));
+        tokio::select! {
+            () = self.shared.inbox.filled() => {}
+            () = tokio::time::sleep(until) => {}
+        }
+    }
+
+    async fn pause(&self) {
+        let pause = PAUSE_MIN.saturating_mul(2u32.saturating_pow(self.failed.saturating_sub(1))).min(PAUSE_MAX);
+        tokio::time::sleep(pause).await;
+    }
+
+    /// An orderly end: attempts under way end, their outcomes and a last mark of life are stored (S6.1).
+    async fn stop(&mut self, evaluator: &mut Evaluator) {
+        self.deliveries.close().await;
+        self.receive(evaluator);
+        let (mut batch, replies) = self.next_batch(evaluator);
+        batch.mark = batch.mark.or(Some(self.shared.clock.now()));
+        // A store that fails now has been told of already; whoever starts next finds an outage.
+        let _ = self.commit(evaluator, batch, replies).await;
+    }
+
+    /// Takes the partition's lease with the next epoch, so that an earlier holder is fenced.
+    async fn take_over(&self) -> Result<Epoch, StorageError> {
+        let partition = PartitionId(0);
+        loop {
+            let held = self.shared.storage.leases().await?.into_iter().find(|lease| lease.partition == partition);
+            let nobody = Lease { partition, epoch: Epoch(0), node: String::new(), expires_at: Timestamp::MIN };
+            let held = held.unwrap_or(nobody);
+            let epoch = Epoch(held.epoch.0 + 1);
+            let next = Lease { partition, epoch, node: self.shared.node.clone(), expires_at: Timestamp::MAX };
+            if self.shared.storage.swap_lease(&held, &next).await? {
+                return Ok(epoch);
+            }
+        }
+    }
+
+    async fn load_outbox(&mut self) -> Result<(), StorageError> {
+        let mut after = 0;
+        loop {
+            let page = self.shared.storage.outbox(after, OUTBOX_PAGE).await?;
+            for entry in page.items {
+                after = entry.seq;
+                self.deliveries.hand_over(Owed { notification: entry.notification, delivery: entry.delivery });
+            }
+            if !page.more {
+                return Ok(());
+            }
+        }
     }
 }

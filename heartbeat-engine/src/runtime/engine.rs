@@ -237,6 +237,11 @@ impl Engine {
         self.shared.clock.now()
     }
 
+    /// Lets the engine look at its clock now, for hosts whose clock jumped; it looks by itself when a deadline passes.
+    pub fn look_again(&self) {
+        self.shared.inbox.nudge();
+    }
+
     /// Stops taking calls, decides and stores those that wait, lets deliveries that are under way end, and stops the
     /// driver. What was acknowledged is stored in any case.
     ///

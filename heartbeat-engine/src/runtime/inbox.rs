@@ -6,7 +6,7 @@ use tokio::sync::{Notify, oneshot};
 
 use crate::evaluator::{Done, Refusal, Request};
 use crate::runtime::error::Unavailable;
-use crate::{Clock, DocumentWrite, Notification, Outcome, Settlement, StorageError, Timestamp};
+use crate::{Clock, DocumentWrite, Notification, OutboxEntry, Outcome, Settlement, StorageError, Timestamp};
 
 /// One thing for the driver to do.
 #[derive(Debug)]
@@ -17,6 +17,8 @@ pub(crate) enum Work {
     Document(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>),
     /// The outcome of a delivery.
     Settle(Settlement),
+    /// A notification that somebody wants to be tried again now.
+    Retry(Box<OutboxEntry>),
     /// Messages that belong to no monitor.
     Notify(Vec<Notification>),
 }
@@ -79,6 +81,11 @@ impl Inbox {
     pub(crate) fn take(&self, clock: &dyn Clock) -> (Timestamp, Vec<(Timestamp, Work)>) {
         let mut state = self.lock();
         (clock.now(), std::mem::take(&mut state.waiting))
+    }
+
+    /// Lets the driver look at the clock again.
+    pub(crate) fn nudge(&self) {
+        self.filled.notify_one();
     }
 
     /// Waits until there may be work.

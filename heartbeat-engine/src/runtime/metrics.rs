@@ -75,6 +75,7 @@ pub(crate) struct Counters {
     pub(crate) loaded: AtomicU64,
     standing: Mutex<Standing>,
     troubles: Mutex<HashMap<String, Trouble>>,
+    backlogs: Mutex<HashMap<String, Backlog>>,
 }
 
 /// A channel whose every attempt fails.
@@ -89,9 +90,13 @@ pub(crate) struct Trouble {
 pub(crate) struct Standing {
     pub(crate) committed_at: Option<Timestamp>,
     pub(crate) store_error: Option<String>,
-    pub(crate) overdue: u64,
-    pub(crate) undelivered: u64,
-    pub(crate) oldest_undelivered: Option<Timestamp>,
+}
+
+/// What waits to be delivered.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Backlog {
+    pub(crate) count: u64,
+    pub(crate) oldest: Option<Timestamp>,
 }
 
 pub(crate) fn add(counter: &AtomicU64, count: usize) {
@@ -133,6 +138,20 @@ impl Counters {
             Some(trouble) => troubles.insert(channel.to_owned(), trouble),
             None => troubles.remove(channel),
         };
+    }
+
+    /// Notes what waits for a channel.
+    pub(crate) fn set_backlog(&self, channel: &str, backlog: Backlog) {
+        self.backlogs.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.to_owned(), backlog);
+    }
+
+    /// What waits for all channels together.
+    pub(crate) fn backlog(&self) -> Backlog {
+        let backlogs = self.backlogs.lock().unwrap_or_else(PoisonError::into_inner);
+        Backlog {
+            count: backlogs.values().map(|backlog| backlog.count).sum(),
+            oldest: backlogs.values().filter_map(|backlog| backlog.oldest).min(),
+        }
     }
 
     pub(crate) fn standing(&self) -> Standing {

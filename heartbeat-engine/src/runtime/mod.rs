@@ -3,6 +3,7 @@
 mod administration;
 mod builder;
 mod channels;
+mod delivery;
 mod directory;
 mod driver;
 mod engine;

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::sync::{Notify, broadcast, watch};
+use tokio::sync::{broadcast, watch};
 
 use crate::runtime::channels::Channels;
 use crate::runtime::directory::Directory;
@@ -28,8 +28,6 @@ pub(crate) struct Shared {
     pub(crate) loaded: AtomicBool,
     /// Becomes true when the driver has ended.
     pub(crate) stopped: watch::Sender<bool>,
-    /// The clock was set by a test, or something else wants the driver to look again.
-    pub(crate) look_again: Notify,
 }
 
 impl Shared {

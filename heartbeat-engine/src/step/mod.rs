@@ -135,6 +135,9 @@ impl<'a> Draft<'a> {
     /// What must be stored; `None` when nothing has changed.
     #[must_use]
     pub fn finish(self) -> Option<Transition> {
+        if self.removed && self.before.is_none() {
+            return None;
+        }
         if let Some(before) = self.before
             && !self.removed
             && self.pings.is_empty()

@@ -1,0 +1,124 @@
+//! The watcher's own absences: stored first, then applied to what is awaited (S6).
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Evaluator, UnderWay};
+use crate::step::excused;
+use crate::{Batch, Notification, NotificationId, NotificationKind, Outage, Record, Timestamp, describe_duration};
+
+/// Outages up to this long are told only where they are of over a minute, or touched a window (S6.3).
+const TOLD_WHERE_TOUCHED: Duration = Duration::from_secs(5);
+/// Outages over this long are told in any case.
+const TOLD_ALWAYS: Duration = Duration::from_secs(60);
+/// How many touched monitors a message names.
+const NAMED_MAX: usize = 100;
+
+/// The monitors whose windows an outage touched.
+#[derive(Default)]
+struct Touched {
+    count: usize,
+    names: Vec<String>,
+    channels: BTreeSet<String>,
+}
+
+impl Evaluator {
+    /// An outage goes into the store together with the new mark and the message that tells of it, before any deadline is
+    /// judged and before any heartbeat is taken (S6.6).
+    pub(super) fn outage_batch(&mut self, outage: Outage) -> Batch {
+        let mut batch = self.empty_batch();
+        let mark = self.clocks.0;
+        batch.mark = Some(mark);
+        batch.outage = Some(outage);
+        batch.notifications = self.outage_notifications(outage);
+        if self.outages.len() >= self.outages_max {
+            batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
+        }
+        let owed = batch.notifications.clone();
+        self.under_way =
+            Some(UnderWay { groups: Vec::new(), mark: Some((mark, self.clocks.1)), outage: Some(outage), owed });
+        batch
+    }
+
+    /// Takes over the mark and the outage of a batch that was committed.
+    pub(super) fn adopt_watch(&mut self, under_way: &mut UnderWay) {
+        if let Some((mark, monotonic)) = under_way.mark {
+            self.absence.marked(mark, monotonic, under_way.outage.is_some());
+        }
+        let Some(outage) = under_way.outage else { return };
+        self.committed.owed.append(&mut under_way.owed);
+        if self.outages.len() >= self.outages_max {
+            self.outages.drain(..self.outages.len() / 4);
+        }
+        self.outages.push(outage);
+        self.outages.sort_by_key(|outage| outage.to);
+        self.look = crate::absence::Look::Steady;
+        let moved: Vec<Record> =
+            self.slots.values().filter_map(|slot| excused(&slot.record, &self.outages, &outage).0).collect();
+        for record in moved {
+            let record = Arc::new(record);
+            self.committed.records.push((record.id(), Some(record.clone())));
+            self.keep(record);
+        }
+    }
+
+    /// Lets no stored time stay in the future after the wall clock was set back (S6.7).
+    pub(super) fn come_back(&mut self, now: Timestamp) {
+        let horizon = now + Duration::from_secs(60);
+        let ahead = |record: &Record| record.health.based_at > horizon || record.health.latest_at > horizon;
+        self.ahead = self.slots.values().filter(|slot| ahead(&slot.record)).map(|slot| slot.record.id()).collect();
+    }
+
+    fn outage_notifications(&self, outage: Outage) -> Vec<Notification> {
+        let touched = self.touched(&outage);
+        let told = outage.length() > TOLD_ALWAYS || (outage.length() > TOLD_WHERE_TOUCHED && touched.count > 0);
+        if !told {
+            return Vec::new();
+        }
+        let channels: Vec<&String> = if self.watcher_channels.is_empty() {
+            touched.channels.iter().collect()
+        } else {
+            self.watcher_channels.iter().collect()
+        };
+        let lasted = describe_duration(Duration::from_secs(outage.length().as_secs()));
+        let mut message = format!(
+            "the watcher was away for {lasted}, from {} to {}; heartbeats of {} monitors may have been missed",
+            outage.from, outage.to, touched.count
+        );
+        if !touched.names.is_empty() {
+            message = format!("{message}: {}", touched.names.join(", "));
+        }
+        let notification = |channel: &String| Notification {
+            id: NotificationId::named(&[
+                b"watcher outage",
+                &outage.from.as_millis().to_be_bytes(),
+                &outage.to.as_millis().to_be_bytes(),
+                channel.as_bytes(),
+            ]),
+            channel: channel.clone(),
+            kind: NotificationKind::WatcherOutage,
+            created_at: outage.to,
+            monitor: None,
+            incident: None,
+            message: message.clone(),
+            ping: None,
+        };
+        channels.into_iter().map(notification).collect()
+    }
+
+    fn touched(&self, outage: &Outage) -> Touched {
+        let mut touched = Touched::default();
+        for slot in self.slots.values() {
+            if excused(&slot.record, &self.outages, outage).1 {
+                touched.count += 1;
+                if touched.names.len() < NAMED_MAX {
+                    touched.names.push(slot.record.spec().slug.clone());
+                }
+                touched.channels.extend(slot.record.spec().channels.iter().cloned());
+            }
+        }
+        touched.names.sort_unstable();
+        touched
+    }
+}

@@ -1,0 +1,141 @@
+//! The suite for notifiers passes one that keeps the promises and finds those that break one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::{Arc, Mutex};
+
+use async_trait::async_trait;
+use heartbeat_engine::testing::{Behaviour, Check, FarEnd, NotifierHarness, notifier_promises, run};
+use heartbeat_engine::{Attempt, DeliveryError, Notification, NotificationId, Notifier, Receipt};
+
+/// What a notifier does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    None,
+    SaysItWasTaken,
+    RetriesItself,
+    TellsItsSecret,
+    RefusesWhatMayPass,
+    RetriesRefusals,
+    GivesNewIds,
+    PanicsOnLongTexts,
+    LosesWhatComesAtOnce,
+    IsStuckAfterADrop,
+}
+
+struct Desk {
+    behaviour: Behaviour,
+    taken: Vec<NotificationId>,
+    attempts: usize,
+    busy: bool,
+}
+
+/// A far end in the same process: a desk on which deliveries are put.
+#[derive(Clone)]
+struct Shared(Arc<Mutex<Desk>>);
+
+impl FarEnd for Shared {
+    fn behave(&self, behaviour: Behaviour) {
+        self.0.lock().unwrap().behaviour = behaviour;
+    }
+
+    fn taken(&self) -> Vec<NotificationId> {
+        self.0.lock().unwrap().taken.clone()
+    }
+
+    fn attempts(&self) -> usize {
+        self.0.lock().unwrap().attempts
+    }
+}
+
+struct Local {
+    fault: Fault,
+    far_end: Shared,
+}
+
+impl Local {
+    async fn attempt(&self, id: NotificationId) -> Result<Receipt, DeliveryError> {
+        let behaviour = {
+            let mut desk = self.far_end.0.lock().unwrap();
+            desk.attempts += 1;
+            let busy = std::mem::replace(&mut desk.busy, true);
+            if busy && self.fault == Fault::IsStuckAfterADrop { Behaviour::Hang } else { desk.behaviour }
+        };
+        let answer = match behaviour {
+            Behaviour::Accept => {
+                if self.fault == Fault::LosesWhatComesAtOnce {
+                    let before = self.far_end.taken();
+                    tokio::task::yield_now().await;
+                    self.far_end.0.lock().unwrap().taken = before;
+                }
+                self.far_end.0.lock().unwrap().taken.push(id);
+                Ok(Receipt::default())
+            }
+            Behaviour::Refuse => Err(DeliveryError::refused("no such recipient")),
+            Behaviour::Hang => std::future::pending().await,
+            _ => Err(DeliveryError::retry("come back later")),
+        };
+        self.far_end.0.lock().unwrap().busy = false;
+        answer
+    }
+}
+
+#[async_trait]
+impl Notifier for Local {
+    async fn deliver(&self, notification: &Notification, attempt: Attempt<'_>) -> Result<Receipt, DeliveryError> {
+        assert!(self.fault != Fault::PanicsOnLongTexts || notification.message.len() < 65_536, "too long");
+        let mut id = notification.id;
+        if self.fault == Fault::GivesNewIds {
+            id = NotificationId::named(&[id.as_bytes(), &attempt.number.to_be_bytes()]);
+        }
+        let first = self.attempt(id).await;
+        match (self.fault, first) {
+            (Fault::SaysItWasTaken, Err(_)) => Ok(Receipt::default()),
+            (Fault::RetriesItself, Err(_)) => self.attempt(id).await,
+            (Fault::TellsItsSecret, Err(error)) => Err(DeliveryError::refused(format!("{error} for hunter2"))),
+            (Fault::RefusesWhatMayPass, Err(error)) => Err(DeliveryError::refused(error.to_string())),
+            (Fault::RetriesRefusals, Err(error)) => Err(DeliveryError::retry(error.to_string())),
+            (_, answer) => answer,
+        }
+    }
+}
+
+struct Harness(Fault);
+
+impl NotifierHarness for Harness {
+    type Notifier = Local;
+    type FarEnd = Shared;
+
+    async fn start(&self) -> (Arc<Local>, Shared) {
+        let desk = Desk { behaviour: Behaviour::Accept, taken: Vec::new(), attempts: 0, busy: false };
+        let far_end = Shared(Arc::new(Mutex::new(desk)));
+        (Arc::new(Local { fault: self.0, far_end: far_end.clone() }), far_end)
+    }
+
+    fn secrets(&self) -> Vec<String> {
+        vec!["hunter2".to_owned()]
+    }
+}
+
+heartbeat_engine::notifier_suite!(Harness(Fault::None));
+
+#[test]
+fn every_fault_is_found_by_the_promise_that_it_breaks() {
+    let expected = [
+        (Fault::SaysItWasTaken, "a_refusal_is_refused"),
+        (Fault::RetriesItself, "one_call_makes_one_attempt"),
+        (Fault::TellsItsSecret, "no_error_tells_a_secret"),
+        (Fault::RefusesWhatMayPass, "trouble_that_passes_is_to_be_retried"),
+        (Fault::RetriesRefusals, "a_refusal_is_refused"),
+        (Fault::GivesNewIds, "every_attempt_gives_the_same_id"),
+        (Fault::PanicsOnLongTexts, "difficult_and_huge_messages_do_no_harm"),
+        (Fault::LosesWhatComesAtOnce, "concurrent_deliveries_all_arrive"),
+        (Fault::IsStuckAfterADrop, "a_hanging_far_end_is_left_when_the_time_is_over"),
+    ];
+    let promises = notifier_promises::<Harness>();
+    for (fault, promise) in expected {
+        let check: Check<Harness> = promises.iter().find(|(name, _)| *name == promise).expect("a promise").1;
+        let held = panic::catch_unwind(AssertUnwindSafe(|| run(check(&Harness(fault)))));
+        assert!(held.is_err(), "{fault:?} breaks `{promise}`, but the suite did not find it");
+    }
+}

@@ -1,0 +1,243 @@
+//! The suite finds storages that break a promise: each of these breaks one on purpose.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::panic::{self, AssertUnwindSafe};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use heartbeat_engine::testing::{StorageHarness, run, storage_promises};
+use heartbeat_engine::{
+    Applied, Batch, Change, DeliveryState, Document, Epoch, HistoryItem, HistoryQuery, Lease, MemoryStorage, MonitorId,
+    Name, OutboxEntry, Outcome, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
+};
+
+/// What a [`Broken`] storage does wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Fault {
+    None,
+    ForgetsOnCrash,
+    IgnoresEpochs,
+    OverwritesOtherVersions,
+    WritesPingsOfConflicts,
+    StopsAtTheFirstConflict,
+    LetsNamesBeTakenOver,
+    OwesAgain,
+    LosesBodies,
+    CountsPagesWrong,
+    KeepsTheLatestMark,
+    IsDueTooLate,
+    SwapsAnyLease,
+    KeepsIncidentsOpen,
+    TakesLargeDocuments,
+}
+
+struct Broken {
+    fault: Fault,
+    inner: MemoryStorage,
+}
+
+impl Broken {
+    /// The batch as a storage with the fault would treat it.
+    async fn spoiled(&self, batch: &Batch) -> Result<Batch, StorageError> {
+        let mut batch = batch.clone();
+        match self.fault {
+            Fault::IgnoresEpochs => {
+                let leases = self.inner.leases().await?;
+                let lease = leases.into_iter().find(|lease| lease.partition == batch.partition);
+                batch.epoch = lease.map_or(Epoch(0), |lease| lease.epoch);
+            }
+            Fault::OverwritesOtherVersions => {
+                for transition in &mut batch.transitions {
+                    transition.expected = self.inner.load(&[transition.monitor]).await?[0].as_ref().map(|r| r.version);
+                }
+            }
+            Fault::LetsNamesBeTakenOver => {
+                for transition in &mut batch.transitions {
+                    let Change::Put(record) = &mut transition.change else { continue };
+                    let owner = self.inner.find(&Name::Slug(record.spec().slug.clone())).await?;
+                    if owner.is_some_and(|owner| owner != transition.monitor) {
+                        Arc::make_mut(&mut record.monitor).spec.slug.push_str("-again");
+                    }
+                }
+            }
+            Fault::LosesBodies => {
+                batch.transitions.iter_mut().flat_map(|t| &mut t.pings).for_each(|ping| ping.body = None);
+            }
+            Fault::KeepsTheLatestMark => batch.mark = batch.mark.max(self.inner.watch_log().await?.mark),
+            Fault::KeepsIncidentsOpen => {
+                batch.transitions.iter_mut().for_each(|t| t.incidents.retain(heartbeat_engine::Incident::is_open));
+            }
+            Fault::TakesLargeDocuments => {
+                for document in &mut batch.documents {
+                    let large = document.body.as_ref().is_some_and(|body| body.to_string().len() > 64 * 1024);
+                    document.body = document.body.take().map(|body| if large { "cut".into() } else { body });
+                }
+            }
+            _ => (),
+        }
+        Ok(batch)
+    }
+
+    /// What it wrongly writes after the batch.
+    async fn aftermath(&self, batch: &Batch, applied: &Applied) -> Result<(), StorageError> {
+        let conflicts = (batch.transitions.iter().zip(&applied.transitions))
+            .filter(|(_, outcome)| matches!(outcome, Outcome::Conflict { .. }))
+            .map(|(transition, _)| transition);
+        for transition in conflicts.filter(|_| self.fault == Fault::WritesPingsOfConflicts) {
+            if let Some(record) = self.inner.load(&[transition.monitor]).await?.remove(0) {
+                let expected = Some(record.version);
+                let again = heartbeat_engine::Transition {
+                    expected,
+                    change: Change::Put(Box::new(record)),
+                    changes: vec![],
+                    incidents: vec![],
+                    notifications: vec![],
+                    ..transition.clone()
+                };
+                self.inner.commit(&Batch { transitions: vec![again], epoch: batch.epoch, ..Batch::default() }).await?;
+            }
+        }
+        if self.fault == Fault::OwesAgain {
+            for notification in &batch.notifications {
+                let delivery = heartbeat_engine::Delivery::pending(notification.created_at);
+                let settlements = vec![heartbeat_engine::Settlement { id: notification.id, delivery }];
+                self.inner.commit(&Batch { settlements, epoch: batch.epoch, ..Batch::default() }).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Storage for Broken {
+    async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
+        let mut spoiled = self.spoiled(batch).await?;
+        if self.fault == Fault::StopsAtTheFirstConflict {
+            let ids: Vec<_> = batch.transitions.iter().map(|t| t.monitor).collect();
+            let found = self.inner.load(&ids).await?;
+            let stale = |(t, r): (&heartbeat_engine::Transition, &Option<Record>)| {
+                t.expected != r.as_ref().map(|record| record.version)
+            };
+            if batch.transitions.iter().zip(&found).any(stale) {
+                spoiled = Batch { transitions: batch.transitions.clone(), epoch: batch.epoch, ..Batch::default() };
+            }
+        }
+        let mut applied = self.inner.commit(&spoiled).await?;
+        self.aftermath(batch, &applied).await?;
+        applied.documents.resize(batch.documents.len(), Outcome::Committed);
+        Ok(applied)
+    }
+
+    async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {
+        if self.fault == Fault::SwapsAnyLease {
+            let leases = self.inner.leases().await?;
+            if let Some(stored) = leases.into_iter().find(|lease| lease.partition == expected.partition) {
+                return self.inner.swap_lease(&stored, next).await;
+            }
+        }
+        self.inner.swap_lease(expected, next).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StorageError> {
+        self.inner.leases().await
+    }
+
+    async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
+        self.inner.load(ids).await
+    }
+
+    async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
+        self.inner.find(name).await
+    }
+
+    async fn due(
+        &self,
+        partition: PartitionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
+        let early = if self.fault == Fault::IsDueTooLate { Timestamp::from_millis(1) } else { Timestamp::EPOCH };
+        self.inner.due(partition, before - early.since(Timestamp::EPOCH), limit).await
+    }
+
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
+        self.inner.outbox(after, limit).await
+    }
+
+    async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
+        self.inner.monitors(after, limit).await
+    }
+
+    async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
+        let mut page = self.inner.history(query, limit).await?;
+        page.more |= self.fault == Fault::CountsPagesWrong && page.items.len() == limit;
+        if let (Fault::OwesAgain, HistoryQuery::Notifications { state: Some(DeliveryState::Dead), .. }) =
+            (self.fault, query)
+        {
+            page.items.clear();
+        }
+        Ok(page)
+    }
+
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
+        self.inner.documents(kind).await
+    }
+
+    async fn watch_log(&self) -> Result<WatchLog, StorageError> {
+        self.inner.watch_log().await
+    }
+}
+
+struct Harness(Fault);
+
+impl StorageHarness for Harness {
+    type Storage = Broken;
+
+    async fn fresh(&self) -> Arc<Broken> {
+        Arc::new(Broken { fault: self.0, inner: MemoryStorage::new() })
+    }
+
+    async fn reopen(&self, storage: Arc<Broken>) -> Arc<Broken> {
+        if self.0 == Fault::ForgetsOnCrash { self.fresh().await } else { storage }
+    }
+}
+
+/// The promises that a storage with the fault is found to break.
+fn broken_promises(fault: Fault) -> Vec<&'static str> {
+    let holds = |check: heartbeat_engine::testing::Check<Harness>| {
+        panic::catch_unwind(AssertUnwindSafe(|| run(check(&Harness(fault))))).is_ok()
+    };
+    storage_promises().into_iter().filter(|(_, check)| !holds(*check)).map(|(name, _)| name).collect()
+}
+
+#[test]
+fn a_storage_without_a_fault_passes() {
+    assert_eq!(broken_promises(Fault::None), [""; 0]);
+}
+
+#[test]
+fn every_fault_is_found_by_the_promise_that_it_breaks() {
+    panic::set_hook(Box::new(|_| ()));
+    let expected = [
+        (Fault::ForgetsOnCrash, "everything_survives_a_crash"),
+        (Fault::IgnoresEpochs, "a_fenced_batch_writes_nothing"),
+        (Fault::OverwritesOtherVersions, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
+        (Fault::OverwritesOtherVersions, "one_of_many_concurrent_commits_wins"),
+        (Fault::WritesPingsOfConflicts, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
+        (Fault::StopsAtTheFirstConflict, "conflicts_spare_the_rest_of_the_batch"),
+        (Fault::LetsNamesBeTakenOver, "slugs_are_unique"),
+        (Fault::OwesAgain, "a_notification_that_is_stored_already_changes_nothing"),
+        (Fault::LosesBodies, "a_ping_is_kept_with_all_that_it_carries"),
+        (Fault::CountsPagesWrong, "pings_are_paged_newest_first"),
+        (Fault::KeepsTheLatestMark, "the_mark_is_what_was_written_last"),
+        (Fault::IsDueTooLate, "due_is_by_partition_and_strictly_before"),
+        (Fault::SwapsAnyLease, "a_lease_is_swapped_only_when_epoch_and_node_match"),
+        (Fault::KeepsIncidentsOpen, "an_incident_is_kept_in_its_newest_form"),
+        (Fault::TakesLargeDocuments, "a_document_that_is_too_large_is_refused"),
+    ];
+    let found: Vec<_> = expected.map(|(fault, promise)| (fault, promise, broken_promises(fault))).into();
+    drop(panic::take_hook());
+    for (fault, promise, broken) in found {
+        assert!(broken.contains(&promise), "{fault:?} breaks `{promise}`, but the suite found {broken:?}");
+    }
+}
