@@ -1,5 +1,7 @@
 //! The trait of what keeps everything.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 
 use crate::{
@@ -223,4 +225,57 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be reached or is damaged.
     async fn watch_log(&self) -> Result<WatchLog, StorageError>;
+}
+
+/// A shared storage is a storage, so that a host can keep a handle to the one that it gave to an engine.
+#[async_trait]
+impl<S: Storage + ?Sized> Storage for Arc<S> {
+    async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
+        (**self).commit(batch).await
+    }
+
+    async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {
+        (**self).swap_lease(expected, next).await
+    }
+
+    async fn leases(&self) -> Result<Vec<Lease>, StorageError> {
+        (**self).leases().await
+    }
+
+    async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
+        (**self).load(ids).await
+    }
+
+    async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
+        (**self).find(name).await
+    }
+
+    async fn due(
+        &self,
+        partition: PartitionId,
+        before: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
+        (**self).due(partition, before, limit).await
+    }
+
+    async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
+        (**self).outbox(after, limit).await
+    }
+
+    async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
+        (**self).monitors(after, limit).await
+    }
+
+    async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
+        (**self).history(query, limit).await
+    }
+
+    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
+        (**self).documents(kind).await
+    }
+
+    async fn watch_log(&self) -> Result<WatchLog, StorageError> {
+        (**self).watch_log().await
+    }
 }

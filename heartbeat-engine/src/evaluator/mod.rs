@@ -251,6 +251,8 @@ impl Evaluator {
                 self.rearm(group.monitor);
                 self.answer_named(group, field);
             }
+            // A storage says so of documents only.
+            Outcome::TooLarge { .. } => self.set_aside(group),
             Outcome::Conflict { found } => {
                 let creates = group.requests.iter().any(|pending| matches!(pending.request, Request::Create(_)));
                 if creates && found.is_some() {

@@ -166,13 +166,6 @@ impl Engine {
     /// [`EditError::Taken`] when it must not exist and does, [`EditError::Revision`] when another version is stored,
     /// [`EditError::NotFound`] when it was expected and is not there, [`EditError::Invalid`] above 64 kB.
     pub async fn write_document(&self, write: DocumentWrite) -> Result<Option<Version>, EditError> {
-        let bytes = write.body.as_ref().map_or(0, |body| body.to_string().len());
-        if bytes > DOCUMENT_BYTES_MAX {
-            return Err(EditError::Invalid(vec![FieldError::new(
-                "",
-                format!("has {bytes} bytes; at most {DOCUMENT_BYTES_MAX} are kept"),
-            )]));
-        }
         let next = write.body.is_some().then(|| write.expected.map_or(Version::FIRST, Version::next));
         let expected = write.expected;
         let (answer, answered) = oneshot::channel();
@@ -181,6 +174,10 @@ impl Engine {
             Outcome::Committed => Ok(next),
             Outcome::Conflict { found: Some(found) } if expected.is_some() => Err(EditError::Revision { found }),
             Outcome::Conflict { found: None } => Err(EditError::NotFound("document")),
+            Outcome::TooLarge { bytes } => {
+                let message = format!("has {bytes} bytes; at most {DOCUMENT_BYTES_MAX} are kept");
+                Err(EditError::Invalid(vec![FieldError::new("", message)]))
+            }
             Outcome::Conflict { .. } | Outcome::NameTaken { .. } => Err(EditError::Taken { field: "name" }),
             Outcome::TooLarge { bytes } => Err(EditError::Invalid(vec![FieldError::new(
                 "",

@@ -69,3 +69,29 @@ impl Clock for ManualClock {
         self.times().monotonic
     }
 }
+
+/// A clock that follows tokio's: under paused time (`#[tokio::test(start_paused = true)]`) both its hands move only when
+/// every task waits, so that a test of hours takes milliseconds and its instants are exact.
+#[derive(Clone, Debug)]
+pub struct TokioClock {
+    origin: Timestamp,
+    started: tokio::time::Instant,
+}
+
+impl TokioClock {
+    /// A clock that shows `origin` now. Must be made inside a tokio runtime.
+    #[must_use]
+    pub fn new(origin: Timestamp) -> Self {
+        Self { origin, started: tokio::time::Instant::now() }
+    }
+}
+
+impl Clock for TokioClock {
+    fn now(&self) -> Timestamp {
+        self.origin + self.started.elapsed()
+    }
+
+    fn monotonic(&self) -> Duration {
+        self.started.elapsed()
+    }
+}

@@ -64,6 +64,7 @@ pub fn record(n: u64) -> Record {
     let spec =
         MonitorSpec::new(format!("monitor-{n}"), Schedule::every(Duration::from_secs(3600)).expect("an hour is right"));
     let monitor = Monitor {
+        revision: Version::FIRST,
         id: monitor_id(n),
         token: Rotating::new(token(n)),
         signing_secret: None,

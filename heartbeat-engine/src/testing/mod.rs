@@ -13,7 +13,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-pub use self::clock::ManualClock;
+pub use self::clock::{ManualClock, TokioClock};
 pub use self::notifier::{Behaviour, FarEnd, NotifierHarness, notifier_promises};
 pub use self::storage::{StorageHarness, storage_promises};
 pub use crate::{notifier_suite, storage_suite};

@@ -1,0 +1,202 @@
+//! The engine as its host uses it, on virtual time.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use heartbeat_engine::testing::TokioClock;
+use heartbeat_engine::{
+    Attempt, Clock, DeliveryError, DeliveryState, Engine, HistoryItem, HistoryQuery, MemoryStorage, MonitorSpec,
+    Notification, NotificationKind, Notifier, Ping, PingError, PutMode, Receipt, Schedule, Signal, StatusWord,
+    Timestamp,
+};
+
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn start() -> Timestamp {
+    "2026-11-20T08:00:00Z".parse().unwrap()
+}
+
+/// What a channel received, and when; it refuses as long as it is told to.
+#[derive(Clone)]
+struct Channel {
+    clock: TokioClock,
+    received: Arc<Mutex<Vec<(Timestamp, Notification)>>>,
+    attempts: Arc<Mutex<Vec<Timestamp>>>,
+    broken_until: Arc<Mutex<Timestamp>>,
+    hang: bool,
+}
+
+impl Channel {
+    fn new(clock: &TokioClock) -> Self {
+        Self {
+            clock: clock.clone(),
+            received: Arc::default(),
+            attempts: Arc::default(),
+            broken_until: Arc::new(Mutex::new(Timestamp::MIN)),
+            hang: false,
+        }
+    }
+
+    fn received(&self) -> Vec<(Timestamp, Notification)> {
+        self.received.lock().unwrap().clone()
+    }
+
+    fn kinds(&self) -> Vec<NotificationKind> {
+        self.received().into_iter().map(|(_, notification)| notification.kind).collect()
+    }
+}
+
+#[async_trait]
+impl Notifier for Channel {
+    async fn deliver(&self, notification: &Notification, _: Attempt<'_>) -> Result<Receipt, DeliveryError> {
+        let now = self.clock.now();
+        self.attempts.lock().unwrap().push(now);
+        if self.hang {
+            std::future::pending::<()>().await;
+        }
+        if now < *self.broken_until.lock().unwrap() {
+            return Err(DeliveryError::retry("refused"));
+        }
+        self.received.lock().unwrap().push((now, notification.clone()));
+        Ok(Receipt::default())
+    }
+}
+
+fn every_hour(slug: &str) -> MonitorSpec {
+    let mut spec = MonitorSpec::new(slug, Schedule::every(HOUR).unwrap());
+    spec.channels = vec!["ops".to_owned()];
+    spec
+}
+
+async fn engine(clock: &TokioClock, storage: impl heartbeat_engine::Storage, ops: &Channel) -> Engine {
+    Engine::builder(storage).clock(clock.clone()).notifier("ops", ops.clone()).spawn().await.unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_at_the_deadline_once_and_so_is_the_recovery() {
+    let clock = TokioClock::new(start());
+    let ops = Channel::new(&clock);
+    let engine = engine(&clock, MemoryStorage::new(), &ops).await;
+    engine.put(every_hour("sync"), PutMode::Upsert).await.unwrap();
+    let receipt = engine.ping("sync", Ping::new(Signal::Success)).await.unwrap();
+    assert_eq!((receipt.n, receipt.status), (1, StatusWord::Up));
+
+    let deadline = engine.status("sync").unwrap().deadline.unwrap();
+    tokio::time::sleep(5 * HOUR).await;
+    let received = ops.received();
+    assert_eq!(received.len(), 1, "one message for one outage: {received:?}");
+    let (at, down) = &received[0];
+    assert_eq!(down.kind, NotificationKind::Down);
+    assert!(at.since(deadline) <= Duration::from_millis(10), "told {at}, deadline {deadline} (S8.5)");
+    let incident = down.incident.as_ref().unwrap();
+    assert_eq!(incident.opened_at, deadline);
+
+    engine.ping("sync", Ping::new(Signal::Success)).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(10)).await;
+    assert_eq!(ops.kinds(), [NotificationKind::Down, NotificationKind::Recovered]);
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert!(matches!(engine.ping("sync", Ping::default()).await, Err(PingError::Unavailable(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_stored_is_there_after_a_restart_and_the_restart_alarms_nobody() {
+    let clock = TokioClock::new(start());
+    let ops = Channel::new(&clock);
+    let storage = Arc::new(MemoryStorage::new());
+    let first = engine(&clock, storage.clone(), &ops).await;
+    let wishes = (0..100).map(|n| (every_hour(&format!("sync-{n}")), PutMode::Upsert));
+    assert!(first.put_many(wishes).await.iter().all(Result::is_ok));
+    first.shutdown(Duration::from_secs(5)).await.unwrap();
+
+    tokio::time::sleep(10 * HOUR).await;
+    let second = engine(&clock, storage, &ops).await;
+    assert_eq!(second.status("sync-7").unwrap().word, StatusWord::New);
+    tokio::time::sleep(HOUR / 2).await;
+    assert_eq!(ops.kinds(), [NotificationKind::WatcherOutage], "one message tells of the absence (S6.3)");
+    // Those that stay silent are found one period and grace after the return (S6.2).
+    tokio::time::sleep(HOUR).await;
+    assert_eq!(ops.received().len(), 101);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_fails_for_an_hour_gets_each_message_once_afterwards_and_delays_no_other() {
+    let clock = TokioClock::new(start());
+    let (ops, mail) = (Channel::new(&clock), Channel::new(&clock));
+    let mut hung = Channel::new(&clock);
+    hung.hang = true;
+    *mail.broken_until.lock().unwrap() = start() + 3 * HOUR;
+    let engine = Engine::builder(MemoryStorage::new())
+        .clock(clock.clone())
+        .notifier("ops", ops.clone())
+        .notifier("mail", mail.clone())
+        .notifier("hung", hung.clone())
+        .watcher_channels(vec!["ops".to_owned()])
+        .spawn()
+        .await
+        .unwrap();
+    let mut spec = every_hour("sync");
+    spec.channels = ["hung", "mail", "ops"].map(str::to_owned).to_vec();
+    engine.put(spec, PutMode::Upsert).await.unwrap();
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(ops.kinds()[0], NotificationKind::Down);
+    assert!(mail.received().is_empty());
+    tokio::time::sleep(2 * HOUR).await;
+    assert_eq!(mail.kinds(), [NotificationKind::Down]);
+    let attempts = mail.attempts.lock().unwrap().clone();
+    let longest = attempts.windows(2).map(|pair| pair[1].since(pair[0])).max().unwrap();
+    assert!(longest <= Duration::from_secs(301), "at most 5 min apart (S7.4): {longest:?}");
+    let failing = ops.kinds().iter().filter(|kind| **kind == NotificationKind::ChannelFailing).count();
+    assert_eq!(failing, 2, "mail and hung, once each: {:?}", ops.kinds());
+}
+
+#[tokio::test(start_paused = true)]
+async fn undelivered_messages_survive_a_restart_in_order() {
+    let clock = TokioClock::new(start());
+    let storage = Arc::new(MemoryStorage::new());
+    let broken = Channel::new(&clock);
+    *broken.broken_until.lock().unwrap() = Timestamp::MAX;
+    let first = engine(&clock, storage.clone(), &broken).await;
+    first.put(every_hour("sync"), PutMode::Upsert).await.unwrap();
+    first.ping("sync", Ping::new(Signal::Fail)).await.unwrap();
+    first.ping("sync", Ping::new(Signal::Success)).await.unwrap();
+    let mut report = Ping::new(Signal::Report);
+    report.message = Some("123".to_owned());
+    first.ping("sync", report).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    first.shutdown(Duration::from_secs(60)).await.unwrap();
+
+    let ops = Channel::new(&clock);
+    let second = engine(&clock, storage, &ops).await;
+    tokio::time::sleep(Duration::from_secs(400)).await;
+    let kinds = ops.kinds();
+    assert_eq!(kinds[..3], [NotificationKind::Down, NotificationKind::Recovered, NotificationKind::Report]);
+    assert_eq!(ops.received()[2].1.message, "sync reports: 123");
+    let query = HistoryQuery::Notifications { state: Some(DeliveryState::Pending), incident: None, before: None };
+    assert!(second.history(&query, 10).await.unwrap().items.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_thousand_heartbeats_at_once_are_counted_each_and_share_few_writes() {
+    let clock = TokioClock::new(start());
+    let ops = Channel::new(&clock);
+    let engine = engine(&clock, MemoryStorage::new(), &ops).await;
+    engine.put(every_hour("sync"), PutMode::Upsert).await.unwrap();
+    let before = engine.metrics().batches;
+    let mut tasks = tokio::task::JoinSet::new();
+    for _ in 0..1000 {
+        let engine = engine.clone();
+        tasks.spawn(async move { engine.ping("sync", Ping::new(Signal::Success)).await.unwrap().n });
+    }
+    let mut places = tasks.join_all().await;
+    places.sort_unstable();
+    assert_eq!(places, (1..=1000).collect::<Vec<u64>>());
+    assert!(engine.metrics().batches - before < 10, "{} batches", engine.metrics().batches - before);
+    let page = engine
+        .history(&HistoryQuery::Pings { monitor: engine.find("sync").unwrap().id(), before: None }, 3)
+        .await
+        .unwrap();
+    let newest: Vec<u64> =
+        page.items.iter().map(|item| if let HistoryItem::Ping(ping) = item { ping.n } else { 0 }).collect();
+    assert_eq!(newest, [1000, 999, 998]);
+}
