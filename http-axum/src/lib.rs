@@ -1,1 +1,28 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod api;
+mod app;
+mod auth;
+mod body;
+mod dialect;
+mod health;
+mod heartbeat;
+mod hex;
+mod json;
+mod keys;
+mod metrics;
+mod ping;
+mod problem;
+mod query;
+mod rate;
+mod router;
+mod serve;
+mod settings;
+mod signature;
+mod source;
+mod trace;
+
+pub use keys::{ApiKey, ensure_admin_key};
+pub use router::router;
+pub use serve::{Drained, ServeOptions, serve};
+pub use settings::{ADMIN_KEY_CHARS_MIN, AdminKey, AdminKeyError, HttpSettings, TrustForwarded};

@@ -1,0 +1,166 @@
+//! `/metrics`: what the engine and the HTTP surface counted, as Prometheus text.
+
+use std::fmt;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::header::CONTENT_TYPE;
+use axum::http::{HeaderMap, HeaderValue};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use heartbeat_engine::Engine;
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+
+use crate::app::AppState;
+use crate::auth::Caller;
+use crate::keys::Scope;
+use crate::problem::Problem;
+
+const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+const BUCKETS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Response, Problem> {
+    if app.settings.metrics_need_key {
+        Caller::of(&app, &headers).await?.require(Scope::Read)?;
+    }
+    let mut text = String::new();
+    encode(&mut text, &app.metrics.registry).map_err(|error| Problem::internal(error.to_string()))?;
+    let content_type = HeaderValue::from_static(OPENMETRICS);
+    Ok(([(CONTENT_TYPE, content_type)], text).into_response())
+}
+
+/// The counters of the HTTP surface, and the registry of all.
+pub(crate) struct HttpMetrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    durations: Family<RouteLabels, Histogram>,
+}
+
+impl fmt::Debug for HttpMetrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("HttpMetrics")
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RequestLabels {
+    method: &'static str,
+    route: String,
+    status: u16,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug, EncodeLabelSet)]
+struct RouteLabels {
+    route: String,
+}
+
+impl HttpMetrics {
+    pub(crate) fn new(engine: Engine) -> Self {
+        let mut registry = Registry::with_prefix("heartbeat");
+        let requests = Family::default();
+        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+        registry.register("http_requests", "HTTP requests, by route", requests.clone());
+        registry.register_with_unit(
+            "http_request_duration",
+            "How long requests took, by route",
+            Unit::Seconds,
+            durations.clone(),
+        );
+        registry.register_collector(Box::new(EngineCollector { engine }));
+        Self { registry, requests, durations: Family::clone(&durations) }
+    }
+
+    /// Counts a request. The route is a pattern, never a path: paths hold tokens and have no end of values.
+    pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
+        self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
+        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+    }
+}
+
+fn new_histogram() -> Histogram {
+    Histogram::new(BUCKETS_S)
+}
+
+/// Reads the engine's own counts at each scrape.
+#[derive(Debug)]
+struct EngineCollector {
+    engine: Engine,
+}
+
+impl Collector for EngineCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
+        let metrics = self.engine.metrics();
+        let ready = u64::from(self.engine.readiness().ready);
+        let seconds = |age: Option<Duration>| age.map_or(0.0, |age| age.as_secs_f64());
+        let out = &mut encoder;
+        gauges(out, "monitors", "Monitors by status", "status", metrics.monitors.iter().map(|(w, n)| (w.name(), *n)))?;
+        let pings = metrics.pings.iter().map(|(signal, n)| (signal.name(), *n));
+        counters(out, "pings", "Heartbeats that were stored, by signal", "signal", pings)?;
+        let changes = metrics.changes.iter().map(|(state, n)| (heartbeat_engine::StatusWord::from(*state).name(), *n));
+        counters(out, "state_changes", "Changes of state, by the new state", "state", changes)?;
+        for (name, help, count) in [
+            ("batches", "Batches that were committed", metrics.batches),
+            ("transitions", "Transitions that were committed", metrics.transitions),
+            ("commit_errors", "Commits that failed", metrics.commit_errors),
+            ("outages", "Outages of the watcher that were found", metrics.outages),
+            ("notifications_delivered", "Notifications that were delivered", metrics.delivered),
+            ("notification_errors", "Attempts to deliver that failed", metrics.delivery_errors),
+            ("notifications_dead", "Notifications that were given up", metrics.dead),
+        ] {
+            let counter = ConstCounter::new(count);
+            counter.encode(out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)?;
+        }
+        for (name, help, value) in [
+            ("ready", "Whether store, evaluator and delivery are well", ready as f64),
+            ("notifications_waiting", "Notifications that wait", metrics.undelivered as f64),
+            ("notification_oldest_seconds", "Age of the oldest undelivered", seconds(metrics.oldest_undelivered)),
+            ("inbox", "Calls that wait to be decided", metrics.inbox as f64),
+            ("overdue", "Monitors whose deadline has passed and is not judged yet", metrics.overdue as f64),
+            ("last_commit_age_seconds", "How long ago the last batch became durable", seconds(metrics.last_commit_age)),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn gauges(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
+    for (word, value) in values {
+        ConstGauge::new(value as f64).encode(family.encode_family(&[(label, word)])?)?;
+    }
+    Ok(())
+}
+
+fn counters(
+    out: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    label: &'static str,
+    values: impl Iterator<Item = (&'static str, u64)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
+    for (word, value) in values {
+        ConstCounter::new(value).encode(family.encode_family(&[(label, word)])?)?;
+    }
+    Ok(())
+}
