@@ -179,10 +179,6 @@ impl Engine {
                 Err(EditError::Invalid(vec![FieldError::new("", message)]))
             }
             Outcome::Conflict { .. } | Outcome::NameTaken { .. } => Err(EditError::Taken { field: "name" }),
-            Outcome::TooLarge { bytes } => Err(EditError::Invalid(vec![FieldError::new(
-                "",
-                format!("has {bytes} bytes; at most {DOCUMENT_BYTES_MAX} are kept"),
-            )])),
         }
     }
 
