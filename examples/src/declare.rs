@@ -25,6 +25,14 @@ pub(crate) enum DeclareError {
     Unavailable(#[from] Unavailable),
 }
 
+/// What the file declares, read and checked as far as that goes without a store.
+#[derive(Debug)]
+pub(crate) struct Declarations {
+    pub(crate) monitors: Vec<MonitorWish>,
+    /// Channels that are named and not declared: where, and which. They must be in the store.
+    pub(crate) elsewhere: Vec<(String, String)>,
+}
+
 /// How many there were of what.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Summary {
@@ -65,12 +73,9 @@ impl Faults {
     }
 }
 
-/// Checks what the file declares without a store. Names of channels that the file does not declare may be in the store;
-/// they are refused only where it is certainly empty, else given back as (path, name).
-pub(crate) fn check(
-    settings: &Settings,
-    kinds: &[Arc<dyn ChannelKind>],
-) -> Result<(Vec<MonitorWish>, Vec<(String, String)>), ConfigFault> {
+/// Checks what the file declares without a store. A channel that is named and not declared may be in the store; it is
+/// refused here only where that is certainly empty.
+pub(crate) fn check(settings: &Settings, kinds: &[Arc<dyn ChannelKind>]) -> Result<Declarations, ConfigFault> {
     let mut faults = Faults::default();
     for channel in &settings.channels {
         match kinds.iter().find(|kind| kind.name() == channel.spec.kind) {
@@ -86,35 +91,35 @@ pub(crate) fn check(
             }
         }
     }
-    let wishes = monitor_wishes(settings, &mut faults);
+    let monitors = monitor_wishes(settings, &mut faults);
     let declared: HashSet<&str> = settings.channels.iter().map(|channel| channel.name.as_str()).collect();
     let elsewhere: Vec<_> =
-        channel_names(settings, &wishes).filter(|(_, name)| !declared.contains(name.as_str())).collect();
+        channel_names(settings, &monitors).filter(|(_, name)| !declared.contains(name.as_str())).collect();
     if settings.storage.is_new() {
         for (path, name) in &elsewhere {
             faults.add(path, unknown_channel(name));
         }
     }
     faults.into_result(settings)?;
-    Ok((wishes, elsewhere))
+    Ok(Declarations { monitors, elsewhere })
 }
 
 /// Makes or updates what the file declares.
 pub(crate) async fn declare(
     engine: &Engine,
     settings: &Settings,
-    wishes: Vec<MonitorWish>,
-    elsewhere: Vec<(String, String)>,
+    declarations: Declarations,
 ) -> Result<Summary, DeclareError> {
+    let Declarations { monitors, elsewhere } = declarations;
     let mut faults = Faults::default();
     for (path, name) in elsewhere.iter().filter(|(_, name)| engine.channel(name).is_none()) {
         faults.add(path, unknown_channel(name));
     }
     faults.into_result(settings)?;
-    let slugs: HashSet<String> = wishes.iter().map(|wish| wish.spec.slug.clone()).collect();
+    let slugs: HashSet<String> = monitors.iter().map(|wish| wish.spec.slug.clone()).collect();
     let mut summary = Summary::default();
     declare_channels(engine, settings, &mut summary).await?;
-    declare_monitors(engine, settings, wishes, &mut summary).await?;
+    declare_monitors(engine, settings, monitors, &mut summary).await?;
     release_channels(engine, settings, &mut summary).await?;
     release_monitors(engine, settings, &slugs, &mut summary).await?;
     Ok(summary)
@@ -149,18 +154,16 @@ fn monitor_wishes(settings: &Settings, faults: &mut Faults) -> Vec<MonitorWish> 
 }
 
 /// Every place that names a channel.
-fn channel_names<'a>(
-    settings: &'a Settings,
-    wishes: &'a [MonitorWish],
-) -> impl Iterator<Item = (String, String)> + 'a {
+fn channel_names<'a>(settings: &'a Settings, wishes: &'a [MonitorWish]) -> impl Iterator<Item = (String, String)> + 'a {
     let list = |path: String, names: &'a [String]| {
         names.iter().enumerate().map(move |(index, name)| (format!("{path}.{index}"), name.clone()))
     };
     let of_monitors = wishes.iter().flat_map(move |wish| list(format!("{}.channels", wish.path), &wish.spec.channels));
     let of_watcher = list("self.channels".to_owned(), &settings.self_channels);
-    let fallbacks = settings.channels.iter().filter_map(|channel| {
-        Some((format!("{}.fallback", channel.path), channel.spec.fallback.clone()?))
-    });
+    let fallbacks = settings
+        .channels
+        .iter()
+        .filter_map(|channel| Some((format!("{}.fallback", channel.path), channel.spec.fallback.clone()?)));
     of_monitors.chain(of_watcher).chain(fallbacks)
 }
 
@@ -230,9 +233,8 @@ async fn release_monitors(
     declared: &HashSet<String>,
     summary: &mut Summary,
 ) -> Result<(), DeclareError> {
-    let is_stray = |record: &&Arc<Record>| {
-        record.spec().declared_in.is_some() && !declared.contains(&record.spec().slug)
-    };
+    let is_stray =
+        |record: &&Arc<Record>| record.spec().declared_in.is_some() && !declared.contains(&record.spec().slug);
     let mut filter = Filter::default();
     loop {
         let page = engine.list(&filter, PAGE);

@@ -66,12 +66,13 @@ async fn run(arguments: Arguments) -> ExitCode {
 
 fn check(settings: &Settings) -> ExitCode {
     match declare::check(settings, &server::channel_kinds()) {
-        Ok((wishes, elsewhere)) => {
-            for (path, name) in elsewhere {
+        Ok(declarations) => {
+            for (path, name) in declarations.elsewhere {
                 let place = settings.fault(&path, format!("channel `{name}` is not declared; it must be in the store"));
                 eprintln!("note: {place}");
             }
-            println!("the configuration is right: {} channels, {} monitors", settings.channels.len(), wishes.len());
+            let (channels, monitors) = (settings.channels.len(), declarations.monitors.len());
+            println!("the configuration is right; it declares {channels} channels and {monitors} monitors");
             ExitCode::SUCCESS
         }
         Err(fault) => fail(CONFIGURATION_WRONG, &fault.to_string()),

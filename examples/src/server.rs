@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_engine::{ChannelKind, Engine, EngineBuilder, MemoryStorage, zone_data};
-use heartbeat_http::{AdminKey, HttpSettings, ServeOptions, ensure_admin_key, router, serve};
+use heartbeat_http::{AdminKey, Drained, HttpSettings, ServeOptions, ensure_admin_key, router, serve};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
@@ -13,9 +13,8 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::declare::{self, DeclareError};
+use crate::declare::{self, Declarations, DeclareError};
 use crate::gate::Gate;
-use crate::monitor_wish::MonitorWish;
 use crate::settings::{ConfigFault, Settings};
 use crate::shutdown::Signals;
 use crate::storage_url::StorageUrl;
@@ -48,7 +47,7 @@ pub(crate) fn channel_kinds() -> [Arc<dyn ChannelKind>; 2] {
 /// Runs until a signal comes.
 pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::catch().map_err(|error| Failure::Run(format!("signals cannot be caught: {error}")))?;
-    let (wishes, elsewhere) = declare::check(&settings, &channel_kinds())?;
+    let declarations = declare::check(&settings, &channel_kinds())?;
     let listener = TcpListener::bind(&settings.listen).await;
     let listener = listener.map_err(|error| Failure::Run(format!("cannot listen on {}: {error}", settings.listen)))?;
     let url = own_url(&settings, &listener);
@@ -56,7 +55,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let mut serving = tokio::spawn(serve(listener, gate.router(), serve_options(&stop)));
 
     let running = tokio::select! {
-        started = start(&settings, wishes, elsewhere, &url) => started?,
+        started = start(&settings, declarations, &url) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "stopping before everything was loaded");
             return Ok(());
@@ -82,8 +81,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     };
     systemd::stopping();
     stop.cancel();
-    if !serving.is_finished() && tokio::time::timeout(DRAIN, serving).await.is_err() {
-        tracing::warn!("some requests were still under way");
+    if !serving.is_finished() && !matches!(serving.await, Ok(Drained::Fully)) {
+        tracing::warn!("some requests were cut");
     }
     if let Err(error) = engine.shutdown(ENGINE_STOP).await {
         tracing::warn!(%error, "stopped in the middle");
@@ -98,12 +97,7 @@ struct Running {
 }
 
 /// Opens the store, loads what is in it and declares what the file says.
-async fn start(
-    settings: &Settings,
-    wishes: Vec<MonitorWish>,
-    elsewhere: Vec<(String, String)>,
-    url: &str,
-) -> Result<Running, Failure> {
+async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Result<Running, Failure> {
     let zones = zone_data();
     tracing::info!(version = env!("CARGO_PKG_VERSION"), node = settings.node, url, zones = ?zones, "loading");
     if let Some(warning) = zones.warning() {
@@ -118,7 +112,7 @@ async fn start(
         .build();
     driver.load().await.map_err(|error| Failure::Run(error.to_string()))?;
     let driver = tokio::spawn(driver.run());
-    let summary = declare::declare(&engine, settings, wishes, elsewhere).await.map_err(|error| match error {
+    let summary = declare::declare(&engine, settings, declarations).await.map_err(|error| match error {
         DeclareError::Config(fault) => Failure::Config(fault),
         DeclareError::Unavailable(error) => Failure::Run(error.to_string()),
     })?;
@@ -138,7 +132,8 @@ async fn engine_builder(storage: &StorageUrl) -> Result<EngineBuilder, Failure> 
         }
         StorageUrl::Sqlite(path) => {
             let file = path.clone();
-            let opened = tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default())).await;
+            let opened =
+                tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default())).await;
             let opened = opened.map_err(|error| Failure::Run(error.to_string()))?;
             let storage = opened.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
             Ok(Engine::builder(storage))
@@ -149,6 +144,7 @@ async fn engine_builder(storage: &StorageUrl) -> Result<EngineBuilder, Failure> 
 fn serve_options(stop: &CancellationToken) -> ServeOptions {
     let mut options = ServeOptions::default();
     options.shutdown = stop.clone();
+    options.drain_timeout = DRAIN;
     options
 }
 

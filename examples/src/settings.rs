@@ -199,7 +199,8 @@ mod tests {
             stored.write_all(text.as_bytes()).unwrap();
             arguments.config = Some(stored.path().to_owned());
         }
-        let variable = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let variable =
+            |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
         Settings::gather(&arguments, variable).map_err(|fault| fault.to_string())
     }
 

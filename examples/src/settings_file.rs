@@ -69,6 +69,7 @@ impl FileSettings {
         let monitors = monitors.map(|(path, table)| DeclaredMonitor { path, wish: Value::Object(table.clone()) });
         let monitors = monitors.collect();
         Ok(Self {
+            document,
             listen,
             public_url,
             storage,
@@ -78,7 +79,6 @@ impl FileSettings {
             monitors,
             self_channels,
             ping_url,
-            document,
         })
     }
 }

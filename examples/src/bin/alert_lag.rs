@@ -9,9 +9,7 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::{Router, routing::post};
 use clap::Parser;
-use heartbeat_engine::{
-    ChannelSpec, Clock, Engine, Grace, MonitorSpec, PutMode, Schedule, SystemClock, Timestamp,
-};
+use heartbeat_engine::{ChannelSpec, Clock, Engine, Grace, MonitorSpec, PutMode, Schedule, SystemClock, Timestamp};
 use heartbeat_notify_webhook::WebhookKind;
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use serde_json::{Value, json};

@@ -69,9 +69,10 @@ async fn converse(mut stream: TcpStream, clock: &SystemClock) -> io::Result<()> 
 fn mail(at_ms: i64, from: &str, to: &[String], lines: &[String]) -> serde_json::Value {
     let header = |name: &str| {
         let prefix = format!("{}:", name.to_ascii_lowercase());
-        let line = lines.iter().take_while(|line| !line.is_empty()).find(|line| {
-            line.get(..prefix.len()).is_some_and(|start| start.to_ascii_lowercase() == prefix)
-        })?;
+        let line = lines
+            .iter()
+            .take_while(|line| !line.is_empty())
+            .find(|line| line.get(..prefix.len()).is_some_and(|start| start.to_ascii_lowercase() == prefix))?;
         Some(line[prefix.len()..].trim().to_owned())
     };
     json!({
