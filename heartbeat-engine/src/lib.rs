@@ -1,4 +1,4 @@
-//! Heartbeat's engine.
+#![doc = include_str!("../README.md")]
 
 mod absence;
 mod address;

@@ -1,5 +1,7 @@
 //! Six hundred checked schedules: from a heartbeat to the occurrences and deadlines that it leaves to come.
 
+#![allow(clippy::unwrap_used)]
+
 use std::time::Duration;
 
 use heartbeat_engine::{Grace, Occurrence, Schedule, Timestamp, parse_duration};

@@ -155,9 +155,13 @@ async fn a_connection_that_died_while_idle_is_replaced() {
     sink.answer("NOOP", Answer::Close);
     mail.deliver(&notification(), attempt()).await.unwrap();
     assert_eq!((sink.mails().len(), sink.connections()), (2, 2));
+    sink.behave();
+    sink.answer("NOOP", Answer::Hang);
+    mail.deliver(&notification(), attempt()).await.unwrap();
+    assert_eq!((sink.mails().len(), sink.connections()), (3, 3));
 
     sink.behave();
     let later = heartbeat_engine::Attempt::new(1, now() + std::time::Duration::from_secs(60), attempt().timeout);
     mail.deliver(&notification(), later).await.unwrap();
-    assert_eq!((sink.mails().len(), sink.connections()), (3, 3), "an old connection is not used again");
+    assert_eq!((sink.mails().len(), sink.connections()), (4, 4), "an old connection is not used again");
 }

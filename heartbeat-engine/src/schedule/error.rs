@@ -93,7 +93,10 @@ pub enum ScheduleError {
         problem: CronProblem,
     },
     /// A cron expression names only dates or times that never come.
-    #[error("`{expression}` never fires: no date and time matches all of its fields; change the day or the month")]
+    #[error(
+        "`{expression}` never fires: no time that the local clock shows matches all of its fields; change the day, \
+         the month or the hour"
+    )]
     NeverFires {
         /// The expression given.
         expression: String,

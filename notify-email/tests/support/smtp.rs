@@ -2,7 +2,7 @@
 //!
 //! It speaks plain SMTP, STARTTLS and TLS from the start (given something that makes a stream a TLS stream), takes
 //! AUTH PLAIN and LOGIN, and can be told to answer any command otherwise, to hang or to hang up. One file, std and
-//! tokio alone, so that other packages can include it by its path.
+//! tokio alone, so that other packages can include it: `#[allow(dead_code, unreachable_pub)] #[path = "…"] mod smtp;`.
 
 use std::future::Future;
 use std::io;
@@ -14,9 +14,9 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWrite
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// The server names the moment after a client connected by this text in [`Sink::answer`].
+/// Stands for the moment when a client has connected, in [`Sink::answer`].
 pub const ON_CONNECT: &str = "<connect>";
-/// The server names the moment after a mail's content by this text in [`Sink::answer`].
+/// Stands for the moment when a mail's content has come, in [`Sink::answer`].
 pub const ON_CONTENT: &str = "<content>";
 
 const LINE_BYTES_MAX: u64 = 64 * 1024;

@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use serde::Serialize;
 
-use super::source::{EMBEDDED, READS_SYSTEM, embedded_version};
+use super::source::{EMBEDDED, can_read, embedded_version};
 
 /// Where systems keep their zoneinfo.
 const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo", "/etc/zoneinfo"];
@@ -15,7 +15,7 @@ const DIRECTORIES: [&str; 3] = ["/usr/share/zoneinfo", "/usr/share/lib/zoneinfo"
 /// A first line or a version file is never longer.
 const VERSION_BYTES_MAX: u64 = 128;
 
-static CHOICE: LazyLock<Choice> = LazyLock::new(|| choose(system_directory(), embedded_version()));
+static CHOICE: LazyLock<Choice> = LazyLock::new(|| choose(system_directory(), embedded_version(), can_read));
 
 /// The time zone data in use, for logs and health pages.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -79,14 +79,14 @@ pub(super) fn choice() -> &'static Choice {
 }
 
 /// An unknown version of the system's data wins: who keeps a system without versions still keeps it fresh.
-fn choose(directory: Option<PathBuf>, embedded: &str) -> Choice {
+fn choose(directory: Option<PathBuf>, embedded: &str, can_read: impl Fn(&Path) -> bool) -> Choice {
     let Some(directory) = directory else { return Choice::Embedded { system_version: None } };
     let version = version_in(&directory);
     let outdated = match (version.as_deref().and_then(release), release(embedded)) {
         (Some(system), Some(embedded)) => system < embedded,
         _ => false,
     };
-    if outdated || !READS_SYSTEM {
+    if outdated || !can_read(&directory) {
         Choice::Embedded { system_version: version }
     } else {
         Choice::System { directory, version }
@@ -150,7 +150,35 @@ mod tests {
 
     #[test]
     fn without_a_system_the_embedded_data_is_used() {
-        assert_eq!(choose(None, "2026e"), Choice::Embedded { system_version: None });
+        assert_eq!(choose(None, "2026e", |_| true), Choice::Embedded { system_version: None });
         assert!(!zone_data().version.is_empty());
+    }
+
+    #[test]
+    fn the_newer_data_is_used() {
+        let directory = std::env::temp_dir().join(format!("heartbeat-zoneinfo-{}", std::process::id()));
+        fs::create_dir_all(&directory).unwrap();
+        let choose_with = |file: &str, line: &str, readable: bool| {
+            fs::write(directory.join(file), line).unwrap();
+            let choice = choose(Some(directory.clone()), "2026e", |_| readable);
+            fs::remove_file(directory.join(file)).unwrap();
+            choice
+        };
+        let embedded = |version: &str| Choice::Embedded { system_version: Some(version.to_owned()) };
+        let system = |version: Option<&str>| Choice::System {
+            directory: directory.clone(),
+            version: version.map(str::to_owned),
+        };
+        let chosen = [
+            choose_with("tzdata.zi", "# version 2026f\n# redo", true),
+            choose_with("+VERSION", "2026e\n", true),
+            choose_with("README", "no version here", true),
+            choose_with("tzdata.zi", "# version 2025b", true),
+            choose_with("tzdata.zi", "# version 2026f", false),
+        ];
+        fs::remove_dir(&directory).unwrap();
+        let expected =
+            [system(Some("2026f")), system(Some("2026e")), system(None), embedded("2025b"), embedded("2026f")];
+        assert_eq!(chosen, expected);
     }
 }

@@ -1,15 +1,20 @@
 //! Time zones: which offset from UTC holds from when to when.
 
 mod data;
-#[cfg_attr(feature = "zoneinfo", path = "jiff.rs")]
-#[cfg_attr(not(feature = "zoneinfo"), path = "chrono.rs")]
-mod source;
+#[cfg(not(feature = "zoneinfo"))]
+mod with_chrono;
+#[cfg(feature = "zoneinfo")]
+mod with_jiff;
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 
 pub use data::{ZoneData, zone_data};
+#[cfg(not(feature = "zoneinfo"))]
+use with_chrono as source;
+#[cfg(feature = "zoneinfo")]
+use with_jiff as source;
 
 use super::civil::{END_S, FIRST_S};
 use super::error::{ScheduleError, shorten};

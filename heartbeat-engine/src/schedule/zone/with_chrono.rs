@@ -1,15 +1,17 @@
 //! Rules from the data embedded with chrono-tz, which tells offsets and no changes: those are looked for.
 
+use std::path::Path;
+
 use chrono::{DateTime, Offset, TimeZone};
 use chrono_tz::{TZ_VARIANTS, Tz};
 
 use super::{AFTER_ALL, BEFORE_ALL, Change, Span, TABLE_END_S};
 
-/// No zone changed its offset before 1800.
-const SEARCH_FROM_S: i64 = -5_364_662_400;
+/// No zone changed its offset before 1840.
+const SEARCH_FROM_S: i64 = -4_102_444_800;
 
-/// No two changes of the data lie within this time.
-const SEARCH_STEP_S: i64 = 86_400;
+/// No two changes of one zone lie within this time: the closest are seven days apart.
+const SEARCH_STEP_S: i64 = 2 * 86_400;
 
 /// What the embedded data calls itself.
 pub(super) const EMBEDDED: &str = "chrono-tz";
@@ -19,8 +21,10 @@ pub(super) fn embedded_version() -> &'static str {
     chrono_tz::IANA_TZDB_VERSION
 }
 
-/// Whether the system's data may be used at all.
-pub(super) const READS_SYSTEM: bool = false;
+/// Whether zones can be read from the directory.
+pub(super) fn can_read(_directory: &Path) -> bool {
+    false
+}
 
 #[derive(Debug)]
 pub(super) struct Source(Tz);
