@@ -50,9 +50,7 @@ use crate::{
 ///     }
 /// }
 ///
-/// # mod conformance { use super::Memory;
 /// heartbeat_engine::storage_suite!(Memory);
-/// # }
 /// ```
 pub trait StorageHarness: Send + Sync {
     /// What is checked.
