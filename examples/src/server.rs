@@ -135,7 +135,7 @@ async fn engine_builder(storage: &StorageUrl) -> Result<EngineBuilder, Failure> 
             let opened =
                 tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default())).await;
             let opened = opened.map_err(|error| Failure::Run(error.to_string()))?;
-            let storage = opened.map_err(|error| Failure::Run(format!("{}: {error}", path.display())))?;
+            let storage = opened.map_err(|error| Failure::Run(error.to_string()))?;
             Ok(Engine::builder(storage))
         }
     }

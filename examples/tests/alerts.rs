@@ -1,4 +1,5 @@
 //! Silence, reports and recovery on the whole path: a real mail and a real webhook, once each.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

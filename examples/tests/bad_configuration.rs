@@ -1,4 +1,5 @@
 //! A wrong configuration: exit status 2 and one message that names file, line and key.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
@@ -40,7 +41,7 @@ async fn names_file_line_and_key() {
         ("timezone = \"Mars\"\n", "line 1, timezone", "Mars"),
         (&format!("{monitor}schedule = {{ every = \"5x\" }}\n"), "line 3, [[monitor]] schedule", "5x"),
         (&format!("{monitor}schedule = {{ every = \"5m\" }}\ngrace = \"soon\"\n"), "line 4, [[monitor]] grace", "soon"),
-        (&format!("{monitor}"), "line 1, [[monitor]] schedule", "missing"),
+        (monitor, "line 1, [[monitor]] schedule", "missing"),
         // A cron expression that never fires (S2.7).
         (
             &format!("{monitor}schedule = {{ cron = \"0 0 31 2 *\", timezone = \"UTC\" }}\n"),

@@ -1,4 +1,5 @@
 //! What the machine refuses: exit status 1 and one clear message.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! What clients get wrong: its status code, and a text that says what would be right.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

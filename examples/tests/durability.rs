@@ -1,4 +1,5 @@
 //! Acknowledged means stored (S8.3): kill -9 in a stream of heartbeats.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The server from its first start to its orderly end.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! The small programs that embed the engine: each runs, does what it says, and is at most 60 lines long.
+#![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
 
