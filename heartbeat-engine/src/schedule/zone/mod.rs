@@ -33,8 +33,7 @@ static LOADED: RwLock<BTreeMap<String, Zone>> = RwLock::new(BTreeMap::new());
 
 /// A time zone of the IANA database. A clone is cheap.
 ///
-/// Two zones are equal when they have the same name. The rules of a zone are read once per process: after an update
-/// of the system's data, restart.
+/// Two zones are equal when they have the same name.
 ///
 /// ```
 /// use heartbeat_engine::Zone;
