@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use heartbeat_engine::testing::TokioClock;
 use heartbeat_engine::{
-    Attempt, Clock, DeliveryError, DeliveryState, Engine, HistoryItem, HistoryQuery, MemoryStorage, MonitorSpec,
-    Notification, NotificationKind, Notifier, Ping, PingError, PutMode, Receipt, Schedule, Signal, StatusWord,
-    Timestamp,
+    Attempt, Clock, DeliveryError, DeliveryState, EditError, Engine, HistoryItem, HistoryQuery, MemoryStorage,
+    MonitorSpec, Notification, NotificationKind, Notifier, Ping, PingError, PutMode, Receipt, Schedule, Signal,
+    StatusWord, Timestamp, Unavailable,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -199,4 +199,37 @@ async fn a_thousand_heartbeats_at_once_are_counted_each_and_share_few_writes() {
     let newest: Vec<u64> =
         page.items.iter().map(|item| if let HistoryItem::Ping(ping) = item { ping.n } else { 0 }).collect();
     assert_eq!(newest, [1000, 999, 998]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn dropping_the_last_handle_stores_what_waits_and_ends_the_driver() {
+    let clock = TokioClock::new(start());
+    let storage = Arc::new(MemoryStorage::new());
+    let (engine, mut driver) = Engine::builder(storage.clone()).clock(clock.clone()).build();
+    driver.load().await.unwrap();
+    let put = tokio::spawn({
+        let engine = engine.clone();
+        async move { engine.put(MonitorSpec::new("sync", Schedule::every(HOUR).unwrap()), PutMode::Upsert).await }
+    });
+    tokio::task::yield_now().await;
+    drop(engine);
+    driver.run().await;
+    assert!(put.await.unwrap().unwrap().created);
+    assert_eq!(heartbeat_engine::Storage::monitors(&storage, None, 10).await.unwrap().items.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_driver_that_is_dropped_leaves_nobody_waiting() {
+    let clock = TokioClock::new(start());
+    let (engine, mut driver) = Engine::builder(MemoryStorage::new()).clock(clock).build();
+    driver.load().await.unwrap();
+    let wish = MonitorSpec::new("sync", Schedule::every(HOUR).unwrap());
+    let put = tokio::spawn({
+        let (engine, wish) = (engine.clone(), wish.clone());
+        async move { engine.put(wish, PutMode::Upsert).await }
+    });
+    tokio::task::yield_now().await;
+    drop(driver);
+    assert_eq!(put.await.unwrap(), Err(EditError::Unavailable(Unavailable::Stopped)));
+    assert_eq!(engine.put(wish, PutMode::Upsert).await, Err(EditError::Unavailable(Unavailable::Stopped)));
 }

@@ -90,6 +90,7 @@ fn refused_with_the_field_the_text_and_what_would_be_right() {
         ("JAN 0 * * *", "in the minute field `JAN`: the name `JAN` belongs in the month field"),
         ("0 0 * MON *", "the name `MON` belongs in the day-of-week field"),
         ("0 0 * * FEB", "the name `FEB` belongs in the month field"),
+        ("0 0 * * JUL", "the name `JUL` belongs in the month field"),
         ("+5 * * * *", "`+5` has a sign; write the number alone"),
         ("-5 * * * *", "`-5` has a sign"),
         ("1--5 * * * *", "`-5` has a sign"),

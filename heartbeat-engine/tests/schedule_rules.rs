@@ -124,6 +124,11 @@ fn s2_4_a_star_in_minute_or_hour_follows_the_instants() {
         ]
     );
     assert_eq!(following(&cron("*/30 2 * * *", "Europe/Berlin"), "2026-03-28T12:00:00Z", 1), ["2026-03-30T00:00:00Z"]);
+    // Also where the next time on the clock is a year away.
+    assert_eq!(
+        following(&cron("*/30 2 25 10 *", "Europe/Berlin"), "2026-10-25T00:30:00Z", 3),
+        ["2026-10-25T01:00:00Z", "2026-10-25T01:30:00Z", "2027-10-25T00:00:00Z"]
+    );
     assert_eq!(
         following(&cron("15 * * * *", "Australia/Lord_Howe"), "2026-04-04T13:00:00Z", 4),
         ["2026-04-04T13:15:00Z", "2026-04-04T14:15:00Z", "2026-04-04T15:45:00Z", "2026-04-04T16:45:00Z"]

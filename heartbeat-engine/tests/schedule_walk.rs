@@ -138,3 +138,29 @@ proptest! {
         prop_assert_eq!(gap, expected, "{}", expression);
     }
 }
+
+proptest! {
+    #![proptest_config(cases(1000))]
+
+    #[test]
+    fn the_next_occurrence_is_the_same_from_wherever_before_it(
+        (zone, change) in near_a_change(),
+        expression in expression(),
+        day in 1..32u32,
+        month in 1..13u32,
+        years in 0..12i64,
+        back_s in 1..4 * DAY_S,
+    ) {
+        // One day of the year, so that many clock changes lie between.
+        let fields: Vec<_> = expression.split(' ').collect();
+        for weekday in ["*", "*/6"] {
+            let rare = format!("{} {} {day} {month} {weekday}", fields[0], fields[1]);
+            let Ok(schedule) = Schedule::cron(&rare, Zone::named(zone.name())?) else { return Ok(()) };
+            let from = Timestamp::from_secs(change - years * 366 * DAY_S);
+            let next = schedule.next_after(from);
+            let nearer = from.max(next - Duration::from_secs(back_s.unsigned_abs()));
+            prop_assert!(next > from);
+            prop_assert_eq!(schedule.next_after(nearer), next, "{} in {} after {}", rare, zone, from);
+        }
+    }
+}

@@ -54,7 +54,9 @@ impl Caller {
     pub(crate) async fn with_key(app: &App, text: &str) -> Result<Self, AuthError> {
         let hash = KeyHash::of(text);
         if app.admin_key.as_ref().is_some_and(|admin| admin.is(&hash)) {
-            return Ok(Self { record: KeyRecord::new("admin key of the settings", Scope::Admin, hash, app.engine.now()) });
+            return Ok(Self {
+                record: KeyRecord::new("admin key of the settings", Scope::Admin, hash, app.engine.now()),
+            });
         }
         if check_form(text) == Some(false) {
             return Err(AuthError::Wrong("the key is mistyped: its checksum does not match"));
@@ -143,22 +145,31 @@ caller_with_scope! {
     /// A caller that may change monitors and channels.
     CanManage, Scope::Manage
 }
-caller_with_scope! {
-    /// A caller that may do everything.
-    IsAdmin, Scope::Admin
+/// The caller may do everything.
+#[derive(Debug)]
+pub(crate) struct IsAdmin;
+
+impl FromRequestParts<AppState> for IsAdmin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &AppState) -> Result<Self, Problem> {
+        Caller::of(app, &parts.headers).await?.require(Scope::Admin)?;
+        Ok(Self)
+    }
 }
 
 /// The key that a request presents.
 fn presented(headers: &HeaderMap) -> Option<String> {
     let text = |name: &HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
-    let authorization = text(&AUTHORIZATION).and_then(|value| value.trim().split_once(' ')).and_then(|(scheme, rest)| {
-        let rest = rest.trim();
-        match scheme.to_ascii_lowercase().as_str() {
-            "bearer" | "token" => Some(rest.to_owned()),
-            "basic" => basic_password(rest),
-            _ => None,
-        }
-    });
+    let authorization =
+        text(&AUTHORIZATION).and_then(|value| value.trim().split_once(' ')).and_then(|(scheme, rest)| {
+            let rest = rest.trim();
+            match scheme.to_ascii_lowercase().as_str() {
+                "bearer" | "token" => Some(rest.to_owned()),
+                "basic" => basic_password(rest),
+                _ => None,
+            }
+        });
     authorization.or_else(|| text(&X_API_KEY).map(|value| value.trim().to_owned())).filter(|key| !key.is_empty())
 }
 

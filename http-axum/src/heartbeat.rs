@@ -181,10 +181,7 @@ pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: Strin
     *response.status_mut() = status;
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
-    headers.insert(
-        CACHE_CONTROL,
-        HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"),
-    );
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"));
     response
 }
 

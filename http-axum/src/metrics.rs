@@ -120,7 +120,12 @@ impl Collector for EngineCollector {
             ("notifications_dead", "Notifications that were given up", metrics.dead),
         ] {
             let counter = ConstCounter::new(count);
-            counter.encode(out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?)?;
+            counter.encode(out.encode_descriptor(
+                name,
+                help,
+                None,
+                prometheus_client::metrics::MetricType::Counter,
+            )?)?;
         }
         for (name, help, value) in [
             ("ready", "Whether store, evaluator and delivery are well", ready as f64),

@@ -11,9 +11,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode};
 use axum::response::Response;
 use axum::routing::get;
 use heartbeat_engine::schedule::{Grace, Schedule};
-use heartbeat_engine::{
-    EditError, FieldError, MonitorSpec, Ping, PutMode, Record, RunId, Signal, Target, Timestamp,
-};
+use heartbeat_engine::{EditError, FieldError, MonitorSpec, Ping, PutMode, Record, RunId, Signal, Target, Timestamp};
 
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
@@ -73,13 +71,7 @@ async fn with_token(app: &App, token: &str, action: Option<&str>, request: Reque
     Ok(success(app, &incoming.method, &taken, false))
 }
 
-async fn with_key(
-    app: &App,
-    key: &str,
-    slug: &str,
-    action: Option<&str>,
-    request: Request,
-) -> Result<Response, Fault> {
+async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, request: Request) -> Result<Response, Fault> {
     let incoming = Incoming::read(app, request).await?;
     let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
     let caller = match Caller::with_key(app, key).await {
@@ -174,7 +166,8 @@ fn read_parameters(app: &App, query: &Query, ping: &mut Ping) -> Result<(), Faul
         }
     }
     if let Some(text) = query.filled("ts") {
-        ping.claimed_at = Some(claimed_time(text).ok_or_else(|| invalid("ts", text, "unix seconds or an RFC 3339 time"))?);
+        ping.claimed_at =
+            Some(claimed_time(text).ok_or_else(|| invalid("ts", text, "unix seconds or an RFC 3339 time"))?);
     }
     Ok(())
 }
@@ -254,7 +247,6 @@ impl<T: Into<Refused>> From<T> for Fault {
         Self::Refused(refused.into())
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -90,7 +90,8 @@ impl IntoResponse for Problem {
         match self.status {
             StatusCode::UNAUTHORIZED => {
                 headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"heartbeat\""));
-                headers.append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"heartbeat\", charset=\"UTF-8\""));
+                headers
+                    .append(WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"heartbeat\", charset=\"UTF-8\""));
             }
             StatusCode::SERVICE_UNAVAILABLE => {
                 headers.insert(RETRY_AFTER, HeaderValue::from(RETRY_AFTER_S));

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use governor::clock::Clock;
+use governor::middleware::NoOpMiddleware;
 use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use heartbeat_engine::MonitorId;
@@ -13,10 +14,12 @@ use tokio::time::Instant;
 /// Monitors that are not heard for a while are forgotten after this many heartbeats.
 const TIDY_EVERY: u64 = 100_000;
 
+type Limiter = RateLimiter<MonitorId, HashMapStateStore<MonitorId>, RuntimeClock, NoOpMiddleware<Duration>>;
+
 /// The rates of all monitors, or nothing where there is no limit.
 #[derive(Debug)]
 pub(crate) struct PingRates {
-    limiter: Option<RateLimiter<MonitorId, HashMapStateStore<MonitorId>, RuntimeClock>>,
+    limiter: Option<Limiter>,
     taken: AtomicU64,
 }
 

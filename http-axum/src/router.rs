@@ -17,9 +17,8 @@ use crate::{api, dialect, health, metrics, ping, trace};
 /// the application is served with `ConnectInfo<SocketAddr>`, as [`serve`](crate::serve) does.
 pub fn router(engine: Engine, settings: HttpSettings) -> Router {
     let app = App::new(engine, settings);
-    let management = api::routes()
-        .layer(from_fn_with_state(app.clone(), trace::check_loaded))
-        .layer(from_fn(trace::check_site));
+    let management =
+        api::routes().layer(from_fn_with_state(app.clone(), trace::check_loaded)).layer(from_fn(trace::check_site));
     let guarded = management
         .merge(ping::routes())
         .merge(dialect::routes())

@@ -105,13 +105,8 @@ async fn accept(
     }
 }
 
-async fn converse<S>(
-    http: Builder<TokioExecutor>,
-    stream: TcpStream,
-    peer: SocketAddr,
-    service: S,
-    watcher: Watcher,
-) where
+async fn converse<S>(http: Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, service: S, watcher: Watcher)
+where
     S: tower::Service<hyper::Request<Incoming>, Response = axum::response::Response, Error = std::convert::Infallible>
         + Clone
         + Send

@@ -1,5 +1,7 @@
 //! What SQLite's errors mean to the caller.
 
+use std::fmt::Display;
+
 use heartbeat_engine::StorageError;
 use rusqlite::{Error, ErrorCode};
 
@@ -32,8 +34,8 @@ pub(crate) fn taints_connection(error: &Error) -> bool {
 }
 
 /// What is stored cannot be understood.
-pub(crate) fn undecodable(what: &str, error: &dyn std::fmt::Display) -> StorageError {
-    StorageError::Corrupt(format!("a stored {what} cannot be read: {error}"))
+pub(crate) fn undecodable(what: &dyn Display, error: &dyn Display) -> StorageError {
+    StorageError::Corrupt(format!("the stored {what} cannot be read: {error}"))
 }
 
 fn is_corruption(error: &Error) -> bool {

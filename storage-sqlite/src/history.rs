@@ -85,7 +85,7 @@ fn changes(connection: &Connection, monitor: MonitorId, before: Option<u64>, lim
     let mut items = Vec::new();
     let mut last = None;
     while let Some(row) = rows.next()? {
-        let change: StateChange = json(row, 0, "change of state")?;
+        let change: StateChange = json(row, 0, &"change of state")?;
         if items.len() >= limit && last != Some(change.version) {
             return Ok(Page { items, more: true });
         }
@@ -96,12 +96,12 @@ fn changes(connection: &Connection, monitor: MonitorId, before: Option<u64>, lim
 }
 
 fn ping(row: &Row<'_>) -> Read<HistoryItem> {
-    let entry: PingEntry = json(row, 0, "heartbeat")?;
+    let entry: PingEntry = json(row, 0, &"heartbeat")?;
     Ok(HistoryItem::Ping(Box::new(PingEntry { body: row.get(1)?, ..entry })))
 }
 
 fn incident(row: &Row<'_>) -> Read<HistoryItem> {
-    json(row, 0, "incident").map(HistoryItem::Incident)
+    json(row, 0, &"incident").map(HistoryItem::Incident)
 }
 
 fn notification(row: &Row<'_>) -> Read<HistoryItem> {

@@ -181,7 +181,9 @@ fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
 fn check_file(path: &Path) -> Result<(), OpenError> {
     let mut file = match OpenOptions::new().read(true).write(true).open(path) {
         Ok(file) => file,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return make_file(path).map_err(|source| from_io(path, source));
+        }
         Err(source) => return Err(from_io(path, source)),
     };
     let length = file.metadata().map_err(|source| from_io(path, source))?.len();
@@ -208,6 +210,15 @@ fn check_file(path: &Path) -> Result<(), OpenError> {
         return Err(OpenError::Damaged { path: path.to_owned(), detail });
     }
     Ok(())
+}
+
+/// The file holds ping tokens and signing secrets, so nobody else may read it. Its log gets the same permissions.
+fn make_file(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
 }
 
 fn read_start(file: &mut File, into: &mut [u8]) -> io::Result<bool> {

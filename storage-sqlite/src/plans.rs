@@ -5,7 +5,7 @@ use std::path::Path;
 use rusqlite::Connection;
 
 use crate::history::{CHANGES, PINGS, incidents_sql, notifications_sql};
-use crate::options::SqliteOptions;
+use crate::options::{SqliteOptions, Synchronous};
 use crate::read::{DUE, LOAD, MONITORS, OUTBOX};
 use crate::{migrations, open};
 
@@ -47,6 +47,20 @@ fn no_query_scans_or_sorts() {
         assert!(plan.contains(index), "{sql}\nwants {index}, but: {plan}");
         assert!(!plan.contains("TEMP B-TREE"), "{sql}\nsorts: {plan}");
     }
+}
+
+#[test]
+fn commits_wait_for_the_disk_unless_told_otherwise() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let synchronous = |options: SqliteOptions| {
+        let connection = open::open(&path, &options).unwrap().connection;
+        let mode: String = connection.pragma_query_value(None, "journal_mode", |row| row.get(0)).unwrap();
+        assert_eq!(mode, "wal");
+        connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0)).unwrap()
+    };
+    assert_eq!(synchronous(SqliteOptions::new()), 2, "FULL");
+    assert_eq!(synchronous(SqliteOptions::new().synchronous(Synchronous::Normal)), 1, "NORMAL");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Every question to the database except the history.
 
+use std::fmt::Display;
+
 use heartbeat_engine::{
     Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record,
     Timestamp, Version, WatchLog,
@@ -12,8 +14,9 @@ use crate::error;
 use crate::readers::{Read, ReadError};
 
 pub(crate) const LOAD: &str =
-    "SELECT m.health, m.version, s.monitor FROM monitors m JOIN specs s ON s.id = m.id WHERE m.id = ?1";
-pub(crate) const MONITORS: &str = "SELECT m.health, m.version, s.monitor FROM monitors m JOIN specs s ON s.id = m.id
+    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id WHERE m.id = ?1";
+pub(crate) const MONITORS: &str =
+    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id
     WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
 pub(crate) const DUE: &str = "SELECT id, wake_at FROM monitors
     WHERE partition = ?1 AND wake_at < ?2 AND wake_at < 9223372036854775807 ORDER BY wake_at, id LIMIT ?3";
@@ -87,7 +90,7 @@ pub(crate) fn documents(connection: &Connection, kind: &str) -> Read<Vec<Documen
             kind: kind.to_owned(),
             id: row.get(0)?,
             version: Version(row.get::<_, i64>(1)?.cast_unsigned()),
-            body: json(row, 2, "document")?,
+            body: json(row, 2, &"document")?,
         });
     }
     Ok(documents)
@@ -141,26 +144,27 @@ fn clamp(limit: usize) -> i64 {
 }
 
 /// A column that holds JSON.
-pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &str) -> Read<T> {
+pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn Display) -> Read<T> {
     let text =
         row.get_ref(column)?.as_str().map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))?;
     serde_json::from_str(text).map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))
 }
 
 fn record(row: &Row<'_>) -> Read<Record> {
-    let monitor: Monitor = json(row, 2, "monitor")?;
-    let health: Health = json(row, 0, "state of a monitor")?;
+    let id = MonitorId::from_bytes(row.get(0)?);
+    let monitor: Monitor = json(row, 3, &format_args!("monitor {id}"))?;
+    let health: Health = json(row, 2, &format_args!("state of monitor {id}"))?;
     Ok(Record { monitor: monitor.into(), health, version: Version(row.get::<_, i64>(1)?.cast_unsigned()) })
 }
 
 pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {
-    let mut notification: heartbeat_engine::Notification = json(row, 1, "notification")?;
+    let mut notification: heartbeat_engine::Notification = json(row, 1, &"notification")?;
     if let Some(ping) = &mut notification.ping {
         ping.body = row.get(2)?;
     }
     Ok(OutboxEntry {
         seq: row.get::<_, i64>(0)?.cast_unsigned(),
         notification,
-        delivery: json(row, 3, "delivery of a notification")?,
+        delivery: json(row, 3, &"delivery of a notification")?,
     })
 }

@@ -38,7 +38,8 @@ pub struct SqliteStorage {
 
 impl SqliteStorage {
     /// Opens a database, or makes it when there is no such file; its directory must exist. Beside it stand its log
-    /// (`-wal`, `-shm`) and the file `.lock`, by which a second process is kept out.
+    /// (`-wal`, `-shm`) and the file `.lock`, by which a second process is kept out. On Unix a new file can be read by its
+    /// owner only, since it holds ping tokens and signing secrets.
     ///
     /// An older database is brought to the present version, which older programs cannot read.
     ///

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{batch, create, monitor_id, next, ping, record, replace};
 use heartbeat_engine::testing::run;
-use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Storage, Transition};
+use heartbeat_engine::{Applied, HistoryItem, HistoryQuery, MonitorId, Outcome, Storage, Transition};
 use heartbeat_storage_sqlite::{OpenError, SqliteOptions, SqliteStorage};
 
 const DATABASE: &str = "HEARTBEAT_TEST_DATABASE";
@@ -39,16 +39,37 @@ async fn write_for_ever(storage: Arc<SqliteStorage>, n: u64) {
         current = next(&current, |_, health| health.ping_count += 1);
         let count = current.health.ping_count;
         let transition = Transition { pings: vec![ping(count)], ..replace(&current) };
-        let applied = storage.commit(&batch([transition])).await.unwrap();
-        assert_eq!(applied.transitions, [heartbeat_engine::Outcome::Committed]);
-        let mut out = std::io::stdout().lock();
-        writeln!(out, "acknowledged {n} {count}").unwrap();
-        out.flush().unwrap();
+        let mut result = storage.commit(&batch([transition.clone()])).await;
+        while let Err(error) = result {
+            say(&format!("failed {error}"));
+            // As the engine does: read what is stored before trying again.
+            match storage.load(&[monitor_id(n)]).await {
+                Ok(found) if found[0].as_ref() == Some(&current) => result = Ok(written()),
+                Ok(_) => result = storage.commit(&batch([transition.clone()])).await,
+                Err(unreadable) => result = Err(unreadable),
+            }
+        }
+        let applied = result.unwrap();
+        assert_eq!(applied.transitions, [Outcome::Committed]);
+        say(&format!("acknowledged {n} {count}"));
     }
 }
 
+fn written() -> Applied {
+    Applied { transitions: vec![Outcome::Committed], documents: Vec::new() }
+}
+
+fn say(line: &str) {
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "{line}").unwrap();
+    out.flush().unwrap();
+}
+
+/// Started by a shell that ignores the signal of a file that grows too large, so that writing fails instead.
 fn start(path: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
+    Command::new("sh")
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(std::env::current_exe().unwrap())
         .args(["child_process", "--exact", "--nocapture", "--test-threads=1"])
         .env(DATABASE, path)
         .stdout(Stdio::piped())
@@ -120,5 +141,48 @@ fn a_second_process_is_refused_and_told_who_has_the_file() {
         let error = SqliteStorage::open(&path, SqliteOptions::new()).expect_err("the child has it");
         assert!(matches!(error, OpenError::Locked { .. }), "{error}");
         assert!(error.to_string().contains(&format!("in use by process {holder}")), "{error}");
+    });
+}
+
+/// The disk fails in earnest: the kernel refuses every write to a file beyond the limit.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_failing_disk_loses_nothing_and_heals_without_a_restart() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let mut child = start(&path);
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let limit_files = |bytes: &str| {
+        let pid = child.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")]).status();
+        assert!(done.expect("prlimit of util-linux").success());
+    };
+    let mut last = [0; WRITERS as usize];
+    let mut read_until = |wanted: &str, enough: usize| {
+        let mut seen = 0;
+        while seen < enough {
+            let line = lines.next().expect("the child writes on").unwrap();
+            seen += usize::from(line.starts_with(wanted));
+            if let ["acknowledged", n, count] = line.split(' ').collect::<Vec<_>>()[..] {
+                last[n.parse::<usize>().unwrap()] = count.parse().unwrap();
+            }
+        }
+    };
+    for _ in 0..3 {
+        read_until("acknowledged", 50);
+        limit_files("1000");
+        read_until("failed the store", 20);
+        limit_files("unlimited");
+        read_until("acknowledged", 50);
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let storage = SqliteStorage::open(&path, SqliteOptions::new()).unwrap();
+    run(async {
+        for (n, acknowledged) in last.into_iter().enumerate() {
+            let record = storage.load(&[monitor_id(n as u64)]).await.unwrap().remove(0).expect("the monitor is there");
+            assert!(record.health.ping_count >= acknowledged, "monitor {n}: {acknowledged} were acknowledged");
+            assert_eq!(newest_ping(&storage, record.id()).await, record.health.ping_count, "both or none");
+        }
     });
 }

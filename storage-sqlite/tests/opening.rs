@@ -125,6 +125,20 @@ fn an_unwritable_directory_is_refused() {
     assert!(text.contains("cannot be written"), "{text}");
 }
 
+#[cfg(unix)]
+#[test]
+fn nobody_else_may_read_the_files() {
+    use std::os::unix::fs::PermissionsExt;
+
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let _storage = open(&path).unwrap();
+    for suffix in ["", "-wal", "-shm"] {
+        let mode = fs::metadata(format!("{}{suffix}", path.display())).unwrap().permissions().mode();
+        assert_eq!(mode & 0o077, 0, "`heartbeat.db{suffix}` has mode {mode:o}");
+    }
+}
+
 #[test]
 fn an_empty_file_becomes_a_database() {
     let directory = tempfile::tempdir().unwrap();

@@ -186,6 +186,23 @@ fn closed_incidents_of_all_monitors_are_bounded() {
 }
 
 #[test]
+fn what_cannot_be_read_is_named_and_hides_nothing_else() {
+    let (directory, storage) = fresh(SqliteOptions::new());
+    run(async {
+        storage.commit(&batch([create(&record(1)), create(&record(2))])).await.unwrap();
+        let other = Connection::open(directory.path().join("heartbeat.db")).unwrap();
+        other.execute("UPDATE monitors SET health = '{' WHERE id = ?1", [monitor_id(1).as_bytes()]).unwrap();
+        let error = storage.load(&[monitor_id(1)]).await.unwrap_err();
+        let named = format!("state of monitor {} cannot be read", monitor_id(1));
+        assert!(matches!(&error, StorageError::Corrupt(text) if text.contains(&named)), "{error}");
+        assert_eq!(storage.load(&[monitor_id(2)]).await.unwrap(), [Some(record(2))]);
+        let healed = next(&record(1), |_, _| ());
+        assert_eq!(storage.commit(&batch([replace(&healed)])).await.unwrap().transitions, [Outcome::Committed]);
+        assert_eq!(storage.load(&[monitor_id(1)]).await.unwrap(), [Some(healed)], "writing it anew heals it");
+    });
+}
+
+#[test]
 fn a_database_of_version_1_is_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("heartbeat.db");

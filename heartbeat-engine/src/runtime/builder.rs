@@ -107,7 +107,7 @@ impl EngineBuilder {
             loaded: AtomicBool::new(false),
             stopped: watch::channel(false).0,
         });
-        (Engine { shared: shared.clone() }, Driver::new(shared))
+        (Engine::new(shared.clone()), Driver::new(shared))
     }
 
     /// Builds the engine, spawns its driver on the current tokio runtime and waits until it has loaded what is stored.

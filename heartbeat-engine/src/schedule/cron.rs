@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::civil::{DAY_S, date, day_number, month_days, month_days_by_kind, weekday};
+use super::civil::{DAY_S, date, month_days, month_days_by_kind, weekday};
 use super::cron_parse;
 use super::error::{ScheduleError, shorten};
 use super::walk::LocalTimes;
@@ -57,27 +57,18 @@ impl Cron {
     /// than two occurrences come.
     pub(super) fn smallest_gap(&self, from: i64) -> Option<Duration> {
         let fields = &self.fields;
+        let last = (from + GAP_YEARS * 366 * DAY_S).div_euclid(DAY_S) * MINUTES_OF_DAY + MINUTES_OF_DAY - 1;
+        let mut day = from.div_euclid(DAY_S);
         let mut smallest: Option<i64> = None;
         let mut before: Option<i64> = None;
-        let (start, _, _) = date(from.div_euclid(DAY_S));
-        let (first_day, last_day) = (from.div_euclid(DAY_S), (from + GAP_YEARS * 366 * DAY_S).div_euclid(DAY_S));
-        for year in start..=start + GAP_YEARS + 1 {
-            for month in 1..=12 {
-                let first = day_number(year, month, 1);
-                let mut days = if fields.has_month(month) { fields.days(year, month, first) } else { 0 };
-                while days != 0 {
-                    let day = first - 1 + i64::from(days.trailing_zeros());
-                    days &= days - 1;
-                    if day < first_day || day > last_day {
-                        continue;
-                    }
-                    if let Some(before) = before {
-                        let night = (day - before) * MINUTES_OF_DAY + fields.first_minute() - fields.last_minute();
-                        smallest = Some(smallest.map_or(night, |gap| gap.min(night)));
-                    }
-                    before = Some(day);
-                }
+        while let Some(next) = fields.next(day * MINUTES_OF_DAY, last) {
+            if let Some(before) = before {
+                let night = next - (before + fields.last_minute());
+                smallest = Some(smallest.map_or(night, |gap| gap.min(night)));
             }
+            day = next.div_euclid(MINUTES_OF_DAY);
+            before = Some(day * MINUTES_OF_DAY);
+            day += 1;
         }
         let within = before.and_then(|_| fields.smallest_gap_of_day());
         let minutes = smallest.into_iter().chain(within).min()?;

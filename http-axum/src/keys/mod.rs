@@ -5,7 +5,7 @@ mod store;
 
 use std::fmt;
 
-use heartbeat_engine::{Engine, EditError, StorageError, Unavailable};
+use heartbeat_engine::{EditError, Engine, StorageError, Unavailable};
 use sha2::{Digest, Sha256};
 
 pub(crate) use record::{KeyHash, KeyRecord, StoredKey};

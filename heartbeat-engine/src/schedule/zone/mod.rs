@@ -33,7 +33,8 @@ static LOADED: RwLock<BTreeMap<String, Zone>> = RwLock::new(BTreeMap::new());
 
 /// A time zone of the IANA database. A clone is cheap.
 ///
-/// Two zones are equal when they have the same name.
+/// Two zones are equal when they have the same name. The rules of a zone are read once per process: after an update
+/// of the system's data, restart.
 ///
 /// ```
 /// use heartbeat_engine::Zone;

@@ -1,0 +1,32 @@
+//! The management API, a file for each kind of thing.
+
+mod channels;
+mod incidents;
+mod keys;
+mod monitor_history;
+mod monitor_operations;
+mod monitors;
+mod notifications;
+mod request;
+mod schedules;
+mod tags;
+mod uptime;
+
+use axum::Router;
+
+use crate::app::AppState;
+
+pub(crate) use uptime::uptime;
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .merge(monitors::routes())
+        .merge(monitor_operations::routes())
+        .merge(monitor_history::routes())
+        .merge(incidents::routes())
+        .merge(tags::routes())
+        .merge(schedules::routes())
+        .merge(channels::routes())
+        .merge(keys::routes())
+        .merge(notifications::routes())
+}

@@ -1,0 +1,122 @@
+//! What happened to a monitor: its heartbeats, its changes of state, its uptime.
+
+use axum::extract::{Path, State};
+use axum::http::HeaderValue;
+use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use heartbeat_engine::{HistoryItem, HistoryQuery};
+use serde_json::Value;
+
+use super::request::find_monitor;
+use super::uptime::uptime;
+use crate::app::AppState;
+use crate::auth::CanRead;
+use crate::json::{self, page};
+use crate::problem::Problem;
+use crate::query::{Query, clip};
+
+const DAYS_MAX: u32 = 366;
+const DAYS_DEFAULT: u32 = 90;
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/monitors/{monitor}/pings", get(pings))
+        .route("/api/monitors/{monitor}/pings/{n}/body", get(ping_body))
+        .route("/api/monitors/{monitor}/events", get(events))
+        .route("/api/monitors/{monitor}/uptime", get(uptime_of))
+}
+
+/// Newest first.
+async fn pings(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Json<Value>, Problem> {
+    query.only(&["limit", "cursor"])?;
+    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let before = query.cursor(|text| text.parse().ok())?;
+    let found = app.engine.history(&HistoryQuery::Pings { monitor, before }, query.limit()?).await?;
+    let mut next = None;
+    let mut items = Vec::with_capacity(found.items.len());
+    for item in &found.items {
+        if let HistoryItem::Ping(entry) = item {
+            next = Some(entry.n.to_string());
+            items.push(json::ping(entry));
+        }
+    }
+    Ok(Json(page(items, next.filter(|_| found.more))))
+}
+
+async fn ping_body(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path((name, n)): Path<(String, String)>,
+) -> Result<Response, Problem> {
+    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let n: u64 = n.parse().map_err(|_| Problem::not_found("ping"))?;
+    let query = HistoryQuery::Pings { monitor, before: Some(n.saturating_add(1)) };
+    let found = app.engine.history(&query, 1).await?.items.pop();
+    let Some(HistoryItem::Ping(entry)) = found.filter(|item| matches!(item, HistoryItem::Ping(ping) if ping.n == n))
+    else {
+        return Err(Problem::not_found("ping"));
+    };
+    let body = entry.body.unwrap_or_default();
+    let is_text = std::str::from_utf8(&body).is_ok() || entry.body_cut && is_cut_text(&body);
+    let kind = if is_text { "text/plain; charset=utf-8" } else { "application/octet-stream" };
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    // A body is whatever somebody sent; it must not run as a page of this server.
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox; default-src 'none'"));
+    Ok(response)
+}
+
+/// Whether only the last character is not whole.
+fn is_cut_text(body: &[u8]) -> bool {
+    std::str::from_utf8(body).is_err_and(|error| error.error_len().is_none())
+}
+
+/// Changes of state, newest first.
+async fn events(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Json<Value>, Problem> {
+    query.only(&["limit", "cursor"])?;
+    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let before = query.cursor(|text| text.parse().ok())?;
+    let found = app.engine.history(&HistoryQuery::Changes { monitor, before }, query.limit()?).await?;
+    let mut next = None;
+    let mut items = Vec::with_capacity(found.items.len());
+    for item in &found.items {
+        if let HistoryItem::Change(change) = item {
+            next = Some(change.version.to_string());
+            items.push(json::change(change));
+        }
+    }
+    Ok(Json(page(items, next.filter(|_| found.more))))
+}
+
+async fn uptime_of(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Json<Value>, Problem> {
+    query.only(&["days"])?;
+    let days =
+        match query.filled("days") {
+            None => DAYS_DEFAULT,
+            Some(text) => text.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days)).ok_or_else(|| {
+                Problem::field("days", format!("`{}` is not a number from 1 to {DAYS_MAX}", clip(text)))
+            })?,
+        };
+    let record = find_monitor(&app, &caller, &name)?;
+    let to = app.engine.now();
+    let from = to - std::time::Duration::from_secs(u64::from(days) * 86_400);
+    Ok(Json(uptime(&app.engine, &record, from, to).await?.to_json()))
+}

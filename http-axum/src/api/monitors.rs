@@ -1,0 +1,296 @@
+//! `/api/monitors`: make, read, change, remove; one by one or many at once.
+
+use axum::extract::{Path, State};
+use axum::http::header::LOCATION;
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use axum::{Json, Router};
+use heartbeat_engine::{EditError, Filter, Put, PutMode, Record, StatusWord, Target};
+use serde_json::{Value, json};
+
+use super::request::{JsonBody, Preconditions, find_monitor, versioned};
+use crate::app::{App, AppState};
+use crate::auth::{Caller, CanManage, CanRead};
+use crate::json::{self, MonitorWish, Reading, page, read_monitor};
+use crate::keys::Scope;
+use crate::problem::Problem;
+use crate::query::{PAGE_MAX, Query, clip};
+
+/// Monitors of one batch.
+const BATCH_MAX: usize = 1000;
+/// How often an edit is tried again that another one overtook.
+const TURNS: usize = 4;
+
+const STATUSES: [StatusWord; 5] =
+    [StatusWord::New, StatusWord::Up, StatusWord::Late, StatusWord::Down, StatusWord::Paused];
+
+pub(crate) fn routes() -> Router<AppState> {
+    Router::new()
+        .route("/api/monitors", get(list).post(create))
+        .route("/api/monitors/batch", post(batch))
+        .route("/api/monitors/{monitor}", get(read).put(replace).patch(change).delete(remove))
+}
+
+async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Query) -> Result<Json<Value>, Problem> {
+    query.only(&["tag", "status", "q", "limit", "cursor"])?;
+    let limit = query.limit()?;
+    let mut filter = Filter::default();
+    for tags in query.all("tag") {
+        filter.tags.extend(tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned));
+    }
+    if let Some(text) = query.filled("status") {
+        let word = STATUSES.into_iter().find(|word| word.name() == text).ok_or_else(|| {
+            Problem::field("status", format!("`{}` is none of new, up, late, down, paused", clip(text)))
+        })?;
+        filter.status = Some(word);
+    }
+    filter.text = query.filled("q").map(str::to_owned);
+    filter.after = query.filled("cursor").map(str::to_owned);
+    let (items, next) = collect(&app, &caller, filter, limit);
+    Ok(Json(page(items, next)))
+}
+
+/// The monitors of a page, passing over those that the caller may not see.
+fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec<Value>, Option<String>) {
+    let mut items = Vec::new();
+    loop {
+        let wanted = if caller.is_limited() { PAGE_MAX } else { limit };
+        let found = app.engine.list(&filter, wanted);
+        for record in &found.items {
+            if items.len() == limit {
+                return (items, filter.after);
+            }
+            filter.after = Some(record.spec().slug.clone());
+            if caller.covers(record) {
+                items.push(shown(app, caller, record));
+            }
+        }
+        if !found.more {
+            return (items, None);
+        }
+        if items.len() == limit {
+            return (items, filter.after);
+        }
+    }
+}
+
+async fn create(
+    State(app): State<AppState>,
+    CanManage(caller): CanManage,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let wish = read_new(&app, &body, None)?;
+    let put = make(&app, &caller, wish).await?;
+    Ok(created(&app, &caller, &put))
+}
+
+async fn read(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
+    let record = find_monitor(&app, &caller, &name)?;
+    Ok(versioned(StatusCode::OK, record.monitor.revision, shown(&app, &caller, &record)))
+}
+
+/// Makes the monitor with this slug, or replaces the one with this slug or id.
+async fn replace(
+    State(app): State<AppState>,
+    CanManage(caller): CanManage,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let preconditions = Preconditions::of(&headers)?;
+    let mut last = Problem::conflict("it is being changed by others; try again");
+    for _ in 0..TURNS {
+        let found = app.find_named(&name)?;
+        preconditions.check(found.as_ref().map(|record| record.monitor.revision))?;
+        let outcome = match &found {
+            Some(record) => {
+                let slug = Some(record.spec().slug.as_str());
+                let reading = Reading { slug, new: false, ..reading(&app) };
+                let wish = read_monitor(&body, reading)?;
+                edit(&app, &caller, record, wish, preconditions.is_strict()).await
+            }
+            None => {
+                let wish = read_new(&app, &body, Some(&name))?;
+                if wish.spec.slug != name {
+                    return Err(Problem::field(
+                        "slug",
+                        format!("must be `{}` as in the URL; leave it out", clip(&name)),
+                    ));
+                }
+                if Target::id_or_slug(&name) != Target::slug(&name) {
+                    return Err(Problem::not_found("monitor"));
+                }
+                make(&app, &caller, wish).await
+            }
+        };
+        match outcome {
+            Ok(put) if put.created => return Ok(created(&app, &caller, &put)),
+            Ok(put) => return Ok(edited(&app, &caller, found.as_deref(), &put)),
+            // Somebody made, changed or removed it between the look and the write.
+            Err(problem) if found.is_none() && problem.status == StatusCode::CONFLICT => last = problem,
+            Err(problem) if !preconditions.is_strict() && problem.status == StatusCode::PRECONDITION_FAILED => {
+                last = problem;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Err(last)
+}
+
+/// Changes some fields; null resets one to its default.
+async fn change(
+    State(app): State<AppState>,
+    CanManage(caller): CanManage,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
+    let preconditions = Preconditions::of(&headers)?;
+    let Value::Object(changes) = body else { return Err(Problem::field("", "must be an object")) };
+    let mut last = Problem::conflict("it is being changed by others; try again");
+    for _ in 0..TURNS {
+        let record = find_monitor(&app, &caller, &name)?;
+        preconditions.check(Some(record.monitor.revision))?;
+        let mut merged = json::wish(record.spec());
+        for (field, value) in &changes {
+            merged[field.as_str()] = value.clone();
+        }
+        let wish = read_monitor(&merged, Reading { new: false, ..reading(&app) })?;
+        match edit(&app, &caller, &record, wish, true).await {
+            Ok(put) => return Ok(edited(&app, &caller, Some(&record), &put)),
+            Err(problem) if !preconditions.is_strict() && problem.status == StatusCode::PRECONDITION_FAILED => {
+                last = problem;
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+    Err(last)
+}
+
+async fn remove(
+    State(app): State<AppState>,
+    CanManage(caller): CanManage,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<StatusCode, Problem> {
+    let record = find_monitor(&app, &caller, &name)?;
+    Preconditions::of(&headers)?.check(Some(record.monitor.revision))?;
+    refuse_declared(&record)?;
+    app.engine.remove(record.id()).await?;
+    Ok(StatusCode::NO_CONTENT)
+}
+
+/// Makes or replaces up to 1,000 monitors by their slugs; the answer has a result for each, in the same order.
+async fn batch(
+    State(app): State<AppState>,
+    CanManage(caller): CanManage,
+    JsonBody(body): JsonBody,
+) -> Result<Json<Value>, Problem> {
+    let Value::Array(items) = body else { return Err(Problem::field("", "must be a list of monitors")) };
+    if items.len() > BATCH_MAX {
+        let count = items.len();
+        return Err(Problem::field("", format!("has {count} monitors; at most {BATCH_MAX} are taken at once")));
+    }
+    let read: Vec<_> = items.iter().map(|item| read_batched(&app, &caller, item)).collect();
+    let wishes: Vec<_> = read.iter().filter_map(|wish| wish.clone().ok()).collect();
+    let mut puts = app.engine.put_many(wishes).await.into_iter();
+    let results: Vec<Value> = read
+        .into_iter()
+        .map(|wish| {
+            let put =
+                wish.and_then(|_| puts.next().unwrap_or(Err(EditError::NotFound("result"))).map_err(Problem::from));
+            match put {
+                Ok(put) => {
+                    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
+                    json!({"status": status.as_u16(), "monitor": shown(&app, &caller, &put.record)})
+                }
+                Err(problem) => json!({"status": problem.status.as_u16(), "problem": problem.to_json()}),
+            }
+        })
+        .collect();
+    Ok(Json(page(results, None)))
+}
+
+fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<(heartbeat_engine::MonitorSpec, PutMode), Problem> {
+    let wish = read_new(app, item, None)?;
+    let found = app.find(Target::slug(&wish.spec.slug))?;
+    check_reach(caller, found.as_deref(), &wish.spec.tags)?;
+    let Some(record) = found else { return Ok((wish.spec, PutMode::Create { token: wish.token })) };
+    refuse_declared(&record)?;
+    if wish.token.is_some_and(|token| token != record.monitor.token.current) {
+        return Err(Problem::field("token", "the monitor exists with another token; use rotate-token for a new one"));
+    }
+    Ok((wish.spec, PutMode::Replace { monitor: record.id(), expected: None }))
+}
+
+fn reading(app: &App) -> Reading<'_> {
+    Reading { engine: &app.engine, timezone: &app.settings.timezone, slug: None, new: true }
+}
+
+fn read_new(app: &App, body: &Value, slug: Option<&str>) -> Result<MonitorWish, Problem> {
+    read_monitor(body, Reading { slug, ..reading(app) })
+}
+
+async fn make(app: &App, caller: &Caller, wish: MonitorWish) -> Result<Put, Problem> {
+    check_reach(caller, None, &wish.spec.tags)?;
+    Ok(app.engine.put(wish.spec, PutMode::Create { token: wish.token }).await?)
+}
+
+async fn edit(app: &App, caller: &Caller, record: &Record, wish: MonitorWish, strict: bool) -> Result<Put, Problem> {
+    check_reach(caller, Some(record), &wish.spec.tags)?;
+    refuse_declared(record)?;
+    let expected = strict.then_some(record.monitor.revision);
+    Ok(app.engine.put(wish.spec, PutMode::Replace { monitor: record.id(), expected }).await?)
+}
+
+/// A limited key may neither touch other monitors nor make one that it could not see.
+fn check_reach(caller: &Caller, record: Option<&Record>, tags: &[String]) -> Result<(), Problem> {
+    match record {
+        Some(record) => caller.require_monitor(record),
+        None if caller.covers_tags(tags) => Ok(()),
+        None => Err(Problem::forbidden("this key may only make monitors that have one of its tags")),
+    }
+}
+
+fn refuse_declared(record: &Record) -> Result<(), Problem> {
+    match &record.spec().declared_in {
+        Some(file) => Err(Problem::conflict(format!("the monitor is declared in {file}; edit it there"))),
+        None => Ok(()),
+    }
+}
+
+/// A monitor as this caller may see it.
+pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
+    let url = caller.has(Scope::Manage).then(|| app.ping_url(record.monitor.token.current.reveal()));
+    json::monitor(record, app.engine.now(), url)
+}
+
+fn created(app: &App, caller: &Caller, put: &Put) -> Response {
+    let record = &put.record;
+    let mut response =
+        versioned(StatusCode::CREATED, record.monitor.revision, shown_with_secret(app, caller, None, record));
+    if let Ok(location) = HeaderValue::from_str(&format!("/api/monitors/{}", record.id())) {
+        response.headers_mut().insert(LOCATION, location);
+    }
+    response
+}
+
+fn edited(app: &App, caller: &Caller, before: Option<&Record>, put: &Put) -> Response {
+    let body = shown_with_secret(app, caller, before, &put.record);
+    versioned(StatusCode::OK, put.record.monitor.revision, body).into_response()
+}
+
+/// A signing secret is shown once: when it came to be.
+fn shown_with_secret(app: &App, caller: &Caller, before: Option<&Record>, record: &Record) -> Value {
+    let mut body = shown(app, caller, record);
+    let had_one = before.is_some_and(|before| before.monitor.signing_secret.is_some());
+    if let (false, Some(secret)) = (had_one, &record.monitor.signing_secret) {
+        body["signing_secret"] = secret.current.reveal().into();
+    }
+    body
+}

@@ -1,0 +1,116 @@
+//! Channels: `kind`, `fallback`, and the settings of the kind beside them.
+
+use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError};
+use serde_json::{Map, Value, json};
+
+use super::instant;
+use crate::problem::Problem;
+
+const MASK: &str = "***";
+/// What an answer tells and nobody can set.
+const READ_ONLY: [&str; 4] = ["version", "failing_since", "last_error", "declared_in"];
+
+/// A channel with its secrets masked.
+pub(crate) fn channel(info: &ChannelInfo) -> Value {
+    let mut value = match &info.spec.settings {
+        Value::Object(settings) => Value::Object(settings.clone()),
+        _ => json!({}),
+    };
+    value["name"] = info.name.as_str().into();
+    value["kind"] = info.spec.kind.as_str().into();
+    value["fallback"] = info.spec.fallback.clone().into();
+    value["version"] = info.version.map(|version| version.0).into();
+    value["failing_since"] = instant(info.failing_since);
+    value["last_error"] = info.last_error.clone().into();
+    if let Some(file) = &info.spec.declared_in {
+        value["declared_in"] = file.as_str().into();
+    }
+    value
+}
+
+/// Reads a channel; its settings are left to its kind.
+pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Problem> {
+    let Value::Object(object) = value else {
+        return Err(Problem::field("", "must be an object"));
+    };
+    let mut errors = Vec::new();
+    let mut settings = Map::new();
+    for (field, value) in object {
+        match field.as_str() {
+            "kind" | "fallback" => {}
+            "name" if value.as_str() == Some(name) => {}
+            "name" => errors.push(FieldError::new("name", format!("must be `{name}` as in the URL; leave it out"))),
+            read_only if READ_ONLY.contains(&read_only) => {
+                errors.push(FieldError::new(read_only, "can only be read; leave it out"));
+            }
+            _ => {
+                masked(value, field, &mut errors);
+                settings.insert(field.clone(), value.clone());
+            }
+        }
+    }
+    let kind = match object.get("kind") {
+        Some(Value::String(kind)) => kind.clone(),
+        _ => {
+            errors.push(FieldError::new("kind", "must be the kind of the channel, such as `webhook` or `email`"));
+            String::new()
+        }
+    };
+    let fallback = match object.get("fallback") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(fallback)) => Some(fallback.clone()),
+        Some(_) => {
+            errors.push(FieldError::new("fallback", "must be the name of a channel, or null"));
+            None
+        }
+    };
+    if !errors.is_empty() {
+        return Err(Problem::invalid(errors));
+    }
+    Ok(ChannelSpec { kind, settings: Value::Object(settings), fallback, declared_in: None })
+}
+
+/// An answer masks secrets; what was masked must not be stored as the secret.
+fn masked(value: &Value, path: &str, errors: &mut Vec<FieldError>) {
+    match value {
+        Value::String(text) if text.contains(MASK) => {
+            errors.push(FieldError::new(path, "holds a masked secret; give the secret itself"));
+        }
+        Value::Array(items) => {
+            for (index, item) in items.iter().enumerate() {
+                masked(item, &format!("{path}.{index}"), errors);
+            }
+        }
+        Value::Object(object) => {
+            for (field, item) in object {
+                masked(item, &format!("{path}.{field}"), errors);
+            }
+        }
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masked_secrets_do_not_come_back() {
+        let value =
+            json!({"kind": "webhook", "url": "https://example.org/", "secret": "***", "headers": {"x": "a***"}});
+        let problem = read_channel(&value, "ops").unwrap_err();
+        let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["headers.x", "secret"]);
+    }
+
+    #[test]
+    fn what_belongs_to_every_kind_is_checked() {
+        let problem = read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops").unwrap_err();
+        let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["name", "version", "kind", "fallback"]);
+        let spec =
+            read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
+        assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
+        assert_eq!(spec.settings, json!({"url": "u"}));
+    }
+}

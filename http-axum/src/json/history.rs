@@ -1,0 +1,117 @@
+//! Pieces of history: pings, changes of state, incidents, notifications.
+
+use heartbeat_engine::{
+    AboutIncident, AboutMonitor, DeliveryState, Incident, OutboxEntry, PingEntry, Record, StateChange, Status,
+    StatusWord, Timestamp, format_duration,
+};
+use serde_json::{Value, json};
+
+use super::instant;
+
+/// A heartbeat without its body, of which only the size is told.
+pub(crate) fn ping(entry: &PingEntry) -> Value {
+    json!({
+        "n": entry.n,
+        "signal": entry.signal.name(),
+        "effect": serde_json::to_value(entry.effect).unwrap_or_default(),
+        "at": instant(entry.at),
+        "arrived_at": instant(entry.arrived_at),
+        "rid": entry.run.map(|run| run.to_string()),
+        "run_duration": entry.run_duration.map(format_duration),
+        "message": entry.message,
+        "body_bytes": entry.body.as_ref().map_or(0, Vec::len),
+        "body_cut": entry.body_cut,
+        "value": entry.value,
+        "duration": entry.duration.map(format_duration),
+        "exit_status": entry.exit_status,
+        "ts": instant(entry.claimed_at),
+        "source": entry.source,
+        "user_agent": entry.user_agent,
+        "degraded": entry.degraded,
+    })
+}
+
+pub(crate) fn change(change: &StateChange) -> Value {
+    json!({
+        "at": instant(change.at),
+        "detected_at": instant(change.detected_at),
+        "from": StatusWord::from(change.from).name(),
+        "to": StatusWord::from(change.to).name(),
+        "reason": change.reason,
+    })
+}
+
+/// The fields of an incident as a webhook gets them.
+pub(crate) fn incident_fields(incident: &Incident) -> Value {
+    json!({
+        "id": incident.id.to_string(),
+        "opened_at": instant(incident.opened_at),
+        "detected_at": instant(incident.detected_at),
+        "closed_at": instant(incident.closed_at),
+        "closing": incident.closing.map(heartbeat_engine::Closing::name),
+        "cause": incident.cause.name(),
+        "detail": incident.detail,
+    })
+}
+
+/// An incident with its monitor, of which only the id is known once it was removed.
+pub(crate) fn incident(incident: &Incident, record: Option<&Record>, now: Timestamp) -> Value {
+    let mut value = incident_fields(incident);
+    value["monitor"] = record.map_or_else(
+        || json!({"id": incident.monitor.to_string()}),
+        |record| {
+            let spec = record.spec();
+            json!({
+                "id": incident.monitor.to_string(),
+                "slug": spec.slug,
+                "name": spec.name,
+                "tags": spec.tags,
+                "severity": spec.severity.name(),
+                "status": Status::of(record, now).word.name(),
+            })
+        },
+    );
+    value
+}
+
+/// A notification and its fate.
+pub(crate) fn notification(entry: &OutboxEntry) -> Value {
+    let (notification, delivery) = (&entry.notification, &entry.delivery);
+    let pending = delivery.state == DeliveryState::Pending;
+    json!({
+        "id": notification.id.to_string(),
+        "type": notification.kind.wire_name(),
+        "channel": notification.channel,
+        "created_at": instant(notification.created_at),
+        "monitor": notification.monitor.as_ref().map(about_monitor),
+        "incident": notification.incident.as_ref().map(about_incident),
+        "message": notification.message,
+        "state": serde_json::to_value(delivery.state).unwrap_or_default(),
+        "attempts": delivery.attempts,
+        "next_attempt_at": instant(pending.then_some(delivery.next_attempt_at)),
+        "settled_at": instant(delivery.settled_at),
+        "last_error": delivery.last_error,
+    })
+}
+
+fn about_monitor(monitor: &AboutMonitor) -> Value {
+    json!({
+        "id": monitor.id.to_string(),
+        "slug": monitor.slug,
+        "name": monitor.name,
+        "tags": monitor.tags,
+        "severity": monitor.severity.name(),
+        "status": monitor.status.name(),
+    })
+}
+
+fn about_incident(incident: &AboutIncident) -> Value {
+    json!({
+        "id": incident.id.to_string(),
+        "opened_at": instant(incident.opened_at),
+        "detected_at": instant(incident.detected_at),
+        "closed_at": instant(incident.closed_at),
+        "cause": incident.cause.name(),
+        "detail": incident.detail,
+    })
+}

@@ -1,0 +1,29 @@
+//! The public JSON: from it to the engine's types, and back.
+
+mod channel;
+mod fields;
+mod history;
+mod key;
+mod monitor;
+mod schedule;
+
+pub(crate) use channel::{channel, read_channel};
+pub(crate) use fields::read_object;
+pub(crate) use history::{change, incident, notification, ping};
+pub(crate) use key::{key, read_key};
+pub(crate) use monitor::{MonitorWish, Reading, monitor, read_monitor, wish};
+pub(crate) use schedule::read_grace;
+pub(crate) use schedule::{read_schedule, schedule};
+
+use heartbeat_engine::Timestamp;
+use serde_json::{Value, json};
+
+/// A page of a list.
+pub(crate) fn page(items: Vec<Value>, next_cursor: Option<String>) -> Value {
+    json!({"items": items, "next_cursor": next_cursor})
+}
+
+/// An instant, or null where there is none or it never comes.
+pub(crate) fn instant(at: impl Into<Option<Timestamp>>) -> Value {
+    at.into().filter(|at| *at != Timestamp::MAX).map_or(Value::Null, |at| at.to_string().into())
+}
