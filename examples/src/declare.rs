@@ -134,7 +134,7 @@ fn monitor_wishes(settings: &Settings, faults: &mut Faults) -> Vec<MonitorWish> 
     let file = settings.document.as_ref().map(TomlDocument::file_name);
     let mut wishes: Vec<MonitorWish> = Vec::new();
     for declared in &settings.monitors {
-        let mut wish = match monitor_wish::read(declared, &settings.timezone) {
+        let mut wish = match monitor_wish::read(declared, &settings.timezone, now) {
             Ok(wish) => wish,
             Err(fields) => {
                 faults.add_fields(&declared.path, fields);
@@ -142,7 +142,6 @@ fn monitor_wishes(settings: &Settings, faults: &mut Faults) -> Vec<MonitorWish> 
             }
         };
         wish.spec.declared_in.clone_from(&file);
-        faults.add_fields(&declared.path, wish.spec.faults(now));
         if let Some(first) = wishes.iter().find(|first| first.spec.slug == wish.spec.slug) {
             let line = settings.document.as_ref().map_or(0, |document| document.line(&first.path));
             let message = format!("`{}` is declared already, on line {line}", wish.spec.slug);
@@ -192,10 +191,14 @@ async fn declare_monitors(
     for wish in wishes {
         let mode = match engine.find(wish.spec.slug.as_str()) {
             Some(record) if *record.spec() == wish.spec => {
+                warn_of_token(&record, &wish);
                 summary.unchanged += 1;
                 continue;
             }
-            Some(record) => PutMode::Replace { monitor: record.id(), expected: None },
+            Some(record) => {
+                warn_of_token(&record, &wish);
+                PutMode::Replace { monitor: record.id(), expected: None }
+            }
             None => PutMode::Create { token: wish.token },
         };
         paths.push(wish.path);
@@ -210,6 +213,14 @@ async fn declare_monitors(
         }
     }
     Ok(())
+}
+
+/// A token in the file is for the making of a monitor; another one later would be obeyed by nobody.
+fn warn_of_token(record: &Record, wish: &MonitorWish) {
+    if wish.token.as_ref().is_some_and(|token| record.monitor.token.all().all(|known| known != token)) {
+        let slug = &wish.spec.slug;
+        tracing::warn!(slug, "the monitor exists with another ping token than the file names; rotate-token changes it");
+    }
 }
 
 /// Channels that a file declared once and none declares now can be edited by the API again.

@@ -99,7 +99,8 @@ struct Running {
 /// Opens the store, loads what is in it and declares what the file says.
 async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Result<Running, Failure> {
     let zones = zone_data();
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), node = settings.node, url, zones = ?zones, "loading");
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, node = settings.node, url, zones.source, zones.version, "loading");
     if let Some(warning) = zones.warning() {
         tracing::warn!("{warning}");
     }
@@ -116,7 +117,10 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Re
         DeclareError::Config(fault) => Failure::Config(fault),
         DeclareError::Unavailable(error) => Failure::Run(error.to_string()),
     })?;
-    tracing::info!(?summary, "declared what the settings file says");
+    if settings.document.is_some() {
+        let declare::Summary { made, updated, unchanged, released } = summary;
+        tracing::info!(made, updated, unchanged, released, "declared what the settings file says");
+    }
     let new_admin_key = match settings.admin_key {
         Some(_) => None,
         None => ensure_admin_key(&engine).await.map_err(|error| Failure::Run(error.to_string()))?,

@@ -39,6 +39,9 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
     }
     engine.ping("indexer", Ping::new(Signal::Success)).await?;
+    while engine.metrics().delivered < 2 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
     engine.shutdown(Duration::from_secs(5)).await?;
     Ok(())
 }

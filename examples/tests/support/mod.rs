@@ -44,7 +44,7 @@ pub(crate) fn command(folder: &Path) -> Command {
             command.env_remove(name);
         }
     }
-    command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+    command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC").env("HEARTBEAT_LOG", "warn");
     command
 }
 

@@ -67,18 +67,24 @@ async fn converse(mut stream: TcpStream, clock: &SystemClock) -> io::Result<()> 
 }
 
 fn mail(at_ms: i64, from: &str, to: &[String], lines: &[String]) -> serde_json::Value {
-    let header = |name: &str| {
-        let prefix = format!("{}:", name.to_ascii_lowercase());
-        let line = lines
-            .iter()
-            .take_while(|line| !line.is_empty())
-            .find(|line| line.get(..prefix.len()).is_some_and(|start| start.to_ascii_lowercase() == prefix))?;
-        Some(line[prefix.len()..].trim().to_owned())
-    };
     json!({
         "received": "mail", "at_ms": at_ms, "from": from, "to": to,
-        "message_id": header("Message-ID"), "subject": header("Subject"), "text": lines.join("\n"),
+        "message_id": header(lines, "Message-ID"), "subject": header(lines, "Subject"), "text": lines.join("\n"),
     })
+}
+
+/// A header with the lines onto which it was folded.
+fn header(lines: &[String], name: &str) -> Option<String> {
+    let mut head = lines
+        .iter()
+        .take_while(|line| !line.is_empty())
+        .skip_while(|line| line.split_once(':').is_none_or(|(found, _)| !found.eq_ignore_ascii_case(name)));
+    let mut value = head.next()?.split_once(':')?.1.trim().to_owned();
+    for folded in head.take_while(|line| line.starts_with([' ', '\t'])) {
+        value.push(' ');
+        value.push_str(folded.trim());
+    }
+    Some(value)
 }
 
 fn address(line: &str) -> String {
