@@ -19,6 +19,7 @@ use crate::text::{excerpt, root_cause};
 
 const IDLE_MAX: usize = 4;
 const IDLE_FOR: Duration = Duration::from_secs(30);
+const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// Answers that speak of the login, at whatever step they come.
 const LOGIN_CODES: [u16; 4] = [530, 534, 535, 538];
 
@@ -57,7 +58,11 @@ impl Connections {
     /// With the reason for people; all of them can be mended.
     pub(crate) async fn take(&self, now: Timestamp, timeout: Duration) -> Result<AsyncSmtpConnection, String> {
         while let Some((since, mut connection)) = self.pop() {
-            if now.since(since) < IDLE_FOR && connection.test_connected().await {
+            // A connection that died unnoticed must not cost the attempt.
+            let patience = PROBE_TIMEOUT.min(timeout / 4);
+            if now.since(since) < IDLE_FOR
+                && tokio::time::timeout(patience, connection.test_connected()).await == Ok(true)
+            {
                 return Ok(connection);
             }
         }

@@ -101,6 +101,9 @@ impl Resolve for PublicOnly {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::root_cause;
+    use tokio::io::AsyncReadExt;
+    use tokio::net::TcpListener;
 
     #[tokio::test]
     async fn a_name_of_this_machine_is_resolved_only_where_allowed() {
@@ -111,5 +114,26 @@ mod tests {
         let name: Name = "localhost".parse().unwrap();
         let found: Vec<_> = PublicOnly { allow_private: true }.resolve(name).await.unwrap().collect();
         assert!(found.iter().all(|address| address.ip().is_loopback()) && !found.is_empty(), "{found:?}");
+    }
+
+    /// The settings refuse this URL as a text already; here it meets the resolver.
+    #[tokio::test]
+    async fn no_connection_is_made_to_a_private_address_behind_a_name() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://localhost:{}/", listener.local_addr().unwrap().port());
+        let error = client(false, &[]).unwrap().post(&url).send().await.unwrap_err();
+        assert!(error.is_connect() && root_cause(&error).contains("allow_private"), "{error:?}");
+
+        let allowed = client(true, &[]).unwrap();
+        let sending = tokio::spawn(async move { allowed.post(&url).body("second").send().await });
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut request = String::new();
+        let mut bytes = [0; 1024];
+        while !request.ends_with("second") {
+            let read = stream.read(&mut bytes).await.unwrap();
+            assert_ne!(read, 0, "the first connection is the allowed one: {request}");
+            request.push_str(std::str::from_utf8(&bytes[..read]).unwrap());
+        }
+        sending.abort();
     }
 }

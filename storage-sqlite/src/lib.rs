@@ -1,1 +1,21 @@
-//! placeholder
+#![doc = include_str!("../README.md")]
+
+mod apply;
+mod encode;
+mod error;
+mod history;
+mod lock;
+mod migrations;
+mod open;
+mod options;
+#[cfg(test)]
+mod plans;
+mod read;
+mod readers;
+mod retention;
+mod storage;
+mod writer;
+
+pub use open::OpenError;
+pub use options::{SqliteOptions, SqliteStats, Synchronous};
+pub use storage::SqliteStorage;

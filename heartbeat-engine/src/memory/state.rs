@@ -33,6 +33,7 @@ pub(super) struct State {
     pub(super) notifications: BTreeMap<u64, OutboxEntry>,
     pub(super) notification_seqs: HashMap<NotificationId, u64>,
     pending: BTreeSet<u64>,
+    settled: BTreeSet<u64>,
     last_seq: u64,
     documents: BTreeMap<(String, String), (Version, Value)>,
     mark: Option<Timestamp>,
@@ -55,6 +56,7 @@ impl State {
             notifications: BTreeMap::new(),
             notification_seqs: HashMap::new(),
             pending: BTreeSet::new(),
+            settled: BTreeSet::new(),
             last_seq: 0,
             documents: BTreeMap::new(),
             mark: None,
@@ -180,14 +182,17 @@ impl State {
         let Some(entry) = self.notifications.get_mut(&seq) else { return };
         entry.delivery = settlement.delivery.clone();
         if entry.delivery.state == DeliveryState::Pending {
+            self.settled.remove(&seq);
             self.pending.insert(seq);
             return;
         }
         self.pending.remove(&seq);
-        while self.notifications.len() - self.pending.len() > self.limits.notifications_settled {
-            let oldest = self.notifications.keys().find(|seq| !self.pending.contains(seq)).copied();
-            let Some(entry) = oldest.and_then(|seq| self.notifications.remove(&seq)) else { break };
-            self.notification_seqs.remove(&entry.notification.id);
+        self.settled.insert(seq);
+        while self.settled.len() > self.limits.notifications_settled {
+            let Some(oldest) = self.settled.pop_first() else { break };
+            if let Some(entry) = self.notifications.remove(&oldest) {
+                self.notification_seqs.remove(&entry.notification.id);
+            }
         }
     }
 

@@ -44,7 +44,8 @@ impl Aside {
     }
 }
 
-/// Does the engine's work while it runs. It ends when the engine is shut down.
+/// Does the engine's work while it runs. It ends when the engine is shut down or its last handle is dropped; when the
+/// driver is dropped before, calls are answered `Stopped`.
 #[derive(Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
@@ -54,6 +55,15 @@ pub struct Driver {
     tickets: Ticket,
     aside: Aside,
     failed: u32,
+}
+
+impl Drop for Driver {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+        // Who waits is answered by its sender's end.
+        drop(self.shared.inbox.take(&*self.shared.clock));
+        self.shared.stopped.send_replace(true);
+    }
 }
 
 impl Driver {
@@ -119,9 +129,6 @@ impl Driver {
             self.work(&mut evaluator).await;
             self.stop(&mut evaluator).await;
         }
-        self.shared.inbox.close();
-        self.waiting.clear();
-        self.shared.stopped.send_replace(true);
     }
 
     async fn work(&mut self, evaluator: &mut Evaluator) {
@@ -164,7 +171,11 @@ impl Driver {
                     evaluator.handle_request(self.tickets, at, request);
                 }
                 Work::Document(write, answer) => self.aside.documents.push((write, answer)),
-                Work::Settle(settlement) => self.aside.settlements.push(settlement),
+                Work::Settle(settlements) => self.aside.settlements.extend(settlements),
+                Work::Group(digest, covered) => {
+                    self.aside.notifications.push(*digest);
+                    self.aside.settlements.extend(covered);
+                }
                 Work::Retry(entry) => self.aside.retries.push(*entry),
                 Work::Notify(notifications) => self.aside.notifications.extend(notifications),
             }

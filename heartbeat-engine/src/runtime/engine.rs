@@ -21,7 +21,7 @@ use crate::{
 ///
 /// A cheap handle: clones lead to the same engine. Its work is done by a [`Driver`](crate::Driver) that the host runs
 /// ([`EngineBuilder::build`]) or lets the engine spawn ([`EngineBuilder::spawn`]). A call that changes something answers
-/// when the change is durable (S8.3).
+/// when the change is durable (S8.3). When the last handle is dropped the driver finishes what waits and ends.
 ///
 /// # Example: a job that reports every two hours
 /// ```
@@ -41,6 +41,20 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct Engine {
     pub(crate) shared: Arc<Shared>,
+    /// Shared by all clones.
+    _handles: Arc<Handles>,
+}
+
+/// Tells the driver when the last handle is gone.
+#[derive(Debug)]
+struct Handles {
+    shared: Arc<Shared>,
+}
+
+impl Drop for Handles {
+    fn drop(&mut self) {
+        self.shared.inbox.close();
+    }
 }
 
 /// What became of a heartbeat that was taken: it is stored.
@@ -93,6 +107,10 @@ impl Engine {
     /// An engine on this storage; see [`EngineBuilder`] for what can be chosen.
     pub fn builder(storage: impl Storage) -> EngineBuilder {
         EngineBuilder::new(Arc::new(storage))
+    }
+
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { _handles: Arc::new(Handles { shared: shared.clone() }), shared }
     }
 
     /// Takes a heartbeat. It answers when the heartbeat and what it caused are durable.

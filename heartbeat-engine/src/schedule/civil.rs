@@ -17,15 +17,6 @@ const MARCH_EPOCH: i64 = 719_468;
 /// Days in 400 years, after which the calendar repeats, weekdays included.
 const CYCLE_DAYS: i64 = 146_097;
 
-/// The day number of a date; `month` from 1 to 12, `day` from 1.
-pub(super) fn day_number(year: i64, month: u32, day: u32) -> i64 {
-    let (year, month) = if month > 2 { (year, i64::from(month) - 3) } else { (year - 1, i64::from(month) + 9) };
-    let cycle = year.div_euclid(400);
-    let of_cycle = year.rem_euclid(400);
-    let of_year = (153 * month + 2) / 5 + i64::from(day) - 1;
-    cycle * CYCLE_DAYS + of_cycle * 365 + of_cycle / 4 - of_cycle / 100 + of_year - MARCH_EPOCH
-}
-
 /// The year, month (1 to 12) and day (from 1) of a day number.
 pub(super) fn date(day_number: i64) -> (i64, u32, u32) {
     let from_march = day_number + MARCH_EPOCH;
@@ -66,6 +57,15 @@ fn small(value: i64) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The day number of a date; `month` from 1 to 12, `day` from 1.
+    fn day_number(year: i64, month: u32, day: u32) -> i64 {
+        let (year, month) = if month > 2 { (year, i64::from(month) - 3) } else { (year - 1, i64::from(month) + 9) };
+        let cycle = year.div_euclid(400);
+        let of_cycle = year.rem_euclid(400);
+        let of_year = (153 * month + 2) / 5 + i64::from(day) - 1;
+        cycle * CYCLE_DAYS + of_cycle * 365 + of_cycle / 4 - of_cycle / 100 + of_year - MARCH_EPOCH
+    }
 
     #[test]
     fn every_day_of_a_cycle_and_back() {

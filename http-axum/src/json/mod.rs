@@ -11,6 +11,7 @@ pub(crate) use channel::{channel, read_channel};
 pub(crate) use fields::read_object;
 pub(crate) use history::{change, incident, notification, ping};
 pub(crate) use key::{key, read_key};
+pub use monitor::monitor_from_json;
 pub(crate) use monitor::{MonitorWish, Reading, monitor, read_monitor, wish};
 pub(crate) use schedule::read_grace;
 pub(crate) use schedule::{read_schedule, schedule};

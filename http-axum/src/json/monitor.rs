@@ -55,7 +55,7 @@ pub(crate) struct Reading<'a> {
 /// Reads a wish, and checks it as the engine will: all that is wrong, at once.
 pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<MonitorWish, Problem> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, reading, &mut errors);
+    let wish = read_wish(value, reading.timezone, reading.slug, reading.new, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
         let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec));
@@ -64,6 +64,40 @@ pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<Monito
     match wish {
         Some(wish) if errors.is_empty() => Ok(wish),
         _ => Err(Problem::invalid(errors)),
+    }
+}
+
+/// Reads a monitor in the form that `POST /api/monitors` takes, for hosts that declare monitors elsewhere, such as in a
+/// settings file. `timezone` is for schedules that name none. Gives also the ping token to make it with, where it
+/// names one. Whether its channels exist is not checked.
+///
+/// # Errors
+/// Every field that is wrong, with what would be right.
+///
+/// # Example: a monitor in a settings file
+/// ```
+/// use heartbeat_engine::{Clock, SystemClock, Zone};
+///
+/// let wish = serde_json::json!({"name": "Cert sync", "schedule": {"every": "2h"}});
+/// let now = SystemClock::new().now();
+/// let (spec, token) = heartbeat_http::monitor_from_json(&wish, &Zone::utc(), now).map_err(|faults| faults[0].clone())?;
+/// assert_eq!((spec.slug.as_str(), token), ("cert-sync", None));
+/// # Ok::<(), heartbeat_engine::FieldError>(())
+/// ```
+pub fn monitor_from_json(
+    value: &Value,
+    timezone: &Zone,
+    now: Timestamp,
+) -> Result<(MonitorSpec, Option<Token>), Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let wish = read_wish(value, timezone, None, true, &mut errors);
+    if let Some(wish) = &wish {
+        let told = errors.clone();
+        errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault)));
+    }
+    match wish {
+        Some(MonitorWish { spec, token }) if errors.is_empty() => Ok((spec, token)),
+        _ => Err(errors),
     }
 }
 
@@ -125,10 +159,16 @@ pub(crate) fn monitor(record: &Record, now: Timestamp, ping_url: Option<String>)
     value
 }
 
-fn read_wish(value: &Value, reading: Reading<'_>, errors: &mut Vec<FieldError>) -> Option<MonitorWish> {
+fn read_wish(
+    value: &Value,
+    timezone: &Zone,
+    slug: Option<&str>,
+    new: bool,
+    errors: &mut Vec<FieldError>,
+) -> Option<MonitorWish> {
     let mut fields = Fields::of(value, "", errors)?;
     let name = fields.text("name").map(str::to_owned);
-    let slug = fields.text("slug").or(reading.slug).map(str::to_owned);
+    let slug = fields.text("slug").or(slug).map(str::to_owned);
     let slug = slug.or_else(|| name.as_deref().map(slug_from_name)).unwrap_or_default();
     if slug.is_empty() && !fields.has("slug") {
         match &name {
@@ -141,7 +181,7 @@ fn read_wish(value: &Value, reading: Reading<'_>, errors: &mut Vec<FieldError>) 
     }
     let placeholder = Schedule::every(std::time::Duration::from_secs(3600)).ok()?;
     let read = match fields.value("schedule") {
-        Some(value) => read_schedule(value, "schedule", reading.timezone, fields.errors()),
+        Some(value) => read_schedule(value, "schedule", timezone, fields.errors()),
         None => {
             fields.fault("schedule", "is missing; give one such as {\"every\": \"2h\"}");
             None
@@ -153,7 +193,7 @@ fn read_wish(value: &Value, reading: Reading<'_>, errors: &mut Vec<FieldError>) 
     }
     read_rest(&mut fields, &mut spec);
     read_later(&mut fields);
-    let token = read_token(&mut fields, reading.new);
+    let token = read_token(&mut fields, new);
     for field in READ_ONLY {
         if fields.has(field) {
             let _ = fields.value(field);

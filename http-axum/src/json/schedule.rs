@@ -40,7 +40,12 @@ pub(crate) fn read_schedule(
         let count = kinds.len();
         // The message names the whole object, so the dot behind its path goes.
         let path = fields.path("").trim_end_matches('.').to_owned();
-        fields.errors().push(FieldError::new(path, ScheduleError::NotOneKind { count }.to_string()));
+        for known in ["every", "at", "days", "cron", "timezone"] {
+            let _ = fields.value(known);
+        }
+        // A misspelt field is the likelier fault and comes first.
+        fields.finish();
+        errors.push(FieldError::new(path, ScheduleError::NotOneKind { count }.to_string()));
         return None;
     };
     let read = match kind {

@@ -50,7 +50,9 @@ use crate::{
 ///     }
 /// }
 ///
+/// # mod conformance { use super::Memory;
 /// heartbeat_engine::storage_suite!(Memory);
+/// # }
 /// ```
 pub trait StorageHarness: Send + Sync {
     /// What is checked.

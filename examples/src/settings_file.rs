@@ -1,0 +1,256 @@
+//! What a settings file may say.
+
+use heartbeat_engine::ChannelSpec;
+use serde_json::{Map, Value};
+
+use crate::toml_document::{FileFault, TomlDocument};
+
+/// What a settings file says, each part with its place.
+#[derive(Debug)]
+pub(crate) struct FileSettings {
+    pub(crate) document: TomlDocument,
+    pub(crate) listen: Option<String>,
+    pub(crate) public_url: Option<String>,
+    pub(crate) storage: Option<String>,
+    pub(crate) timezone: Option<String>,
+    pub(crate) allowed_hosts: Vec<String>,
+    pub(crate) channels: Vec<DeclaredChannel>,
+    pub(crate) monitors: Vec<DeclaredMonitor>,
+    pub(crate) self_channels: Vec<String>,
+    pub(crate) ping_url: Option<String>,
+}
+
+/// A channel that the file declares.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeclaredChannel {
+    /// Where it stands: `channel.0`.
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) spec: ChannelSpec,
+}
+
+/// A monitor that the file declares, in the form of the API.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeclaredMonitor {
+    /// Where it stands: `monitor.0`.
+    pub(crate) path: String,
+    pub(crate) wish: Value,
+}
+
+const KEYS: [&str; 8] =
+    ["listen", "public_url", "storage", "timezone", "allowed_hosts", "[[channel]]", "[[monitor]]", "[self]"];
+const SELF_KEYS: [&str; 2] = ["channels", "ping_url"];
+
+impl FileSettings {
+    /// Reads the settings of a file; the first fault in the order of lines ends it.
+    pub(crate) fn read(document: TomlDocument) -> Result<Self, FileFault> {
+        known_keys(&document, document.root(), "", &KEYS)?;
+        let watcher = match document.root().get("self") {
+            None => Map::new(),
+            Some(Value::Object(table)) => table.clone(),
+            Some(_) => return Err(document.fault("self", "must be a table: write [self]")),
+        };
+        known_keys(&document, &watcher, "self.", &SELF_KEYS)?;
+        let top = Section { document: &document, values: document.root(), prefix: "" };
+        let own = Section { document: &document, values: &watcher, prefix: "self." };
+        let (listen, public_url, storage) = (top.text("listen")?, top.text("public_url")?, top.text("storage")?);
+        let (timezone, allowed_hosts) = (top.text("timezone")?, top.texts("allowed_hosts")?);
+        let (self_channels, ping_url) = (own.texts("channels")?, own.text("ping_url")?);
+        let channels = top.tables("channel")?.map(|(path, table)| channel(&document, path, table));
+        let channels = channels.collect::<Result<Vec<_>, _>>()?;
+        for (index, channel) in channels.iter().enumerate() {
+            if let Some(first) = channels[..index].iter().find(|other| other.name == channel.name) {
+                let line = document.line(&format!("{}.name", first.path));
+                let message = format!("`{}` is declared already, on line {line}", channel.name);
+                return Err(document.fault(&format!("{}.name", channel.path), message));
+            }
+        }
+        let monitors = top.tables("monitor")?;
+        let monitors = monitors.map(|(path, table)| DeclaredMonitor { path, wish: Value::Object(table.clone()) });
+        let monitors = monitors.collect();
+        Ok(Self {
+            document,
+            listen,
+            public_url,
+            storage,
+            timezone,
+            allowed_hosts,
+            channels,
+            monitors,
+            self_channels,
+            ping_url,
+        })
+    }
+}
+
+fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) -> Result<DeclaredChannel, FileFault> {
+    let prefix = format!("{path}.");
+    let section = Section { document, values: table, prefix: &prefix };
+    let name = section.required_text("name", "ops")?;
+    let kind = section.required_text("kind", "webhook")?;
+    let fallback = section.text("fallback")?;
+    every_message_at_once(document, &path, table)?;
+    let mut settings = table.clone();
+    for key in ["name", "kind", "fallback", "burst", "group_wait"] {
+        settings.remove(key);
+    }
+    let declared_in = Some(document.file_name());
+    Ok(DeclaredChannel {
+        path,
+        name,
+        spec: ChannelSpec { kind, settings: Value::Object(settings), fallback, declared_in },
+    })
+}
+
+/// Messages are not gathered into digests (S7.9): a file that asks for it is refused, not half obeyed.
+fn every_message_at_once(document: &TomlDocument, path: &str, table: &Map<String, Value>) -> Result<(), FileFault> {
+    let at_once = match table.get("group_wait") {
+        None => false,
+        Some(Value::String(text)) => heartbeat_engine::parse_duration(text).is_ok_and(|wait| wait.is_zero()),
+        Some(value) => value.as_f64() == Some(0.0),
+    };
+    let key = match (table.contains_key("group_wait"), table.contains_key("burst")) {
+        (true, _) if !at_once => "group_wait",
+        (false, true) => "burst",
+        _ => return Ok(()),
+    };
+    let message = "this version sends each message at once and gathers no digests; write group_wait = \"0s\" or leave \
+                   burst and group_wait out";
+    Err(document.fault(&format!("{path}.{key}"), message))
+}
+
+fn known_keys(
+    document: &TomlDocument,
+    table: &Map<String, Value>,
+    prefix: &str,
+    known: &[&str],
+) -> Result<(), FileFault> {
+    let is_known = |key: &String| known.iter().any(|name| name.trim_matches(['[', ']']) == key);
+    let unknown = table.keys().filter(|key| !is_known(key)).map(|key| format!("{prefix}{key}"));
+    let Some(path) = unknown.min_by_key(|path| document.line(path)) else { return Ok(()) };
+    let key = path.strip_prefix(prefix).unwrap_or(&path);
+    let what = if table.get(key).is_some_and(is_section) { "section" } else { "setting" };
+    Err(document.fault(&path, format!("there is no such {what}; there are {}", known.join(", "))))
+}
+
+fn is_section(value: &Value) -> bool {
+    value.is_object() || value.as_array().is_some_and(|items| items.first().is_some_and(Value::is_object))
+}
+
+/// One table of the file and where it stands.
+struct Section<'d> {
+    document: &'d TomlDocument,
+    values: &'d Map<String, Value>,
+    prefix: &'d str,
+}
+
+impl<'d> Section<'d> {
+    fn fault(&self, key: &str, message: impl Into<String>) -> FileFault {
+        self.document.fault(&format!("{}{key}", self.prefix), message)
+    }
+
+    /// A text; an empty one counts as not given.
+    fn text(&self, key: &str) -> Result<Option<String>, FileFault> {
+        match self.values.get(key) {
+            None => Ok(None),
+            Some(Value::String(text)) => Ok(Some(text.clone()).filter(|text| !text.is_empty())),
+            Some(_) => Err(self.fault(key, "must be a text between quotation marks")),
+        }
+    }
+
+    fn required_text(&self, key: &str, example: &str) -> Result<String, FileFault> {
+        let missing = || self.fault(key, format!("is missing; write for example {key} = \"{example}\""));
+        self.text(key)?.ok_or_else(missing)
+    }
+
+    fn texts(&self, key: &str) -> Result<Vec<String>, FileFault> {
+        let wanted = "must be a list of texts, such as [\"ops\"]";
+        match self.values.get(key) {
+            None => Ok(Vec::new()),
+            Some(Value::Array(items)) => {
+                let text = |(index, item): (usize, &Value)| {
+                    item.as_str().map(str::to_owned).ok_or_else(|| self.fault(&format!("{key}.{index}"), wanted))
+                };
+                items.iter().enumerate().map(text).collect()
+            }
+            Some(_) => Err(self.fault(key, wanted)),
+        }
+    }
+
+    fn tables(&self, key: &'d str) -> Result<impl Iterator<Item = (String, &'d Map<String, Value>)>, FileFault> {
+        let wanted = || self.fault(key, format!("must be a list of tables: write [[{key}]] above each"));
+        let items = match self.values.get(key) {
+            None => &[][..],
+            Some(Value::Array(items)) if items.iter().all(Value::is_object) => &items[..],
+            Some(_) => return Err(wanted()),
+        };
+        Ok(items
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, item)| Some((format!("{key}.{index}"), item.as_object()?))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<FileSettings, String> {
+        let document = TomlDocument::parse("heartbeat.toml", text).map_err(|fault| fault.to_string())?;
+        FileSettings::read(document).map_err(|fault| fault.to_string())
+    }
+
+    #[test]
+    fn reads_every_section() {
+        let settings = read(
+            r#"
+            listen = "127.0.0.1:9000"
+            allowed_hosts = ["a.example"]
+            timezone = "Europe/Berlin"
+            [[channel]]
+            name = "ops"
+            kind = "webhook"
+            url = "https://example.org/hook"
+            burst = 5
+            group_wait = "0s"
+            fallback = "mail"
+            [self]
+            channels = ["ops"]
+            ping_url = ""
+            [[monitor]]
+            slug = "a"
+            schedule = { every = "5m" }
+            "#,
+        )
+        .unwrap();
+        assert_eq!(settings.listen.as_deref(), Some("127.0.0.1:9000"));
+        assert_eq!(settings.allowed_hosts, ["a.example"]);
+        assert_eq!((settings.self_channels, settings.ping_url), (vec!["ops".to_owned()], None));
+        assert_eq!(settings.channels[0].name, "ops");
+        let spec = &settings.channels[0].spec;
+        assert_eq!(spec.settings, serde_json::json!({"url": "https://example.org/hook"}));
+        assert_eq!((spec.fallback.as_deref(), spec.declared_in.as_deref()), (Some("mail"), Some("heartbeat.toml")));
+        assert_eq!(settings.monitors[0].wish, serde_json::json!({"slug": "a", "schedule": {"every": "5m"}}));
+    }
+
+    #[test]
+    fn names_line_and_key_of_what_is_wrong() {
+        let channel = "[[channel]]\nname = \"ops\"\nkind = \"webhook\"\n";
+        for (text, place, message) in [
+            ("listen = \"a:1\"\nlisten_on = \"x\"\n", "line 2, listen_on", "no such setting; there are listen,"),
+            ("\n[servre]\nlisten = \"x\"\n", "line 2, servre", "no such section"),
+            ("[self]\nping = \"x\"\n", "line 2, [self] ping", "there are channels, ping_url"),
+            ("listen = 8080\n", "line 1, listen", "quotation marks"),
+            ("allowed_hosts = [\n\"a\",\n1]\n", "line 3, allowed_hosts.1", "list of texts"),
+            ("[monitor]\nslug = \"a\"\n", "line 1, monitor", "write [[monitor]]"),
+            ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
+            (&format!("{channel}group_wait = \"10s\"\n"), "line 4, [[channel]] group_wait", "at once"),
+            (&format!("{channel}burst = 0\n"), "line 4, [[channel]] burst", "at once"),
+            (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
+        ] {
+            let fault = read(text).unwrap_err();
+            assert!(fault.starts_with(&format!("heartbeat.toml, {place}: ")), "{text}: {fault}");
+            assert!(fault.contains(message), "{text}: {fault}");
+        }
+    }
+}

@@ -1,0 +1,80 @@
+//! Where the server keeps everything, as a URL.
+
+use std::path::PathBuf;
+
+/// A storage that this build has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum StorageUrl {
+    /// One SQLite file on this machine.
+    Sqlite(PathBuf),
+    /// Nothing outlives the process.
+    Memory,
+}
+
+const REDIS: [&str; 6] = ["redis", "rediss", "redis+sentinel", "redis+sentinels", "redis+cluster", "redis+clusters"];
+
+impl StorageUrl {
+    /// Reads `sqlite:PATH` or `memory:`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let wanted = "it must be sqlite:PATH or memory:";
+        let Some((scheme, rest)) = text.split_once(':') else {
+            return Err(format!("`{text}` is not a storage; {wanted}"));
+        };
+        match scheme {
+            "memory" if rest.is_empty() => Ok(Self::Memory),
+            "memory" => Err(format!("`{text}` has something behind `memory:`; write `memory:` alone")),
+            "sqlite" if rest.trim_start_matches('/').is_empty() => {
+                Err(format!("`{text}` names no file; write for example sqlite:heartbeat.db"))
+            }
+            // `sqlite:///var/x` is the absolute path, as others write it.
+            "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)))),
+            scheme if REDIS.contains(&scheme) => {
+                Err(format!("`{scheme}:` needs a build with Redis storage and this one has none; {wanted}"))
+            }
+            // What follows may hold a password: it is not repeated.
+            scheme => Err(format!("`{scheme}:` is not a storage that this build has; {wanted}")),
+        }
+    }
+
+    /// Whether nothing can be stored there yet.
+    pub(crate) fn is_new(&self) -> bool {
+        match self {
+            Self::Sqlite(path) => !path.exists(),
+            Self::Memory => true,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_this_build_has() {
+        assert_eq!(StorageUrl::parse("memory:"), Ok(StorageUrl::Memory));
+        for (text, path) in [
+            ("sqlite:heartbeat.db", "heartbeat.db"),
+            ("sqlite:/var/lib/h.db", "/var/lib/h.db"),
+            ("sqlite:///var/lib/h.db", "/var/lib/h.db"),
+            ("sqlite://h.db", "h.db"),
+        ] {
+            assert_eq!(StorageUrl::parse(text), Ok(StorageUrl::Sqlite(path.into())), "{text}");
+        }
+    }
+
+    #[test]
+    fn says_what_would_be_right() {
+        for (text, part) in [
+            ("heartbeat.db", "sqlite:PATH"),
+            ("sqlite:", "names no file"),
+            ("memory:x", "`memory:` alone"),
+            ("redis://localhost", "has none"),
+            ("redis+clusters://u:secret@h", "has none"),
+            ("postgres://u:secret@h", "`postgres:`"),
+        ] {
+            let message = StorageUrl::parse(text).unwrap_err();
+            assert!(message.contains(part), "{message}");
+            assert!(!message.contains("secret"), "{message}");
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! A batch as the writer wants it: owned, with its texts made on the caller's thread.
+
+use std::sync::Arc;
+
+use heartbeat_engine::{
+    Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, Notification,
+    PingEntry, Settlement, StateChange, StorageError, Timestamp, Transition,
+};
+use serde::Serialize;
+
+/// A batch.
+pub(crate) struct Encoded {
+    pub(crate) partition: u16,
+    pub(crate) epoch: u64,
+    pub(crate) transitions: Vec<EncodedTransition>,
+    pub(crate) documents: Vec<EncodedDocument>,
+    pub(crate) notifications: Vec<EncodedNotification>,
+    pub(crate) settlements: Vec<EncodedSettlement>,
+    pub(crate) mark: Option<i64>,
+    /// From and to.
+    pub(crate) outage: Option<(i64, i64)>,
+    pub(crate) forget_outages_before: Option<i64>,
+}
+
+pub(crate) struct EncodedTransition {
+    pub(crate) monitor: [u8; 16],
+    pub(crate) expected: Option<u64>,
+    /// `None`: it is removed.
+    pub(crate) put: Option<EncodedRecord>,
+    pub(crate) pings: Vec<EncodedPing>,
+    pub(crate) changes: Vec<EncodedChange>,
+    pub(crate) incidents: Vec<EncodedIncident>,
+    pub(crate) notifications: Vec<EncodedNotification>,
+}
+
+pub(crate) struct EncodedRecord {
+    pub(crate) monitor: Arc<Monitor>,
+    pub(crate) version: u64,
+    pub(crate) wake_at: i64,
+    pub(crate) health: String,
+}
+
+pub(crate) struct EncodedPing {
+    pub(crate) n: u64,
+    pub(crate) entry: String,
+    pub(crate) body: Option<Vec<u8>>,
+}
+
+pub(crate) struct EncodedChange {
+    pub(crate) version: u64,
+    pub(crate) change: String,
+}
+
+pub(crate) struct EncodedIncident {
+    pub(crate) id: [u8; 16],
+    pub(crate) monitor: [u8; 16],
+    pub(crate) opened_at: i64,
+    pub(crate) open: bool,
+    pub(crate) incident: String,
+}
+
+pub(crate) struct EncodedNotification {
+    pub(crate) id: [u8; 16],
+    pub(crate) incident: Option<[u8; 16]>,
+    pub(crate) notification: String,
+    pub(crate) ping_body: Option<Vec<u8>>,
+    pub(crate) delivery: String,
+}
+
+pub(crate) struct EncodedSettlement {
+    pub(crate) id: [u8; 16],
+    pub(crate) state: i64,
+    pub(crate) delivery: String,
+}
+
+pub(crate) struct EncodedDocument {
+    pub(crate) kind: String,
+    pub(crate) id: String,
+    pub(crate) expected: Option<u64>,
+    /// `None`: it is removed.
+    pub(crate) body: Option<String>,
+}
+
+impl EncodedDocument {
+    /// How large it is when that is too large.
+    pub(crate) fn excess(&self) -> Option<usize> {
+        self.body.as_ref().map(String::len).filter(|bytes| *bytes > DOCUMENT_BYTES_MAX)
+    }
+}
+
+/// How a state of delivery is stored.
+pub(crate) const fn state_number(state: DeliveryState) -> i64 {
+    match state {
+        DeliveryState::Pending => 0,
+        DeliveryState::Delivered => 1,
+        DeliveryState::Dead => 2,
+        DeliveryState::Grouped => 3,
+    }
+}
+
+pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
+    Ok(Encoded {
+        partition: batch.partition.0,
+        epoch: batch.epoch.0,
+        transitions: all(&batch.transitions, transition)?,
+        documents: all(&batch.documents, document)?,
+        notifications: all(&batch.notifications, notification)?,
+        settlements: all(&batch.settlements, settlement)?,
+        mark: batch.mark.map(Timestamp::as_millis),
+        outage: batch.outage.map(|outage| (outage.from.as_millis(), outage.to.as_millis())),
+        forget_outages_before: batch.forget_outages_before.map(Timestamp::as_millis),
+    })
+}
+
+pub(crate) fn json(value: &impl Serialize) -> Result<String, StorageError> {
+    serde_json::to_string(value).map_err(|error| StorageError::Unavailable(format!("it has no JSON form: {error}")))
+}
+
+fn all<T, E>(items: &[T], encode: impl Fn(&T) -> Result<E, StorageError>) -> Result<Vec<E>, StorageError> {
+    items.iter().map(encode).collect()
+}
+
+fn transition(transition: &Transition) -> Result<EncodedTransition, StorageError> {
+    let put = match &transition.change {
+        Change::Put(record) => Some(EncodedRecord {
+            monitor: Arc::clone(&record.monitor),
+            version: record.version.0,
+            wake_at: record.health.wake_at().as_millis(),
+            health: json(&record.health)?,
+        }),
+        Change::Remove => None,
+    };
+    Ok(EncodedTransition {
+        monitor: *transition.monitor.as_bytes(),
+        expected: transition.expected.map(|version| version.0),
+        put,
+        pings: all(&transition.pings, ping)?,
+        changes: all(&transition.changes, change)?,
+        incidents: all(&transition.incidents, incident)?,
+        notifications: all(&transition.notifications, notification)?,
+    })
+}
+
+fn ping(ping: &PingEntry) -> Result<EncodedPing, StorageError> {
+    Ok(EncodedPing { n: ping.n, entry: json(ping)?, body: ping.body.clone() })
+}
+
+fn change(change: &StateChange) -> Result<EncodedChange, StorageError> {
+    Ok(EncodedChange { version: change.version.0, change: json(change)? })
+}
+
+fn incident(incident: &Incident) -> Result<EncodedIncident, StorageError> {
+    Ok(EncodedIncident {
+        id: *incident.id.as_bytes(),
+        monitor: *incident.monitor.as_bytes(),
+        opened_at: incident.opened_at.as_millis(),
+        open: incident.is_open(),
+        incident: json(incident)?,
+    })
+}
+
+fn notification(notification: &Notification) -> Result<EncodedNotification, StorageError> {
+    Ok(EncodedNotification {
+        id: *notification.id.as_bytes(),
+        incident: notification.incident.as_ref().map(|incident| *incident.id.as_bytes()),
+        notification: json(notification)?,
+        ping_body: notification.ping.as_ref().and_then(|ping| ping.body.clone()),
+        delivery: json(&Delivery::pending(notification.created_at))?,
+    })
+}
+
+fn settlement(settlement: &Settlement) -> Result<EncodedSettlement, StorageError> {
+    Ok(EncodedSettlement {
+        id: *settlement.id.as_bytes(),
+        state: state_number(settlement.delivery.state),
+        delivery: json(&settlement.delivery)?,
+    })
+}
+
+fn document(write: &DocumentWrite) -> Result<EncodedDocument, StorageError> {
+    Ok(EncodedDocument {
+        kind: write.kind.clone(),
+        id: write.id.clone(),
+        expected: write.expected.map(|version| version.0),
+        body: write.body.as_ref().map(json).transpose()?,
+    })
+}

@@ -1,0 +1,32 @@
+//! Brings a database to the version that this program works with, forward only.
+
+use rusqlite::{Connection, TransactionBehavior};
+
+/// Marks a file as ours in its header.
+pub(crate) const APPLICATION_ID: i32 = 0x4842_4541;
+
+/// The version that this program works with.
+pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
+
+/// The migration at index `i` makes version `i + 1`. What was released is never edited.
+const MIGRATIONS: [&str; 1] = [include_str!("migrations/001_initial.sql")];
+
+/// Runs what is missing, all or nothing, and says from which version it came.
+pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<i32> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let found = version(&transaction)?;
+    for migration in MIGRATIONS.iter().skip(usize::try_from(found).unwrap_or(0)) {
+        transaction.execute_batch(migration)?;
+    }
+    if found < VERSION {
+        transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
+        transaction.pragma_update(None, "user_version", VERSION)?;
+    }
+    transaction.commit()?;
+    Ok(found)
+}
+
+/// The version of a database; 0 when it is empty.
+pub(crate) fn version(connection: &Connection) -> rusqlite::Result<i32> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}

@@ -1,0 +1,46 @@
+//! The storage keeps every promise, with a crash between writing and reading again.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use heartbeat_engine::testing::StorageHarness;
+use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
+use tempfile::TempDir;
+
+struct Sqlite {
+    directory: TempDir,
+    opened: AtomicUsize,
+}
+
+impl Sqlite {
+    fn new() -> Self {
+        Self { directory: tempfile::tempdir().unwrap(), opened: AtomicUsize::new(0) }
+    }
+
+    fn next_file(&self) -> std::path::PathBuf {
+        self.directory.path().join(format!("{}.db", self.opened.fetch_add(1, Ordering::Relaxed)))
+    }
+}
+
+impl StorageHarness for Sqlite {
+    type Storage = SqliteStorage;
+
+    async fn fresh(&self) -> Arc<SqliteStorage> {
+        Arc::new(SqliteStorage::open(self.next_file(), SqliteOptions::new()).unwrap())
+    }
+
+    /// What a killed process leaves: the file and its log as they are, without an orderly end.
+    async fn reopen(&self, storage: Arc<SqliteStorage>) -> Arc<SqliteStorage> {
+        let copy = self.next_file();
+        for suffix in ["", "-wal"] {
+            let name = |path: &std::path::Path| format!("{}{suffix}", path.display());
+            fs::copy(name(storage.path()), name(&copy)).unwrap();
+        }
+        drop(storage);
+        Arc::new(SqliteStorage::open(copy, SqliteOptions::new()).unwrap())
+    }
+}
+
+heartbeat_engine::storage_suite!(Sqlite::new());
