@@ -1,6 +1,6 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
-use axum::extract::{Path, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{EditError, Filter, Put, PutMode, Record, StatusWord, Target};
 use serde_json::{Value, json};
 
-use super::request::{JsonBody, Preconditions, find_monitor, versioned};
+use super::request::{JsonBody, Preconditions, find_monitor, location, versioned};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, MonitorWish, Reading, page, read_monitor};
@@ -78,11 +78,13 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
 async fn create(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let wish = read_new(&app, &body, None)?;
     let put = make(&app, &caller, wish).await?;
-    Ok(created(&app, &caller, &put))
+    let location = location(&uri, &put.record.id().to_string());
+    Ok(created(&app, &caller, &put, location))
 }
 
 async fn read(
@@ -129,7 +131,7 @@ async fn replace(
             }
         };
         match outcome {
-            Ok(put) if put.created => return Ok(created(&app, &caller, &put)),
+            Ok(put) if put.created => return Ok(created(&app, &caller, &put, None)),
             Ok(put) => return Ok(edited(&app, &caller, found.as_deref(), &put)),
             // Somebody made, changed or removed it between the look and the write.
             Err(problem) if found.is_none() && problem.status == StatusCode::CONFLICT => last = problem,
@@ -270,13 +272,11 @@ pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
     json::monitor(record, app.engine.now(), url)
 }
 
-fn created(app: &App, caller: &Caller, put: &Put) -> Response {
+fn created(app: &App, caller: &Caller, put: &Put, location: Option<HeaderValue>) -> Response {
     let record = &put.record;
-    let mut response =
-        versioned(StatusCode::CREATED, record.monitor.revision, shown_with_secret(app, caller, None, record));
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/monitors/{}", record.id())) {
-        response.headers_mut().insert(LOCATION, location);
-    }
+    let body = shown_with_secret(app, caller, None, record);
+    let mut response = versioned(StatusCode::CREATED, record.monitor.revision, body);
+    response.headers_mut().extend(location.map(|location| (LOCATION, location)));
     response
 }
 

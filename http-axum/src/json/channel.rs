@@ -1,8 +1,9 @@
 //! Channels: `kind`, `fallback`, and the settings of the kind beside them.
 
-use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError};
+use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError, Grouping, format_duration};
 use serde_json::{Map, Value, json};
 
+use super::fields::duration;
 use super::instant;
 use crate::problem::Problem;
 
@@ -19,6 +20,8 @@ pub(crate) fn channel(info: &ChannelInfo) -> Value {
     value["name"] = info.name.as_str().into();
     value["kind"] = info.spec.kind.as_str().into();
     value["fallback"] = info.spec.fallback.clone().into();
+    value["burst"] = info.spec.grouping.burst.into();
+    value["group_wait"] = format_duration(info.spec.grouping.wait).into();
     value["version"] = info.version.map(|version| version.0).into();
     value["failing_since"] = instant(info.failing_since);
     value["last_error"] = info.last_error.clone().into();
@@ -37,7 +40,7 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
     let mut settings = Map::new();
     for (field, value) in object {
         match field.as_str() {
-            "kind" | "fallback" => {}
+            "kind" | "fallback" | "burst" | "group_wait" => {}
             "name" if value.as_str() == Some(name) => {}
             "name" => errors.push(FieldError::new("name", format!("must be `{name}` as in the URL; leave it out"))),
             read_only if READ_ONLY.contains(&read_only) => {
@@ -64,10 +67,29 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
             None
         }
     };
+    let grouping = read_grouping(object, &mut errors);
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    Ok(ChannelSpec { kind, settings: Value::Object(settings), fallback, declared_in: None })
+    Ok(ChannelSpec { grouping, kind, settings: Value::Object(settings), fallback, declared_in: None })
+}
+
+/// How messages are grouped (S7.9); the default where nothing is given.
+fn read_grouping(object: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Grouping {
+    let mut grouping = Grouping::default();
+    if let Some(value) = object.get("burst").filter(|value| !value.is_null()) {
+        match value.as_u64().and_then(|burst| u32::try_from(burst).ok()) {
+            Some(burst) => grouping.burst = burst,
+            None => errors.push(FieldError::new("burst", "must be a whole number from 0")),
+        }
+    }
+    if let Some(value) = object.get("group_wait").filter(|value| !value.is_null()) {
+        match duration(value) {
+            Ok(wait) => grouping.wait = wait,
+            Err(message) => errors.push(FieldError::new("group_wait", message)),
+        }
+    }
+    grouping
 }
 
 /// An answer masks secrets; what was masked must not be stored as the secret.
@@ -105,9 +127,13 @@ mod tests {
 
     #[test]
     fn what_belongs_to_every_kind_is_checked() {
-        let problem = read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops").unwrap_err();
+        let wrong = json!({"name": "other", "fallback": 1, "version": 2, "burst": -1, "group_wait": "x"});
+        let problem = read_channel(&wrong, "ops").unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["name", "version", "kind", "fallback"]);
+        assert_eq!(fields, ["name", "version", "kind", "fallback", "burst", "group_wait"]);
+        let grouped = json!({"kind": "webhook", "burst": 0, "group_wait": "1m"});
+        let grouping = read_channel(&grouped, "ops").unwrap().grouping;
+        assert_eq!(grouping, Grouping { burst: 0, wait: std::time::Duration::from_secs(60) });
         let spec =
             read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
         assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
