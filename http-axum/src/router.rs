@@ -13,7 +13,7 @@ use crate::{api, dialect, health, metrics, ping, trace};
 
 /// The whole HTTP surface of an engine, to be served at the root, or nested at a path of somebody's own application.
 ///
-/// Where it is nested, [`HttpSettings::public_url`] includes that path. Heartbeats keep the client's address where
+/// It has a fallback of its own, so in an application that has one too it is nested and not merged. Where it is nested, [`HttpSettings::public_url`] includes that path. Heartbeats keep the client's address where
 /// the application is served with `ConnectInfo<SocketAddr>`, as [`serve`](crate::serve) does.
 pub fn router(engine: Engine, settings: HttpSettings) -> Router {
     let app = App::new(engine, settings);
