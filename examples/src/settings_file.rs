@@ -89,6 +89,13 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
     let name = section.required_text("name", "ops")?;
     let kind = section.required_text("kind", "webhook")?;
     let fallback = section.text("fallback")?;
+    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        let wanted = "is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`";
+        return Err(section.fault("name", format!("`{}` {wanted}", name.chars().take(64).collect::<String>())));
+    }
+    if fallback.as_ref() == Some(&name) {
+        return Err(section.fault("fallback", "a channel cannot be its own fallback"));
+    }
     every_message_at_once(document, &path, table)?;
     let mut settings = table.clone();
     for key in ["name", "kind", "fallback", "burst", "group_wait"] {
@@ -245,6 +252,12 @@ mod tests {
             ("[monitor]\nslug = \"a\"\n", "line 1, monitor", "write [[monitor]]"),
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
             (&format!("{channel}group_wait = \"10s\"\n"), "line 4, [[channel]] group_wait", "at once"),
+            (&format!("{channel}fallback = \"ops\"\n"), "line 4, [[channel]] fallback", "its own fallback"),
+            (
+                "[[channel]]\nname = \"o ps\"\nkind = \"email\"\n",
+                "line 2, [[channel]] name",
+                "`o ps` is not a channel name",
+            ),
             (&format!("{channel}burst = 0\n"), "line 4, [[channel]] burst", "at once"),
             (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
         ] {
