@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use heartbeat_engine::{AboutIncident, AboutMonitor, Notification, PingEntry, Timestamp, format_duration};
+use heartbeat_engine::{AboutIncident, AboutMonitor, DigestItem, Notification, PingEntry, Timestamp, format_duration};
 use serde::{Serialize, Serializer};
 
 /// The body of the request; the same on every attempt.
@@ -22,8 +22,18 @@ struct Data<'a> {
     incident: Option<Incident<'a>>,
     message: &'a str,
     ping: Option<Ping<'a>>,
-    digest: [(); 0],
-    digest_total: u32,
+    digest: Vec<Item<'a>>,
+    digest_total: usize,
+}
+
+/// One message of a digest.
+#[derive(Serialize)]
+struct Item<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    monitor: Option<Monitor<'a>>,
+    incident: Option<Incident<'a>>,
+    message: &'a str,
 }
 
 #[derive(Serialize)]
@@ -76,9 +86,20 @@ impl<'a> Payload<'a> {
                 incident: notification.incident.as_ref().map(Incident::of),
                 message: &notification.message,
                 ping: notification.ping.as_ref().map(Ping::of),
-                digest: [],
-                digest_total: 0,
+                digest: notification.digest.iter().flat_map(|digest| &digest.items).map(Item::of).collect(),
+                digest_total: notification.digest.as_ref().map_or(0, |digest| digest.total()),
             },
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn of(item: &'a DigestItem) -> Self {
+        Self {
+            kind: item.kind.wire_name(),
+            monitor: item.monitor.as_ref().map(Monitor::of),
+            incident: item.incident.as_ref().map(Incident::of),
+            message: &item.message,
         }
     }
 }

@@ -103,6 +103,7 @@ impl Evaluator {
             incident: None,
             message: message.clone(),
             ping: None,
+            digest: None,
         };
         channels.into_iter().map(notification).collect()
     }
