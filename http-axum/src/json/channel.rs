@@ -3,7 +3,7 @@
 use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError, Grouping, format_duration};
 use serde_json::{Map, Value, json};
 
-use super::fields::duration;
+use super::fields::Fields;
 use super::instant;
 use crate::problem::Problem;
 
@@ -67,29 +67,26 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
             None
         }
     };
-    let grouping = read_grouping(object, &mut errors);
+    let grouping = grouping_from_json(value).map_err(|more| errors.extend(more)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    Ok(ChannelSpec { grouping, kind, settings: Value::Object(settings), fallback, declared_in: None })
+    Ok(ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in: None })
 }
 
-/// How messages are grouped (S7.9); the default where nothing is given.
-fn read_grouping(object: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Grouping {
+/// Reads `burst` and `group_wait` of a channel's object; what is left out is the default (S7.9). Other fields are left
+/// to others.
+///
+/// # Errors
+/// Each of the two that is wrong, with what would be right.
+pub fn grouping_from_json(channel: &Value) -> Result<Grouping, Vec<FieldError>> {
+    let mut errors = Vec::new();
     let mut grouping = Grouping::default();
-    if let Some(value) = object.get("burst").filter(|value| !value.is_null()) {
-        match value.as_u64().and_then(|burst| u32::try_from(burst).ok()) {
-            Some(burst) => grouping.burst = burst,
-            None => errors.push(FieldError::new("burst", "must be a whole number from 0")),
-        }
+    if let Some(mut fields) = Fields::of(channel, "", &mut errors) {
+        grouping.burst = fields.count("burst").unwrap_or(grouping.burst);
+        grouping.wait = fields.duration("group_wait").unwrap_or(grouping.wait);
     }
-    if let Some(value) = object.get("group_wait").filter(|value| !value.is_null()) {
-        match duration(value) {
-            Ok(wait) => grouping.wait = wait,
-            Err(message) => errors.push(FieldError::new("group_wait", message)),
-        }
-    }
-    grouping
+    if errors.is_empty() { Ok(grouping) } else { Err(errors) }
 }
 
 /// An answer masks secrets; what was masked must not be stored as the secret.
@@ -127,16 +124,24 @@ mod tests {
 
     #[test]
     fn what_belongs_to_every_kind_is_checked() {
-        let wrong = json!({"name": "other", "fallback": 1, "version": 2, "burst": -1, "group_wait": "x"});
-        let problem = read_channel(&wrong, "ops").unwrap_err();
+        let problem = read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops").unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["name", "version", "kind", "fallback", "burst", "group_wait"]);
-        let grouped = json!({"kind": "webhook", "burst": 0, "group_wait": "1m"});
-        let grouping = read_channel(&grouped, "ops").unwrap().grouping;
-        assert_eq!(grouping, Grouping { burst: 0, wait: std::time::Duration::from_secs(60) });
+        assert_eq!(fields, ["name", "version", "kind", "fallback"]);
         let spec =
             read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
         assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
         assert_eq!(spec.settings, json!({"url": "u"}));
+        assert_eq!(spec.grouping, Grouping::default());
+    }
+
+    #[test]
+    fn grouping_is_read_for_every_kind() {
+        let value = json!({"kind": "webhook", "url": "u", "burst": 0, "group_wait": "90s"});
+        let spec = read_channel(&value, "ops").unwrap();
+        assert_eq!((spec.grouping.burst, spec.grouping.wait.as_secs()), (0, 90));
+        assert_eq!(spec.settings, json!({"url": "u"}));
+        let problem = read_channel(&json!({"kind": "webhook", "burst": -1, "group_wait": "soon"}), "ops").unwrap_err();
+        let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["burst", "group_wait"]);
     }
 }
