@@ -29,15 +29,34 @@ pub(crate) struct Incoming {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// As much of the body as was to be kept.
     pub(crate) body: Bytes,
     pub(crate) source: Option<IpAddr>,
+    body_len: usize,
     target: String,
 }
 
+/// How much of a body is held: strangers must not fill the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: there is no such monitor. It is read all the same, or the client may miss the answer.
+    Nothing,
+    /// What is kept with a heartbeat; all where it is signed.
+    Beginning,
+    /// All, because it says what the heartbeat is.
+    All,
+}
+
 impl Incoming {
-    pub(crate) async fn read(app: &App, request: Request) -> Result<Self, BodyError> {
+    pub(crate) async fn read(app: &App, request: Request, keep: Keep) -> Result<Self, BodyError> {
         let (parts, body) = request.into_parts();
-        let body = body::read(&parts.headers, body, app.settings.ping_body_max).await?;
+        let max = app.settings.ping_body_max;
+        let bytes_kept = match keep {
+            Keep::Nothing => 0,
+            Keep::Beginning if !signature::is_signed(&parts.headers) => app.settings.ping_body_limit,
+            Keep::Beginning | Keep::All => max,
+        };
+        let (body, body_len) = body::read_beginning(&parts.headers, body, max, bytes_kept).await?;
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
         Ok(Self {
             query: Query::parse(parts.uri.query()),
@@ -46,6 +65,7 @@ impl Incoming {
             method: parts.method,
             headers: parts.headers,
             body,
+            body_len,
         })
     }
 
@@ -59,7 +79,7 @@ impl Incoming {
         let limit = app.settings.ping_body_limit;
         let mut ping = Ping::new(signal);
         ping.body = (!self.body.is_empty()).then(|| self.body[..self.body.len().min(limit)].to_vec());
-        ping.body_cut = self.body.len() > limit;
+        ping.body_cut = self.body_len > limit;
         ping.source = self.source.map(|ip| ip.to_string());
         ping.user_agent = self.user_agent();
         ping

@@ -175,7 +175,7 @@ async fn kener_status_refusals_in_its_order() {
     assert!(wrong.header("www-authenticate").starts_with("Bearer"));
     assert_eq!(said(&wrong), (401, json!({"error": "invalid token"})));
     assert_eq!(said(&server.send("POST", "/api/status", &[], "{}").await), (401, json!({"error": "invalid token"})));
-    assert_eq!(server.send("POST", "/api/status", &[], "{").await.status, 400);
+    assert_eq!(server.send("POST", "/api/status", &[("x-api-key", &server.admin)], "{").await.status, 400);
 }
 
 #[tokio::test]

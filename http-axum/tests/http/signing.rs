@@ -67,6 +67,17 @@ async fn a_signed_heartbeat_gets_a_signed_answer() {
 }
 
 #[tokio::test]
+async fn all_of_a_long_body_is_signed() {
+    let signed = Signed::start().await;
+    let (now, body) = (signed.now(), "x".repeat(100_000));
+    let signature = sign(&signed.secret, now, "POST", PATH, &body);
+    assert_eq!(signed.send(now, &signature, "POST", PATH, &body[1..]).await.status, 401);
+    assert_eq!(signed.send(now, &signature, "POST", PATH, &body).await.status, 200);
+    let ping = signed.server.last_ping("job").await;
+    assert_eq!((&ping["body_bytes"], &ping["body_cut"]), (&json!(10_000), &json!(true)));
+}
+
+#[tokio::test]
 async fn each_signature_is_taken_once() {
     let signed = Signed::start().await;
     let now = signed.now();
