@@ -72,6 +72,11 @@ pub(crate) fn message(app: &App, text: Option<&str>) -> Option<String> {
     Some(cut(text, app.settings.ping_body_limit).to_owned())
 }
 
+/// A duration of this many milliseconds, rounded to whole ones; `None` where that is none.
+pub(crate) fn milliseconds(ms: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(ms.round() / 1000.0).ok()
+}
+
 /// Why a heartbeat was not taken. Each protocol says it in its own words.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Refused {

@@ -15,7 +15,7 @@ use heartbeat_engine::{EditError, FieldError, MonitorSpec, Ping, PutMode, Record
 
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
-use crate::heartbeat::{Incoming, Refused, Taken, answer, message, speak_for, take};
+use crate::heartbeat::{Incoming, Refused, Taken, answer, message, milliseconds, speak_for, take};
 use crate::keys::Scope;
 use crate::query::{Query, clip};
 
@@ -161,8 +161,8 @@ fn read_parameters(app: &App, query: &Query, ping: &mut Ping) -> Result<(), Faul
     for key in ["duration", "latency", "ping"] {
         if let Some(text) = query.filled(key) {
             let ms = number(key, text)?;
-            let duration = Duration::try_from_secs_f64(ms / 1000.0);
-            ping.duration = Some(duration.map_err(|_| invalid(key, text, "a number of milliseconds from 0"))?);
+            let duration = milliseconds(ms);
+            ping.duration = Some(duration.ok_or_else(|| invalid(key, text, "a number of milliseconds from 0"))?);
         }
     }
     if let Some(text) = query.filled("ts") {

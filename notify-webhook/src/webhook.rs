@@ -165,7 +165,7 @@ impl<T: Display> Serialize for Text<T> {
 mod tests {
     use super::*;
     use heartbeat_engine::{
-        Cause, IncidentId, MonitorId, NotificationId, NotificationKind, Severity, StatusWord, Version,
+        Cause, Digest, IncidentId, MonitorId, NotificationId, NotificationKind, Severity, StatusWord, Version,
     };
     use heartbeat_engine::{Effect, Signal};
     use proptest::prelude::*;
@@ -216,7 +216,36 @@ mod tests {
             }),
             message: text.to_owned(),
             ping: Some(ping),
+            digest: None,
         }
+    }
+
+    #[test]
+    fn a_digest_lists_what_it_covers_and_gives_the_total() {
+        let covered = notification("cert-sync is down", None, 1_795_162_200_000);
+        let item = DigestItem {
+            kind: covered.kind,
+            monitor: covered.monitor.clone(),
+            incident: covered.incident.clone(),
+            message: covered.message.clone(),
+        };
+        let covers = (0..7).map(|_| (covered.id, None)).collect();
+        let digest = Some(Box::new(Digest { items: vec![item], covers }));
+        let owed = Notification {
+            kind: NotificationKind::Digest,
+            monitor: None,
+            incident: None,
+            ping: None,
+            digest,
+            ..covered
+        };
+        let body: Value = serde_json::from_slice(&serde_json::to_vec(&Payload::of(&owed)).unwrap()).unwrap();
+        assert_eq!(body["type"], "digest");
+        assert_eq!(body["data"]["digest_total"], 7);
+        let item = &body["data"]["digest"][0];
+        assert_eq!((&item["type"], &item["message"]), (&json!("monitor.down"), &json!("cert-sync is down")));
+        assert_eq!(item["monitor"]["slug"], "cert-sync");
+        assert_eq!(item["incident"]["cause"], "missed");
     }
 
     #[test]

@@ -12,7 +12,7 @@ use axum::response::Response;
 use serde_json::Value;
 
 use crate::app::AppState;
-use crate::heartbeat::answer;
+use crate::heartbeat::{answer, milliseconds};
 
 const JSON: &str = "application/json";
 
@@ -44,5 +44,5 @@ fn js_number(value: &Value) -> Option<f64> {
 
 /// A latency in milliseconds; `None` for what is none, such as a negative one.
 fn latency(ms: f64) -> Option<std::time::Duration> {
-    std::time::Duration::try_from_secs_f64(ms / 1000.0).ok().filter(|latency| !latency.is_zero())
+    milliseconds(ms).filter(|latency| !latency.is_zero())
 }

@@ -7,6 +7,7 @@ mod key;
 mod monitor;
 mod schedule;
 
+pub use channel::grouping_from_json;
 pub(crate) use channel::{channel, read_channel};
 pub(crate) use fields::read_object;
 pub(crate) use history::{change, incident, notification, ping};

@@ -58,7 +58,7 @@ pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<Monito
     let wish = read_wish(value, reading.timezone, reading.slug, reading.new, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
-        let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault));
+        let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec));
         errors.extend(news);
     }
     match wish {
@@ -264,12 +264,14 @@ fn checks(spec: &MonitorSpec, engine: &Engine) -> Vec<FieldError> {
 }
 
 /// Whether something about this field was told already: what follows from it helps nobody.
-fn is_told(told: &[FieldError], fault: &FieldError) -> bool {
+fn is_told(told: &[FieldError], fault: &FieldError, spec: &MonitorSpec) -> bool {
     let root = |field: &str| field.split('.').next().unwrap_or_default().to_owned();
     let rooted = |name: &str| told.iter().any(|error| root(&error.field) == name);
-    let of_schedule = matches!(root(&fault.field).as_str(), "schedule" | "grace" | "early");
-    rooted(&root(&fault.field))
-        || (of_schedule && rooted("schedule"))
-        || (fault.field == "slug" && rooted("name"))
-        || (fault.field == "name" && rooted("slug"))
+    match root(&fault.field).as_str() {
+        "schedule" | "grace" | "early" if rooted("schedule") => true,
+        // Where one of them is missing it is made from the other.
+        "slug" if spec.slug.is_empty() && rooted("name") => true,
+        "name" if spec.name == spec.slug && rooted("slug") => true,
+        field => rooted(field),
+    }
 }

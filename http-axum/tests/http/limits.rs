@@ -72,10 +72,9 @@ async fn management_bodies_have_a_limit() {
 
 #[tokio::test]
 async fn a_nested_router_answers_under_its_path() {
-    let server = Server::start().await;
-    server.monitor("job", "token-of-job").await;
-    let nested = axum::Router::new().nest("/hb", server.router.clone());
-    let nested = Server { router: nested, ..server };
+    let mut nested = Server::start().await;
+    nested.monitor("job", "token-of-job").await;
+    nested.router = axum::Router::new().nest("/hb", nested.router);
     assert_eq!(nested.get("/hb/ping/token-of-job").await.text(), "OK");
     assert_eq!(nested.manage("GET", "/hb/api/monitors/job", &Value::Null).await.status, 200);
     assert_eq!(nested.get("/hb/nothing").await.json()["status"], 404);
