@@ -93,7 +93,7 @@ pub fn monitor_from_json(
     let wish = read_wish(value, timezone, None, true, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
-        errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault)));
+        errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec)));
     }
     match wish {
         Some(MonitorWish { spec, token }) if errors.is_empty() => Ok((spec, token)),
