@@ -59,6 +59,7 @@ impl FileSettings {
         let channels = top.tables("channel")?.map(|(path, table)| channel(&document, path, table));
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         for (index, channel) in channels.iter().enumerate() {
+            names_are_right(&document, channel)?;
             if let Some(first) = channels[..index].iter().find(|other| other.name == channel.name) {
                 let line = document.line(&format!("{}.name", first.path));
                 let message = format!("`{}` is declared already, on line {line}", channel.name);
@@ -93,13 +94,6 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
         let first = errors.into_iter().next();
         first.map_or_else(|| section.fault("burst", "is wrong"), |error| section.fault(&error.field, error.message))
     })?;
-    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        let wanted = "is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`";
-        return Err(section.fault("name", format!("`{}` {wanted}", name.chars().take(64).collect::<String>())));
-    }
-    if fallback.as_ref() == Some(&name) {
-        return Err(section.fault("fallback", "a channel cannot be its own fallback"));
-    }
     let mut settings = table.clone();
     for key in ["name", "kind", "fallback", "burst", "group_wait"] {
         settings.remove(key);
@@ -110,6 +104,19 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
         name,
         spec: ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in },
     })
+}
+
+fn names_are_right(document: &TomlDocument, channel: &DeclaredChannel) -> Result<(), FileFault> {
+    let DeclaredChannel { path, name, spec } = channel;
+    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        let shown: String = name.chars().take(64).collect();
+        let message = format!("`{shown}` is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`");
+        return Err(document.fault(&format!("{path}.name"), message));
+    }
+    if spec.fallback.as_ref() == Some(name) {
+        return Err(document.fault(&format!("{path}.fallback"), "a channel cannot be its own fallback"));
+    }
+    Ok(())
 }
 
 fn known_keys(
@@ -239,17 +246,23 @@ mod tests {
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
             (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
             (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
-            (&format!("{channel}fallback = \"ops\"\n"), "line 4, [[channel]] fallback", "its own fallback"),
-            (
-                "[[channel]]\nname = \"o ps\"\nkind = \"email\"\n",
-                "line 2, [[channel]] name",
-                "`o ps` is not a channel name",
-            ),
             (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
         ] {
             let fault = read(text).unwrap_err();
             assert!(fault.starts_with(&format!("heartbeat.toml, {place}: ")), "{text}: {fault}");
             assert!(fault.contains(message), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn channels_have_names_of_their_own() {
+        for (text, place, message) in [
+            ("name = \"o ps\"\nkind = \"email\"\n", "line 2, [[channel]] name", "`o ps` is not a channel name"),
+            ("name = \"a\"\nkind = \"email\"\nfallback = \"a\"\n", "line 4, [[channel]] fallback", "its own fallback"),
+        ] {
+            let fault = read(&format!("[[channel]]\n{text}")).unwrap_err();
+            assert!(fault.starts_with(&format!("heartbeat.toml, {place}: ")), "{fault}");
+            assert!(fault.contains(message), "{fault}");
         }
     }
 }
