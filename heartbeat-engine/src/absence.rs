@@ -36,6 +36,19 @@ impl Outage {
     }
 }
 
+/// The same stretches of time in order, those that overlap as one.
+pub(crate) fn joined(mut outages: Vec<Outage>) -> Vec<Outage> {
+    outages.sort_unstable_by_key(|outage| (outage.from, outage.to));
+    let mut joined: Vec<Outage> = Vec::with_capacity(outages.len());
+    for outage in outages {
+        match joined.last_mut() {
+            Some(last) if outage.from < last.to => last.to = last.to.max(outage.to),
+            _ => joined.push(outage),
+        }
+    }
+    joined
+}
+
 /// How old the stored mark of life may be before the time since counts as an outage (S6.1).
 const MARK_AGE_MAX: Duration = Duration::from_secs(15);
 /// How often a mark is stored when nothing else is written: at least every 5 s (S6.1), with a margin for slow writes.
@@ -76,6 +89,14 @@ impl Absence {
     /// is stored.
     pub(crate) fn look(&mut self, now: Timestamp, monotonic: Duration) -> Look {
         let seen = self.seen;
+        if self.mark.is_some_and(|mark| mark > now + STEP_MIN) {
+            // It was stored before the clock was set back. From now on it is watched as if it had just been written, and
+            // the next one is due.
+            self.mark = Some(now - MARK_EVERY);
+            self.just_started = false;
+            self.seen = Some((now, monotonic));
+            return Look::SetBack;
+        }
         let mark = self.mark.filter(|mark| *mark < now);
         if let Some(from) = mark
             && (self.just_started || now.since(from) > MARK_AGE_MAX)

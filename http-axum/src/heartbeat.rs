@@ -169,11 +169,11 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// The answer, signed where the heartbeat was.
-    pub(crate) fn answer(&self, app: &App, request: &Method, content_type: &'static str, body: String) -> Response {
-        let mut response = answer(StatusCode::OK, content_type, body.clone());
+    pub(crate) fn answer(&self, app: &App, request: &Method, content_type: &'static str, body: &str) -> Response {
+        let mut response = answer(StatusCode::OK, content_type, body.to_owned());
         if let Some(signer) = &self.signer {
             // The body of an answer to HEAD is never sent, so it is not signed.
-            let signed = if request == Method::HEAD { "" } else { &body };
+            let signed = if request == Method::HEAD { "" } else { body };
             response.headers_mut().extend(signer.sign(app.engine.now(), signed.as_bytes()));
         }
         response

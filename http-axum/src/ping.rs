@@ -190,7 +190,7 @@ pub(crate) fn seconds(text: &str) -> Option<Timestamp> {
 
 fn success(app: &App, method: &Method, taken: &Taken, created: bool) -> Response {
     let body = if created { "Created" } else { "OK" };
-    let mut response = taken.answer(app, method, TEXT, body.to_owned());
+    let mut response = taken.answer(app, method, TEXT, body);
     if created {
         *response.status_mut() = StatusCode::CREATED;
     }

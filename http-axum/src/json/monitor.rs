@@ -48,14 +48,12 @@ pub(crate) struct Reading<'a> {
     pub(crate) timezone: &'a Zone,
     /// The slug where none is given, else one made from the name.
     pub(crate) slug: Option<&'a str>,
-    /// Whether the monitor is being made, and so may be given a token.
-    pub(crate) new: bool,
 }
 
 /// Reads a wish, and checks it as the engine will: all that is wrong, at once.
 pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<MonitorWish, Problem> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, reading.timezone, reading.slug, reading.new, &mut errors);
+    let wish = read_wish(value, reading.timezone, reading.slug, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
         let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec));
@@ -90,7 +88,7 @@ pub fn monitor_from_json(
     now: Timestamp,
 ) -> Result<(MonitorSpec, Option<Token>), Vec<FieldError>> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, timezone, None, true, &mut errors);
+    let wish = read_wish(value, timezone, None, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
         errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec)));
@@ -159,13 +157,7 @@ pub(crate) fn monitor(record: &Record, now: Timestamp, ping_url: Option<String>)
     value
 }
 
-fn read_wish(
-    value: &Value,
-    timezone: &Zone,
-    slug: Option<&str>,
-    new: bool,
-    errors: &mut Vec<FieldError>,
-) -> Option<MonitorWish> {
+fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Vec<FieldError>) -> Option<MonitorWish> {
     let mut fields = Fields::of(value, "", errors)?;
     let name = fields.text("name").map(str::to_owned);
     let slug = fields.text("slug").or(slug).map(str::to_owned);
@@ -193,7 +185,7 @@ fn read_wish(
     }
     read_rest(&mut fields, &mut spec);
     read_later(&mut fields);
-    let token = read_token(&mut fields, new);
+    let token = read_token(&mut fields);
     for field in READ_ONLY {
         if fields.has(field) {
             let _ = fields.value(field);
@@ -237,12 +229,7 @@ fn read_later(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn read_token(fields: &mut Fields<'_, '_>, new: bool) -> Option<Token> {
-    if !new && fields.has("token") {
-        let _ = fields.value("token");
-        fields.fault("token", "can only be given when the monitor is made; use rotate-token for another one");
-        return None;
-    }
+fn read_token(fields: &mut Fields<'_, '_>) -> Option<Token> {
     match Token::new(fields.text("token")?) {
         Ok(token) => Some(token),
         Err(error) => {

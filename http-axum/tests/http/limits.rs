@@ -45,6 +45,7 @@ async fn pages_of_other_sites_change_nothing() {
         let headers = [("authorization", bearer.as_str()), ("sec-fetch-site", site)];
         assert_eq!(server.send("POST", "/api/monitors/x/pause", &headers, "").await.status, status, "{site}");
         assert_eq!(server.send("GET", "/api/monitors", &headers, "").await.status, 200);
+        assert_eq!(server.send("POST", "/api/pings/?service=x", &headers, "").await.status, status);
     }
 }
 
@@ -77,6 +78,9 @@ async fn a_nested_router_answers_under_its_path() {
     nested.router = axum::Router::new().nest("/hb", nested.router);
     assert_eq!(nested.get("/hb/ping/token-of-job").await.text(), "OK");
     assert_eq!(nested.manage("GET", "/hb/api/monitors/job", &Value::Null).await.status, 200);
+    let body = serde_json::json!({"slug": "more", "schedule": {"every": "1h"}});
+    let made = nested.manage("POST", "/hb/api/monitors", &body).await;
+    assert_eq!(nested.manage("GET", made.header("location"), &Value::Null).await.status, 200);
     assert_eq!(nested.get("/hb/nothing").await.json()["status"], 404);
     assert_eq!(nested.get("/ping/token-of-job").await.status, 404);
 }

@@ -134,6 +134,9 @@ async fn names_and_tokens_are_unique() {
     assert_eq!((made.status.as_u16(), &made.json()["token"]), (201, &json!("own_Token-1")));
     assert_eq!(server.manage("POST", "/api/monitors", &wish("one")).await.status, 409);
     assert_eq!(server.manage("POST", "/api/monitors", &with_token("two")).await.status, 409);
+    for (method, uri) in [("PUT", "/api/monitors/one"), ("PATCH", "/api/monitors/one")] {
+        assert_eq!(server.manage(method, uri, &with_token("one")).await.status, 200, "repeated, it changes nothing");
+    }
     assert_eq!(server.get("/ping/own_Token-1").await.status, 200);
     server.manage("POST", "/api/monitors", &wish("two")).await;
     assert_eq!(server.manage("PATCH", "/api/monitors/two", &json!({"slug": "one"})).await.status, 409);
@@ -214,8 +217,12 @@ async fn a_batch_answers_each_item() {
     assert_eq!((statuses[1], statuses[2], statuses[4]), (400, 201, 400));
     assert!([(201, 409), (409, 201)].contains(&(statuses[0], statuses[3])), "{statuses:?}");
     assert_eq!(items[1]["problem"]["errors"][0]["field"], "schedule");
-    let again = server.manage("POST", "/api/monitors/batch", &json!([wish("three")])).await.json();
-    assert_eq!(again["items"][0]["status"], 200);
+    let signed = json!([{"slug": "three", "schedule": {"every": "2h"}, "require_signature": true}]);
+    for shown in [true, false] {
+        let again = server.manage("POST", "/api/monitors/batch", &signed).await.json();
+        assert_eq!(again["items"][0]["status"], 200);
+        assert_eq!(again["items"][0]["monitor"]["signing_secret"].is_string(), shown, "a secret is shown once");
+    }
     assert_eq!(server.manage("POST", "/api/monitors/batch", &wish("x")).await.status, 400);
     assert_eq!(server.manage("POST", "/api/monitors/batch", &json!(vec![wish("x"); 1001])).await.status, 400);
 }

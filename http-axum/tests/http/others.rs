@@ -169,6 +169,30 @@ async fn health_needs_no_key() {
 }
 
 #[tokio::test]
+async fn while_it_loads_nothing_is_unknown() {
+    let (engine, _driver) = heartbeat_engine::Engine::builder(heartbeat_engine::MemoryStorage::new()).build();
+    let mut settings = heartbeat_http::HttpSettings::default();
+    settings.admin_key = Some(heartbeat_http::AdminKey::new("correct horse battery").unwrap());
+    let router = heartbeat_http::router(engine, settings);
+    for (method, uri, json) in [
+        ("GET", "/ping/token-of-job", false),
+        ("GET", "/ping/hb_key/slug", false),
+        ("GET", "/api/push/token-of-job", true),
+        ("POST", "/api/pings/?service=job", true),
+        ("GET", "/ext/heartbeat/job/token", true),
+        ("GET", "/api/monitors", true),
+        ("PUT", "/api/monitors/job", true),
+        ("GET", "/readyz", true),
+    ] {
+        let answer = crate::server::ask(&router, method, uri, "Bearer correct horse battery").await;
+        assert_eq!(answer.status, 503, "{uri}");
+        assert!(!answer.header("retry-after").is_empty(), "{uri}");
+        assert_eq!(answer.header("content-type").contains("json"), json, "{uri}");
+    }
+    assert_eq!(crate::server::ask(&router, "GET", "/healthz", "").await.status, 200);
+}
+
+#[tokio::test]
 async fn metrics_tell_counts_and_no_secrets() {
     let server = Server::start().await;
     server.monitor("job", "token-of-job").await;

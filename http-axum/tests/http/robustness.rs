@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 use axum::body::Body;
 use axum::http::{Method, Request};
 use proptest::prelude::*;
+use serde_json::{Value as Json, json};
 use tokio::runtime::Runtime;
 
 use crate::server::Server;
@@ -78,6 +79,86 @@ fn body() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+/// JSON that looks like what management takes, or not at all.
+fn wish() -> impl Strategy<Value = Json> {
+    let leaf = prop_oneof![
+        Just(json!(null)),
+        any::<bool>().prop_map(|b| json!(b)),
+        any::<i64>().prop_map(|n| json!(n)),
+        any::<f64>().prop_map(|n| json!(n)),
+        prop::sample::select(vec![
+            "1h",
+            "0s",
+            "end_of_day",
+            "366d",
+            "16:05",
+            "24:00",
+            "mon",
+            "* * * * *",
+            "0 0 29 2 1",
+            "*/7 1-5/2 L * 5L",
+            "UTC",
+            "Australia/Lord_Howe",
+            "ping",
+            "first_ping",
+            "critical",
+            "ops",
+            "2026-11-20T08:00:00Z",
+            "9999-12-31T23:59:59Z",
+            "0001-01-01T00:00:00Z",
+            "99999999999999999d",
+        ])
+        .prop_map(|text| json!(text)),
+        "\\PC{0,20}".prop_map(|text| json!(text)),
+    ];
+    let value = leaf.prop_recursive(3, 24, 4, |inner| {
+        let key = prop::sample::select(vec!["every", "at", "days", "cron", "timezone", "x"]).prop_map(str::to_owned);
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(Json::Array),
+            prop::collection::btree_map(key, inner, 0..3).prop_map(|map| json!(map)),
+        ]
+    });
+    let key = prop::sample::select(vec![
+        "name",
+        "slug",
+        "schedule",
+        "grace",
+        "early",
+        "max_runtime",
+        "arm",
+        "failure_threshold",
+        "severity",
+        "tags",
+        "channels",
+        "value_min",
+        "value_max",
+        "require_signature",
+        "token",
+        "from",
+        "count",
+        "scope",
+        "expires_at",
+        "overlap",
+        "manual_resume",
+        "kind",
+        "fallback",
+        "monitors",
+        "y",
+    ])
+    .prop_map(str::to_owned);
+    let schedule = prop_oneof![
+        Just(json!({"every": "1h"})),
+        Just(json!({"at": ["16:05"]})),
+        Just(json!({"cron": "30 2 * * *", "timezone": "Europe/Berlin"})),
+    ];
+    (prop::collection::btree_map(key, value, 0..8), prop::option::of(schedule)).prop_map(|(mut map, schedule)| {
+        if let Some(schedule) = schedule {
+            map.insert("schedule".to_owned(), schedule);
+        }
+        json!(map)
+    })
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 1500, ..ProptestConfig::default() })]
 
@@ -103,5 +184,24 @@ proptest! {
         let Ok(request) = request.body(Body::from(body)) else { return Ok(()) };
         let answer = RUNTIME.block_on(server.request(request));
         prop_assert!(!answer.status.is_server_error(), "{method} {path}?{query}: {answer:?}");
+    }
+    #[test]
+    fn no_wish_breaks_the_server(
+        (method, uri) in prop::sample::select(vec![
+            ("POST", "/api/monitors"),
+            ("PUT", "/api/monitors/made"),
+            ("PATCH", "/api/monitors/job"),
+            ("POST", "/api/schedules/preview"),
+            ("POST", "/api/keys"),
+            ("PUT", "/api/channels/made"),
+            ("POST", "/api/monitors/job/pause"),
+            ("POST", "/api/monitors/made/rotate-token"),
+        ]),
+        wish in wish(),
+    ) {
+        let server = &*SERVER;
+        let answer = RUNTIME.block_on(server.manage(method, uri, &wish));
+        prop_assert!(!answer.status.is_server_error(), "{method} {uri} {wish}: {answer:?}");
+        prop_assert!(answer.status != 400 || answer.header("content-type") == "application/problem+json");
     }
 }

@@ -74,10 +74,7 @@ impl Server {
     }
 
     pub(crate) async fn request(&self, request: Request<Body>) -> Answer {
-        let response = self.router.clone().oneshot(request).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
-        Answer { status: parts.status, headers: parts.headers, body }
+        answer(&self.router, request).await
     }
 
     pub(crate) async fn get(&self, uri: &str) -> Answer {
@@ -138,6 +135,18 @@ impl Answer {
         let errors = problem["errors"].as_array().cloned().unwrap_or_default();
         errors.iter().map(|error| error["field"].as_str().unwrap().to_owned()).collect()
     }
+}
+
+/// A request to a router that stands alone.
+pub(crate) async fn ask(router: &Router, method: &str, uri: &str, authorization: &str) -> Answer {
+    let request = Request::builder().method(method).uri(uri).header("authorization", authorization);
+    answer(router, request.body(Body::empty()).unwrap()).await
+}
+
+async fn answer(router: &Router, request: Request<Body>) -> Answer {
+    let (parts, body) = router.clone().oneshot(request).await.unwrap().into_parts();
+    let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+    Answer { status: parts.status, headers: parts.headers, body }
 }
 
 /// Passes notifications on to the test.
