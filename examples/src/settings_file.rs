@@ -94,16 +94,6 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
         let first = errors.into_iter().next();
         first.map_or_else(|| section.fault("burst", "is wrong"), |error| section.fault(&error.field, error.message))
     })?;
-<<<<<<< HEAD
-=======
-    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        let wanted = "is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`";
-        return Err(section.fault("name", format!("`{}` {wanted}", name.chars().take(64).collect::<String>())));
-    }
-    if fallback.as_ref() == Some(&name) {
-        return Err(section.fault("fallback", "a channel cannot be its own fallback"));
-    }
->>>>>>> main
     let mut settings = table.clone();
     for key in ["name", "kind", "fallback", "burst", "group_wait"] {
         settings.remove(key);
@@ -256,15 +246,6 @@ mod tests {
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
             (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
             (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
-<<<<<<< HEAD
-=======
-            (&format!("{channel}fallback = \"ops\"\n"), "line 4, [[channel]] fallback", "its own fallback"),
-            (
-                "[[channel]]\nname = \"o ps\"\nkind = \"email\"\n",
-                "line 2, [[channel]] name",
-                "`o ps` is not a channel name",
-            ),
->>>>>>> main
             (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
         ] {
             let fault = read(text).unwrap_err();

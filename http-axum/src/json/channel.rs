@@ -3,11 +3,7 @@
 use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError, Grouping, format_duration};
 use serde_json::{Map, Value, json};
 
-<<<<<<< HEAD
 use super::fields::Fields;
-=======
-use super::fields::duration;
->>>>>>> http
 use super::instant;
 use crate::problem::Problem;
 
@@ -71,7 +67,6 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
             None
         }
     };
-<<<<<<< HEAD
     let grouping = grouping_from_json(value).map_err(|more| errors.extend(more)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
@@ -92,31 +87,6 @@ pub fn grouping_from_json(channel: &Value) -> Result<Grouping, Vec<FieldError>> 
         grouping.wait = fields.duration("group_wait").unwrap_or(grouping.wait);
     }
     if errors.is_empty() { Ok(grouping) } else { Err(errors) }
-=======
-    let grouping = read_grouping(object, &mut errors);
-    if !errors.is_empty() {
-        return Err(Problem::invalid(errors));
-    }
-    Ok(ChannelSpec { grouping, kind, settings: Value::Object(settings), fallback, declared_in: None })
-}
-
-/// How messages are grouped (S7.9); the default where nothing is given.
-fn read_grouping(object: &Map<String, Value>, errors: &mut Vec<FieldError>) -> Grouping {
-    let mut grouping = Grouping::default();
-    if let Some(value) = object.get("burst").filter(|value| !value.is_null()) {
-        match value.as_u64().and_then(|burst| u32::try_from(burst).ok()) {
-            Some(burst) => grouping.burst = burst,
-            None => errors.push(FieldError::new("burst", "must be a whole number from 0")),
-        }
-    }
-    if let Some(value) = object.get("group_wait").filter(|value| !value.is_null()) {
-        match duration(value) {
-            Ok(wait) => grouping.wait = wait,
-            Err(message) => errors.push(FieldError::new("group_wait", message)),
-        }
-    }
-    grouping
->>>>>>> http
 }
 
 /// An answer masks secrets; what was masked must not be stored as the secret.
@@ -154,13 +124,9 @@ mod tests {
 
     #[test]
     fn what_belongs_to_every_kind_is_checked() {
-        let wrong = json!({"name": "other", "fallback": 1, "version": 2, "burst": -1, "group_wait": "x"});
-        let problem = read_channel(&wrong, "ops").unwrap_err();
+        let problem = read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops").unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
-        assert_eq!(fields, ["name", "version", "kind", "fallback", "burst", "group_wait"]);
-        let grouped = json!({"kind": "webhook", "burst": 0, "group_wait": "1m"});
-        let grouping = read_channel(&grouped, "ops").unwrap().grouping;
-        assert_eq!(grouping, Grouping { burst: 0, wait: std::time::Duration::from_secs(60) });
+        assert_eq!(fields, ["name", "version", "kind", "fallback"]);
         let spec =
             read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
         assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
