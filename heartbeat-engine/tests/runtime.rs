@@ -1,5 +1,7 @@
 //! The engine as its host uses it, on virtual time.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
