@@ -78,19 +78,20 @@ impl Draft<'_> {
         self.expect(occurrence, occurrence + grace, judged.deadline);
     }
 
-    /// The first fixed occurrence from `occurrence` on whose window does not lie in an outage as a whole; those before
-    /// are unobserved (S6.2).
+    /// The first fixed occurrence from `occurrence` on whose window does not lie in an outage as a whole and ended before
+    /// it did; those before are unobserved (S6.2).
     fn past_unobserved(&mut self, mut occurrence: Timestamp) -> Timestamp {
         let spec = &self.monitor.spec;
         let outages = self.outages.get(..self.outages_seen()).unwrap_or_default();
         loop {
             let span = (occurrence - spec.early, spec.schedule.deadline(occurrence, spec.grace));
-            let from = outages.partition_point(|outage| outage.to < span.1);
+            let from = outages.partition_point(|outage| outage.to <= span.1);
             let Some(outage) = outages.get(from).filter(|outage| outage.covers(span)) else { return occurrence };
             self.health.moves.first.get_or_insert(span);
+            let instant = Duration::from_millis(1);
             let last_covered = match spec.grace {
-                Grace::Fixed(length) => outage.to - length,
-                Grace::EndOfDay => start_of_day(spec, outage.to) - Duration::from_millis(1),
+                Grace::Fixed(length) => outage.to - instant - length,
+                Grace::EndOfDay => start_of_day(spec, outage.to - instant) - instant,
             };
             occurrence = spec.schedule.next_after(occurrence.max(last_covered));
         }
