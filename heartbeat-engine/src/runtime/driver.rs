@@ -280,7 +280,8 @@ impl Driver {
         for change in committed.changes {
             if change.from != change.to {
                 self.shared.counters.count_change(change.to);
-                tracing::info!(monitor = %change.monitor, from = ?change.from, to = ?change.to, at = %change.at, reason = %change.reason, "state changed");
+                // The reason quotes what a job sent: quoted, it can neither begin a line of its own nor steer a terminal.
+                tracing::info!(monitor = %change.monitor, from = ?change.from, to = ?change.to, at = %change.at, reason = ?change.reason, "state changed");
             }
             // Nobody may be listening.
             let _ = self.shared.changes.send(change);

@@ -1,5 +1,7 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
+use std::collections::HashSet;
+
 use axum::extract::{Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
@@ -196,7 +198,20 @@ async fn batch(
         let count = items.len();
         return Err(Problem::field("", format!("has {count} monitors; at most {BATCH_MAX} are taken at once")));
     }
-    let read: Vec<_> = items.iter().map(|item| read_batched(&app, &caller, item)).collect();
+    let mut slugs = HashSet::new();
+    let read: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let wish = read_batched(&app, &caller, item)?;
+            // They are put at the same time: which of two would win is left to chance.
+            let is_first = slugs.insert(wish.0.slug.clone());
+            if is_first {
+                Ok(wish)
+            } else {
+                Err(Problem::field("slug", "stands twice in this batch; the first is taken"))
+            }
+        })
+        .collect();
     let wishes: Vec<_> = read.iter().filter_map(|wish| wish.clone().ok()).collect();
     let mut puts = app.engine.put_many(wishes).await.into_iter();
     let results: Vec<Value> = read
