@@ -25,6 +25,7 @@ pub fn router(engine: Engine, settings: HttpSettings) -> Router {
         .merge(metrics::routes())
         .method_not_allowed_fallback(wrong_method)
         .fallback(unknown_path)
+        .layer(from_fn(trace::check_path))
         .layer(from_fn_with_state(app.clone(), trace::check_host));
     observed(guarded.merge(health::routes()), app)
 }

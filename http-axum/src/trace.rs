@@ -4,9 +4,10 @@ use std::any::Any;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, HOST, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use percent_encoding::percent_decode;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -55,6 +56,14 @@ pub(crate) async fn check_host(State(app): State<AppState>, request: Request, ne
         return next.run(request).await;
     }
     Problem::bad_request("the Host header names a host that this server does not answer for").into_response()
+}
+
+/// Nothing is at a path that is no text.
+pub(crate) async fn check_path(request: Request, next: Next) -> Response {
+    if percent_decode(request.uri().path().as_bytes()).decode_utf8().is_err() {
+        return Problem::new(StatusCode::NOT_FOUND, "there is nothing at this path").into_response();
+    }
+    next.run(request).await
 }
 
 /// Refuses changes that a page of another site asks a browser for, with credentials that the browser remembers.

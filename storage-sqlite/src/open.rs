@@ -103,7 +103,8 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     check_contents(&connection, &path)?;
     configure_writer(&connection, options).map_err(failed)?;
     let from = migrations::migrate(&mut connection).map_err(failed)?;
-    if from != VERSION {
+    // Version 0 is a file that was just made.
+    if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");
     }
     Ok(Opened { path, connection, lock })

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::schedule::{Grace, Schedule};
 use crate::time::{duration_ms, optional_duration_ms};
-use crate::{Timestamp, describe_duration};
+use crate::{MonitorId, Timestamp, describe_duration};
 
 /// The largest threshold.
 pub(crate) const THRESHOLD_MAX: u32 = 1000;
@@ -180,8 +180,11 @@ impl MonitorSpec {
                 ),
             );
         }
-        if self.name.is_empty() || self.name.chars().count() > NAME_CHARS_MAX {
-            fault("name", format!("must have 1 to {NAME_CHARS_MAX} characters"));
+        if self.slug.parse::<MonitorId>().is_ok() {
+            fault("slug", format!("`{}` has the form of an id, which would hide it; choose another", clip(&self.slug)));
+        }
+        if self.name.is_empty() || self.name.chars().count() > NAME_CHARS_MAX || self.name.contains(char::is_control) {
+            fault("name", format!("must have 1 to {NAME_CHARS_MAX} characters and no control character"));
         }
         if self.description.len() > DESCRIPTION_BYTES_MAX {
             fault(

@@ -81,7 +81,7 @@ impl Engine {
     /// Removes a channel.
     ///
     /// # Errors
-    /// [`EditError::InUse`] while a monitor names it.
+    /// [`EditError::InUse`] while a monitor, another channel (as its fallback) or the watcher names it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), EditError> {
         let Some((_, version)) = self.shared.channels.stored(name) else {
             return Err(if self.shared.channels.contains(name) {
@@ -98,6 +98,14 @@ impl Engine {
         });
         if let Some(slug) = user {
             return Err(EditError::InUse(format!("monitor `{slug}` tells channel `{name}`; take it out there first")));
+        }
+        if let Some(other) = self.shared.channels.falling_back_to(name) {
+            return Err(EditError::InUse(format!("channel `{other}` falls back to `{name}`; take it out there first")));
+        }
+        if self.shared.watcher_channels.iter().any(|channel| channel == name) {
+            return Err(EditError::InUse(format!(
+                "the watcher itself tells channel `{name}`; take it out there first"
+            )));
         }
         self.write_document(DocumentWrite {
             kind: DOCUMENT_KIND.to_owned(),

@@ -124,6 +124,13 @@ impl Channels {
         }
     }
 
+    /// A channel that names this one as its fallback.
+    pub(crate) fn falling_back_to(&self, name: &str) -> Option<String> {
+        let channels = self.read();
+        let (other, _) = channels.iter().find(|(_, channel)| channel.spec.fallback.as_deref() == Some(name))?;
+        Some(other.clone())
+    }
+
     pub(crate) fn contains(&self, name: &str) -> bool {
         self.read().contains_key(name)
     }

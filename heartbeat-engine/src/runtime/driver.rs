@@ -17,7 +17,7 @@ use crate::runtime::metrics::add;
 use crate::runtime::shared::Shared;
 use crate::{
     Applied, Batch, DocumentWrite, Epoch, Lease, Notification, OutboxEntry, Outcome, PartitionId, Settlement,
-    StorageError, Timestamp,
+    StateChange, StorageError, Target, Timestamp,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
@@ -277,6 +277,14 @@ impl Driver {
         self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
     }
 
+    fn log(&self, change: &StateChange) {
+        let record = self.shared.directory.find(&Target::Id(change.monitor), change.at);
+        let slug = record.as_ref().map_or("", |record| record.spec().slug.as_str());
+        let StateChange { monitor, from, to, at, reason, .. } = change;
+        // The reason quotes what a job sent: quoted, it can neither begin a line of its own nor steer a terminal.
+        tracing::info!(slug, %monitor, ?from, ?to, %at, ?reason, "state changed");
+    }
+
     /// Lets the committed state be seen, and then answers: who asks again after an answer sees it.
     fn publish(&mut self, evaluator: &mut Evaluator) {
         let committed = evaluator.poll_committed();
@@ -284,7 +292,7 @@ impl Driver {
         for change in committed.changes {
             if change.from != change.to {
                 self.shared.counters.count_change(change.to);
-                tracing::info!(monitor = %change.monitor, from = ?change.from, to = ?change.to, at = %change.at, reason = %change.reason, "state changed");
+                self.log(&change);
             }
             // Nobody may be listening.
             let _ = self.shared.changes.send(change);

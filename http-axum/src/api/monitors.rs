@@ -1,5 +1,6 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, Path, State};
@@ -200,7 +201,18 @@ async fn batch(
         let count = items.len();
         return Err(Problem::field("", format!("has {count} monitors; at most {BATCH_MAX} are taken at once")));
     }
-    let read: Vec<_> = items.iter().map(|item| read_batched(&app, &caller, item)).collect();
+    let mut slugs = HashSet::new();
+    let read: Vec<_> = items
+        .iter()
+        .map(|item| {
+            let wish = read_batched(&app, &caller, item)?;
+            // They are put at the same time: which of two would win is left to chance.
+            let is_first = slugs.insert(wish.spec.slug.clone());
+            is_first
+                .then_some(wish)
+                .ok_or_else(|| Problem::field("slug", "stands twice in this batch; the first is taken"))
+        })
+        .collect();
     let wishes: Vec<_> = read.iter().flatten().map(|wish| (wish.spec.clone(), wish.mode.clone())).collect();
     let mut puts = app.engine.put_many(wishes).await.into_iter();
     let results: Vec<Value> = read
