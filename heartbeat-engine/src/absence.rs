@@ -184,4 +184,21 @@ mod tests {
         assert_eq!(absence.look(at(2), secs(6)), Look::SetBack);
         assert_eq!(absence.look(at(3), secs(7)), Look::Steady);
     }
+
+    #[test]
+    fn a_mark_of_the_future_is_a_clock_that_was_set_back_and_the_next_mark_is_due_at_once() {
+        let mut absence = Absence::since(Some(at(1000)));
+        assert_eq!(absence.look(at(10), secs(0)), Look::SetBack);
+        assert!(absence.mark_due() <= at(10));
+        assert_eq!(absence.mark_along(at(10)), Some(at(10)));
+        absence.marked(at(10), secs(0), false);
+        assert_eq!(absence.look(at(11), secs(1)), Look::Steady);
+    }
+
+    #[test]
+    fn outages_that_overlap_are_one_and_those_that_touch_are_not() {
+        let outage = |from, to| Outage { from: at(from), to: at(to) };
+        let found = joined(vec![outage(9, 10), outage(1, 3), outage(0, 2), outage(3, 5), outage(6, 20)]);
+        assert_eq!(found, [outage(0, 3), outage(3, 5), outage(6, 20)]);
+    }
 }

@@ -57,7 +57,7 @@ impl Draft<'_> {
         let stale = !older
             && matches!(signal, Signal::Success | Signal::Report)
             && moment.claimed
-            && self.own_deadline(at) <= now;
+            && !self.leaves_time(at, now);
         if older || stale {
             if signal != Signal::Start {
                 entry.run_duration = self.end_run(ping, at).duration;
@@ -117,21 +117,27 @@ impl Draft<'_> {
     /// The job did report at `at`: the deadline moves (S4.1, S4.3).
     fn reported(&mut self, at: Timestamp, now: Timestamp) {
         self.health.latest_at = self.health.latest_at.max(at);
-        if self.health.armed {
-            self.arm(at, true);
-        } else {
+        if !self.health.armed {
             self.arm_first(at, true, now);
+        } else if self.leaves_time(at, now) {
+            self.arm(at, true);
         }
     }
 
     /// Begins to expect with the first heartbeat: with its arrival, where the time that it stands for would make it late
     /// already (S4.8).
     fn arm_first(&mut self, at: Timestamp, heard: bool, now: Timestamp) {
-        if self.own_deadline(at) <= now {
-            self.arm(now, false);
-        } else {
+        if self.leaves_time(at, now) {
             self.arm(at, heard);
+        } else {
+            self.arm(now, false);
         }
+    }
+
+    /// Whether the deadline that a heartbeat at `at` alone would leave is still to come at `now`, its arrival. A miss in
+    /// the past follows from no heartbeat (S4.8).
+    fn leaves_time(&self, at: Timestamp, now: Timestamp) -> bool {
+        at >= now || self.own_deadline(at) > now
     }
 
     /// A new monitor is up with its first success, fail or report (S3.8).

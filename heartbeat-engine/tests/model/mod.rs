@@ -468,8 +468,10 @@ impl Model {
         if self.word == Word::Paused {
             self.resume(now);
         }
-        // The first heartbeat of all does not make the schedule late at once.
-        let (base, heard) = if self.armed || self.own_deadline(at) > now { (at, true) } else { (now, false) };
+        // A deadline in the past follows from no heartbeat: the first of all arms at its arrival, a fail leaves it.
+        let timely = self.own_deadline(at) > now;
+        let (base, heard) = if timely { (at, true) } else { (now, false) };
+        let moves = timely || !self.armed;
         match said {
             Said::Log => {}
             Said::Start => {
@@ -501,7 +503,9 @@ impl Model {
             Said::Fail | Said::BadValue => {
                 let counted = self.end_run(run, at);
                 self.latest = self.latest.max(at);
-                self.begin(base, heard);
+                if moves {
+                    self.begin(base, heard);
+                }
                 if !counted {
                     self.fail(now);
                 }
