@@ -306,3 +306,36 @@ async fn a_digest_survives_a_restart_and_nothing_overtakes_it() {
     let query = HistoryQuery::Notifications { state: Some(DeliveryState::Grouped), incident: None, before: None };
     assert!(second.history(&query, 10).await.unwrap().items.is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_is_owed_at_the_shutdown_is_tried_before_the_end() {
+    let clock = TokioClock::new(start());
+    let ops = Channel::new(&clock);
+    let engine = engine(&clock, MemoryStorage::new(), &ops).await;
+    engine.put(every_hour("sync"), PutMode::Upsert).await.unwrap();
+    engine.ping("sync", Ping::new(Signal::Fail)).await.unwrap();
+    engine.shutdown(Duration::from_secs(5)).await.unwrap();
+    assert_eq!(ops.kinds(), [NotificationKind::Down]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_channel_that_hangs_at_the_shutdown_costs_the_others_no_second_message() {
+    let clock = TokioClock::new(start());
+    let storage = Arc::new(MemoryStorage::new());
+    let ops = Channel::new(&clock);
+    let mut hung = Channel::new(&clock);
+    hung.hang = true;
+    let first =
+        Engine::builder(storage.clone()).clock(clock.clone()).notifier("ops", ops.clone()).notifier("hung", hung);
+    let first = first.spawn().await.unwrap();
+    let mut spec = every_hour("sync");
+    spec.channels = ["hung", "ops"].map(str::to_owned).to_vec();
+    first.put(spec, PutMode::Upsert).await.unwrap();
+    first.ping("sync", Ping::new(Signal::Fail)).await.unwrap();
+    assert!(first.shutdown(Duration::from_secs(5)).await.is_err(), "the hanging attempt is not over");
+
+    let second = engine(&clock, storage, &ops).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(ops.kinds(), [NotificationKind::Down]);
+    drop(second);
+}

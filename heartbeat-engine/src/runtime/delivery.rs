@@ -60,10 +60,10 @@ impl Deliveries {
         }
     }
 
-    /// Lets attempts that are under way end, and waits for that.
-    pub(crate) async fn close(&mut self) {
+    /// Hands nothing over any more; the tasks end when all that they have was tried.
+    pub(crate) fn close(&mut self) -> JoinSet<()> {
         self.outlets.clear();
-        while self.workers.join_next().await.is_some() {}
+        std::mem::take(&mut self.workers)
     }
 
     fn open(&mut self, channel: String) -> &Outlet {

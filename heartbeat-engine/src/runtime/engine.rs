@@ -260,8 +260,8 @@ impl Engine {
         self.shared.inbox.nudge();
     }
 
-    /// Stops taking calls, decides and stores those that wait, lets deliveries that are under way end, and stops the
-    /// driver. What was acknowledged is stored in any case.
+    /// Stops taking calls, decides and stores those that wait, tries each message that is owed and was not tried yet
+    /// once, and stops the driver. What was acknowledged is stored in any case.
     ///
     /// # Errors
     /// When that takes longer than `timeout`.

@@ -69,6 +69,7 @@ pub(super) struct Worker {
     told: bool,
     /// When an attempt last began or ended.
     active_at: Timestamp,
+    closing: bool,
 }
 
 impl Worker {
@@ -87,28 +88,28 @@ impl Worker {
             failing_since: None,
             told: false,
             active_at: Timestamp::MIN,
+            closing: false,
         }
     }
 
-    /// Works until the inlet is closed and every attempt that is under way has ended.
+    /// Works until the inlet is closed and everything that is due then was tried once.
     pub(super) async fn run(mut self, mut inlet: mpsc::Receiver<Owed>) {
         let mut attempts: JoinSet<Attempted> = JoinSet::new();
-        let mut open = true;
         loop {
-            if open {
+            if !self.closing {
                 self.refill().await;
                 self.group();
-                self.start(&mut attempts);
             }
+            self.start(&mut attempts);
             self.report();
             let pause = self.pause();
             tokio::select! {
-                owed = inlet.recv(), if open => match owed {
+                owed = inlet.recv(), if !self.closing => match owed {
                     Some(owed) => self.take(owed),
-                    None => open = false,
+                    None => self.closing = true,
                 },
                 Some(ended) = attempts.join_next() => self.ended(ended),
-                () = tokio::time::sleep(pause), if open => {}
+                () = tokio::time::sleep(pause), if !self.closing => {}
                 else => break,
             }
         }
@@ -229,6 +230,7 @@ impl Worker {
             .filter(|(lane, _)| !self.busy.contains(*lane))
             .filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)))
             .filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane))
+            .filter(|(first, _)| !self.closing || first.owed.delivery.attempts == 0)
             .map(|(first, lane)| (first.owed.delivery.next_attempt_at, first.place, lane))
             .filter(|(at, ..)| *at <= now)
             .collect();
