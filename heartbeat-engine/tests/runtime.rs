@@ -1,4 +1,5 @@
 //! The engine as its host uses it, on virtual time.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
