@@ -1,5 +1,4 @@
 //! The engine as its host uses it, on virtual time.
-#![allow(clippy::unwrap_used)]
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

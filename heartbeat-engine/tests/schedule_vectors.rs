@@ -1,5 +1,4 @@
 //! Six hundred checked schedules: from a heartbeat to the occurrences and deadlines that it leaves to come.
-#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 
