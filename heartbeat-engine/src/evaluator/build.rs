@@ -119,6 +119,10 @@ impl Evaluator {
                 due.push(id);
             }
         }
+        if self.must_save() {
+            let room = self.batch_max.saturating_sub(due.len());
+            due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
+        }
         due
     }
 
@@ -141,6 +145,9 @@ impl Evaluator {
         decided.transition = draft.and_then(|mut draft| {
             if !draft.is_removed() {
                 draft.advance(now);
+            }
+            if self.must_save() && self.unsaved.contains(&monitor) {
+                draft.keep();
             }
             draft.finish()
         });

@@ -7,7 +7,7 @@ mod build;
 mod request;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -72,6 +72,8 @@ struct UnderWay {
     /// The mark in it, and the monotonic clock then.
     mark: Option<(Timestamp, Duration)>,
     outage: Option<Outage>,
+    /// Outages that ended before are forgotten with it.
+    forget_before: Option<Timestamp>,
     /// Messages that belong to no monitor.
     owed: Vec<Notification>,
 }
@@ -89,6 +91,8 @@ pub struct Evaluator {
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
+    /// Monitors that outages moved in memory and not in the store.
+    unsaved: HashSet<MonitorId>,
     absence: Absence,
     look: Look,
     clocks: (Timestamp, Duration),
@@ -116,6 +120,7 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
+            unsaved: HashSet::new(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
@@ -151,6 +156,7 @@ impl Evaluator {
             }
             None => {
                 self.slots.remove(&id);
+                self.unsaved.remove(&id);
             }
         }
         // They came before those that arrived meanwhile.
@@ -299,6 +305,7 @@ impl Evaluator {
 
     fn commit(&mut self, group: Group) {
         let Group { monitor, answers, record, changes, owed, removed, .. } = group;
+        self.unsaved.remove(&monitor);
         for (ticket, answer) in answers {
             self.answers.push_back((ticket, answer.map(|ping| Done { record: record.clone(), ping })));
         }

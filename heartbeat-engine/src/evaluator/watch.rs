@@ -32,12 +32,27 @@ impl Evaluator {
         batch.mark = Some(mark.0);
         batch.outage = Some(outage);
         batch.notifications = self.outage_notifications(outage);
-        if self.outages.len() >= self.outages_max {
+        // While it can be helped, no outage is forgotten whose work exists in memory only.
+        if self.must_forget() && (self.unsaved.is_empty() || self.outages.len() >= 2 * self.outages_max) {
             batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
         }
-        let owed = batch.notifications.clone();
-        self.under_way = Some(UnderWay { groups: Vec::new(), mark: Some(mark), outage: Some(outage), owed });
+        self.under_way = Some(UnderWay {
+            groups: Vec::new(),
+            mark: Some(mark),
+            outage: Some(outage),
+            forget_before: batch.forget_outages_before,
+            owed: batch.notifications.clone(),
+        });
         batch
+    }
+
+    fn must_forget(&self) -> bool {
+        self.outages.len() >= self.outages_max
+    }
+
+    /// Whether what outages moved has to be stored although nothing else changes, so that they can be forgotten.
+    pub(super) fn must_save(&self) -> bool {
+        self.must_forget() && !self.unsaved.is_empty()
     }
 
     /// Takes over the mark and the outage of a batch that was committed.
@@ -47,8 +62,8 @@ impl Evaluator {
         if let Some(outage) = under_way.outage {
             self.unsure = None;
             self.committed.owed.append(&mut under_way.owed);
-            if self.outages.len() >= self.outages_max {
-                self.outages.drain(..self.outages.len() / 4);
+            if let Some(before) = under_way.forget_before {
+                self.outages.retain(|outage| outage.to >= before);
             }
             self.outages.push(outage);
             self.outages = joined(std::mem::take(&mut self.outages));
@@ -66,6 +81,7 @@ impl Evaluator {
         for record in moved {
             let record = Arc::new(record);
             self.committed.records.push((record.id(), Some(record.clone())));
+            self.unsaved.insert(record.id());
             self.keep(record);
         }
     }

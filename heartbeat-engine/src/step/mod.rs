@@ -67,6 +67,8 @@ pub struct Draft<'a> {
     outages: &'a [Outage],
     /// What the wall clock shows, when later than the event's own time.
     clock: Timestamp,
+    /// Stored even when nothing has changed.
+    kept: bool,
     removed: bool,
     pings: Vec<PingEntry>,
     changes: Vec<StateChange>,
@@ -87,6 +89,7 @@ impl<'a> Draft<'a> {
             before: Some(record),
             outages,
             clock: Timestamp::MIN,
+            kept: false,
             removed: false,
             pings: Vec::new(),
             changes: Vec::new(),
@@ -106,6 +109,7 @@ impl<'a> Draft<'a> {
             before: None,
             outages,
             clock: Timestamp::MIN,
+            kept: false,
             removed: false,
             pings: Vec::new(),
             changes: Vec::new(),
@@ -124,6 +128,11 @@ impl<'a> Draft<'a> {
     pub(crate) fn on_clock(mut self, clock: Timestamp) -> Self {
         self.clock = clock;
         self
+    }
+
+    /// Stores the record even when it is as before: what outages moved in it may not be stored yet.
+    pub(crate) fn keep(&mut self) {
+        self.kept = true;
     }
 
     /// The monitor as the events so far have left it.
@@ -152,6 +161,7 @@ impl<'a> Draft<'a> {
         }
         if let Some(before) = self.before
             && !self.removed
+            && !self.kept
             && self.pings.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
         {
