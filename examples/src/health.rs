@@ -11,7 +11,7 @@ pub(crate) async fn ask(server: &Url) -> Result<String, String> {
         let path = format!("{}/readyz", url.path().trim_end_matches('/'));
         url.set_path(&path);
     }
-    let client = web_client::client().map_err(|error| error.to_string())?;
+    let client = web_client::client(false).map_err(|error| error.to_string())?;
     let answer = client.get(url.clone()).send().await.map_err(|error| format!("{url}: {}", innermost(&error)))?;
     let status = answer.status();
     let text = answer.text().await.unwrap_or_default();

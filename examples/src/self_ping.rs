@@ -13,7 +13,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Reports to `url` at once and then every minute, while the engine is ready; else it keeps silent, and the other side
 /// alerts. It never ends.
 pub(crate) async fn run(engine: Engine, url: Url) {
-    let client = match web_client::client() {
+    let client = match web_client::client(true) {
         Ok(client) => client,
         Err(error) => return tracing::error!(%error, "cannot report to [self] ping_url"),
     };

@@ -59,6 +59,7 @@ impl FileSettings {
         let channels = top.tables("channel")?.map(|(path, table)| channel(&document, path, table));
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         for (index, channel) in channels.iter().enumerate() {
+            names_are_right(&document, channel)?;
             if let Some(first) = channels[..index].iter().find(|other| other.name == channel.name) {
                 let line = document.line(&format!("{}.name", first.path));
                 let message = format!("`{}` is declared already, on line {line}", channel.name);
@@ -89,7 +90,10 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
     let name = section.required_text("name", "ops")?;
     let kind = section.required_text("kind", "webhook")?;
     let fallback = section.text("fallback")?;
-    every_message_at_once(document, &path, table)?;
+    let grouping = heartbeat_http::grouping_from_json(&Value::Object(table.clone())).map_err(|errors| {
+        let first = errors.into_iter().next();
+        first.map_or_else(|| section.fault("burst", "is wrong"), |error| section.fault(&error.field, error.message))
+    })?;
     let mut settings = table.clone();
     for key in ["name", "kind", "fallback", "burst", "group_wait"] {
         settings.remove(key);
@@ -98,25 +102,21 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
     Ok(DeclaredChannel {
         path,
         name,
-        spec: ChannelSpec { kind, settings: Value::Object(settings), fallback, declared_in },
+        spec: ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in },
     })
 }
 
-/// Messages are not gathered into digests (S7.9): a file that asks for it is refused, not half obeyed.
-fn every_message_at_once(document: &TomlDocument, path: &str, table: &Map<String, Value>) -> Result<(), FileFault> {
-    let at_once = match table.get("group_wait") {
-        None => false,
-        Some(Value::String(text)) => heartbeat_engine::parse_duration(text).is_ok_and(|wait| wait.is_zero()),
-        Some(value) => value.as_f64() == Some(0.0),
-    };
-    let key = match (table.contains_key("group_wait"), table.contains_key("burst")) {
-        (true, _) if !at_once => "group_wait",
-        (false, true) => "burst",
-        _ => return Ok(()),
-    };
-    let message = "this version sends each message at once and gathers no digests; write group_wait = \"0s\" or leave \
-                   burst and group_wait out";
-    Err(document.fault(&format!("{path}.{key}"), message))
+fn names_are_right(document: &TomlDocument, channel: &DeclaredChannel) -> Result<(), FileFault> {
+    let DeclaredChannel { path, name, spec } = channel;
+    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        let shown: String = name.chars().take(64).collect();
+        let message = format!("`{shown}` is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`");
+        return Err(document.fault(&format!("{path}.name"), message));
+    }
+    if spec.fallback.as_ref() == Some(name) {
+        return Err(document.fault(&format!("{path}.fallback"), "a channel cannot be its own fallback"));
+    }
+    Ok(())
 }
 
 fn known_keys(
@@ -244,13 +244,25 @@ mod tests {
             ("allowed_hosts = [\n\"a\",\n1]\n", "line 3, allowed_hosts.1", "list of texts"),
             ("[monitor]\nslug = \"a\"\n", "line 1, monitor", "write [[monitor]]"),
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
-            (&format!("{channel}group_wait = \"10s\"\n"), "line 4, [[channel]] group_wait", "at once"),
-            (&format!("{channel}burst = 0\n"), "line 4, [[channel]] burst", "at once"),
+            (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
+            (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
             (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
         ] {
             let fault = read(text).unwrap_err();
             assert!(fault.starts_with(&format!("heartbeat.toml, {place}: ")), "{text}: {fault}");
             assert!(fault.contains(message), "{text}: {fault}");
+        }
+    }
+
+    #[test]
+    fn channels_have_names_of_their_own() {
+        for (text, place, message) in [
+            ("name = \"o ps\"\nkind = \"email\"\n", "line 2, [[channel]] name", "`o ps` is not a channel name"),
+            ("name = \"a\"\nkind = \"email\"\nfallback = \"a\"\n", "line 4, [[channel]] fallback", "its own fallback"),
+        ] {
+            let fault = read(&format!("[[channel]]\n{text}")).unwrap_err();
+            assert!(fault.starts_with(&format!("heartbeat.toml, {place}: ")), "{fault}");
+            assert!(fault.contains(message), "{fault}");
         }
     }
 }

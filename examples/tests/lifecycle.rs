@@ -75,6 +75,45 @@ async fn an_orderly_stop_finishes_what_was_begun() {
 }
 
 #[tokio::test]
+async fn a_request_that_never_ends_does_not_hold_the_stop_up() {
+    use tokio::io::AsyncWriteExt;
+    let folder = folder();
+    let mut server = Server::start(folder.path(), &["--storage", "memory:"]).await;
+    let mut stuck = tokio::net::TcpStream::connect(server.url.trim_start_matches("http://")).await.expect("it listens");
+    let head = format!(
+        "POST /api/monitors HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\nContent-Length: 100\r\n\r\n{{"
+    );
+    stuck.write_all(head.as_bytes()).await.expect("sent");
+    // The answer to another request shows that the first one was taken before the signal.
+    assert_eq!(server.get("/healthz").await.status, 200);
+    server.signal("TERM").await;
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(10), server.ended()).await;
+    assert_eq!(ended.expect("within 10 s"), Some(0));
+}
+
+#[tokio::test]
+async fn systemd_is_told() {
+    let folder = folder();
+    let socket = folder.path().join("notify");
+    let listener = tokio::net::UnixDatagram::bind(&socket).expect("a socket");
+    let next = async || {
+        let mut buffer = [0; 256];
+        let length = within("a message", listener.recv(&mut buffer)).await.expect("received");
+        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+    };
+    let mut process = command(folder.path());
+    let process = process.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000").args(["--storage", "memory:"]);
+    let mut server = Server::start_with(process).await;
+    assert_eq!(next().await, "READY=1");
+    for _ in 0..3 {
+        assert_eq!(next().await, "WATCHDOG=1");
+    }
+    server.signal("TERM").await;
+    while next().await != "STOPPING=1" {}
+    assert_eq!(server.ended().await, Some(0));
+}
+
+#[tokio::test]
 async fn what_the_file_declares_is_made_updated_kept_and_released() {
     let folder = folder();
     let declare = |every: &str, more: &str| {

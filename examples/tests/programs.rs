@@ -73,7 +73,6 @@ async fn nested_axum_serves_both() {
     assert_eq!(text(ping_url.to_owned()).await, "OK");
     assert_eq!(text(format!("{url}/healthz")).await, "OK");
 
-    let pid = child.id().expect("it runs").to_string();
-    assert!(Command::new("kill").args(["-INT", &pid]).status().await.expect("kill runs").success());
+    support::send_signal("INT", child.id()).await;
     assert!(within("its end", child.wait()).await.expect("it ends").success());
 }

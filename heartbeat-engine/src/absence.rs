@@ -36,6 +36,19 @@ impl Outage {
     }
 }
 
+/// The same stretches of time in order, those that overlap as one.
+pub(crate) fn joined(mut outages: Vec<Outage>) -> Vec<Outage> {
+    outages.sort_unstable_by_key(|outage| (outage.from, outage.to));
+    let mut joined: Vec<Outage> = Vec::with_capacity(outages.len());
+    for outage in outages {
+        match joined.last_mut() {
+            Some(last) if outage.from < last.to => last.to = last.to.max(outage.to),
+            _ => joined.push(outage),
+        }
+    }
+    joined
+}
+
 /// How old the stored mark of life may be before the time since counts as an outage (S6.1).
 const MARK_AGE_MAX: Duration = Duration::from_secs(15);
 /// How often a mark is stored when nothing else is written: at least every 5 s (S6.1), with a margin for slow writes.
@@ -76,6 +89,14 @@ impl Absence {
     /// is stored.
     pub(crate) fn look(&mut self, now: Timestamp, monotonic: Duration) -> Look {
         let seen = self.seen;
+        if self.mark.is_some_and(|mark| mark > now + STEP_MIN) {
+            // It was stored before the clock was set back. From now on it is watched as if it had just been written, and
+            // the next one is due.
+            self.mark = Some(now - MARK_EVERY);
+            self.just_started = false;
+            self.seen = Some((now, monotonic));
+            return Look::SetBack;
+        }
         let mark = self.mark.filter(|mark| *mark < now);
         if let Some(from) = mark
             && (self.just_started || now.since(from) > MARK_AGE_MAX)
@@ -162,5 +183,22 @@ mod tests {
         assert_eq!(absence.look(at(11), secs(5)), Look::Steady);
         assert_eq!(absence.look(at(2), secs(6)), Look::SetBack);
         assert_eq!(absence.look(at(3), secs(7)), Look::Steady);
+    }
+
+    #[test]
+    fn a_mark_of_the_future_is_a_clock_that_was_set_back_and_the_next_mark_is_due_at_once() {
+        let mut absence = Absence::since(Some(at(1000)));
+        assert_eq!(absence.look(at(10), secs(0)), Look::SetBack);
+        assert!(absence.mark_due() <= at(10));
+        assert_eq!(absence.mark_along(at(10)), Some(at(10)));
+        absence.marked(at(10), secs(0), false);
+        assert_eq!(absence.look(at(11), secs(1)), Look::Steady);
+    }
+
+    #[test]
+    fn outages_that_overlap_are_one_and_those_that_touch_are_not() {
+        let outage = |from, to| Outage { from: at(from), to: at(to) };
+        let found = joined(vec![outage(9, 10), outage(1, 3), outage(0, 2), outage(3, 5), outage(6, 20)]);
+        assert_eq!(found, [outage(0, 3), outage(3, 5), outage(6, 20)]);
     }
 }

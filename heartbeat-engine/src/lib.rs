@@ -41,13 +41,14 @@ pub use monitor::{
     Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
 };
 pub use notification::{
-    AboutIncident, AboutMonitor, Delivery, DeliveryState, Notification, NotificationKind, OutboxEntry, Settlement,
+    AboutIncident, AboutMonitor, Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationKind,
+    OutboxEntry, Settlement,
 };
 pub use notifier::{Attempt, ChannelKind, DeliveryError, Notifier, Receipt};
 #[cfg(feature = "runtime")]
 pub use runtime::{
-    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Limits, Metrics, Missed, PingError,
-    PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
+    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Grouping, Limits, Metrics, Missed,
+    PingError, PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
 };
 pub use schedule::{
     AT_TIMES_MAX, At, CRON_LENGTH_MAX, Cron, CronPart, CronProblem, Every, Grace, LocalTime, Occurrence, Schedule,

@@ -23,6 +23,8 @@ pub enum NotificationKind {
     WatcherOutage,
     /// A channel keeps failing, or gave a notification up (S7.4).
     ChannelFailing,
+    /// Several messages in one (S7.9).
+    Digest,
     /// Somebody tries the channel.
     Test,
 }
@@ -38,6 +40,7 @@ impl NotificationKind {
             Self::Report => "monitor.report",
             Self::WatcherOutage => "watcher.outage",
             Self::ChannelFailing => "channel.failing",
+            Self::Digest => "digest",
             Self::Test => "test",
         }
     }
@@ -83,6 +86,39 @@ pub struct AboutIncident {
     pub detail: String,
 }
 
+/// What a digest says of one message that it covers (S7.9).
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct DigestItem {
+    /// What the message tells.
+    pub kind: NotificationKind,
+    /// The monitor that it is about.
+    pub monitor: Option<AboutMonitor>,
+    /// The incident that it is about.
+    pub incident: Option<AboutIncident>,
+    /// The whole message.
+    pub message: String,
+}
+
+/// The messages that a digest stands for.
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+pub struct Digest {
+    /// The first [`Digest::ITEMS_MAX`] of them, in the order in which they came to be owed.
+    pub items: Vec<DigestItem>,
+    /// The notifications that are settled with it, each with its monitor.
+    pub covers: Vec<(NotificationId, Option<MonitorId>)>,
+}
+
+impl Digest {
+    /// How many messages a digest lists.
+    pub const ITEMS_MAX: usize = 200;
+
+    /// How many messages it stands for.
+    #[must_use]
+    pub fn total(&self) -> usize {
+        self.covers.len()
+    }
+}
+
 /// One message owed to one channel.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Notification {
@@ -102,6 +138,9 @@ pub struct Notification {
     pub message: String,
     /// The heartbeat that caused it.
     pub ping: Option<PingEntry>,
+    /// Present when it is a digest.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Box<Digest>>,
 }
 
 /// How far the delivery of a notification is.
@@ -114,6 +153,8 @@ pub enum DeliveryState {
     Delivered,
     /// It was given up; it is kept and shown (S7.4).
     Dead,
+    /// A digest tells it, and it is settled with that (S7.9).
+    Grouped,
 }
 
 /// A notification and the fate of its delivery, as it is stored.

@@ -50,6 +50,7 @@ impl Subject<'_> {
             }),
             message: message.to_owned(),
             ping: ping.map(|entry| PingEntry { body: None, ..entry.clone() }),
+            digest: None,
         }
     }
 }

@@ -53,6 +53,16 @@ impl From<BodyError> for Problem {
 
 /// The whole body, when it has at most `max` bytes.
 pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<Bytes, BodyError> {
+    read_beginning(headers, body, max, max).await.map(|(bytes, _)| bytes)
+}
+
+/// The first `keep` bytes of a body that has at most `max` bytes, and how many it has; no more than `keep` are held.
+pub(crate) async fn read_beginning(
+    headers: &HeaderMap,
+    body: Body,
+    max: usize,
+    keep: usize,
+) -> Result<(Bytes, usize), BodyError> {
     let declared = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse::<usize>().ok());
     let too_large = declared.is_some_and(|bytes| bytes > max);
     if too_large && (headers.contains_key(EXPECT) || declared > Some(DISCARDED_MAX)) {
@@ -67,11 +77,13 @@ pub(crate) async fn read(headers: &HeaderMap, body: Body, max: usize) -> Result<
         if seen > DISCARDED_MAX {
             break;
         }
-        if seen <= max && !too_large {
-            kept.extend_from_slice(&chunk);
+        if seen > max || too_large {
+            kept.clear();
+        } else {
+            kept.extend_from_slice(&chunk[..chunk.len().min(keep.saturating_sub(kept.len()))]);
         }
     }
-    if seen > max || too_large { Err(BodyError::TooLarge(max)) } else { Ok(kept.freeze()) }
+    if seen > max || too_large { Err(BodyError::TooLarge(max)) } else { Ok((kept.freeze(), seen)) }
 }
 
 /// The JSON of a body.
@@ -104,6 +116,13 @@ mod tests {
         assert_eq!(read_bytes(10, 10).await, Ok(10));
         assert_eq!(read_bytes(11, 10).await, Err(BodyError::TooLarge(10)));
         assert_eq!(read_bytes(40_000_000, 10).await, Err(BodyError::TooLarge(10)));
+    }
+
+    #[tokio::test]
+    async fn only_the_beginning_is_held() {
+        let chunks = futures_util::stream::iter(["abc", "def", "ghi"].map(Ok::<_, std::io::Error>));
+        let read = read_beginning(&HeaderMap::new(), Body::from_stream(chunks), 9, 5).await.unwrap();
+        assert_eq!(read, (Bytes::from("abcde"), 9));
     }
 
     #[tokio::test]

@@ -29,15 +29,34 @@ pub(crate) struct Incoming {
     pub(crate) method: Method,
     pub(crate) headers: HeaderMap,
     pub(crate) query: Query,
+    /// As much of the body as was to be kept.
     pub(crate) body: Bytes,
     pub(crate) source: Option<IpAddr>,
+    body_len: usize,
     target: String,
 }
 
+/// How much of a body is held: strangers must not fill the memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Keep {
+    /// Nothing: there is no such monitor. It is read all the same, or the client may miss the answer.
+    Nothing,
+    /// What is kept with a heartbeat; all where it is signed.
+    Beginning,
+    /// All, because it says what the heartbeat is.
+    All,
+}
+
 impl Incoming {
-    pub(crate) async fn read(app: &App, request: Request) -> Result<Self, BodyError> {
+    pub(crate) async fn read(app: &App, request: Request, keep: Keep) -> Result<Self, BodyError> {
         let (parts, body) = request.into_parts();
-        let body = body::read(&parts.headers, body, app.settings.ping_body_max).await?;
+        let max = app.settings.ping_body_max;
+        let bytes_kept = match keep {
+            Keep::Nothing => 0,
+            Keep::Beginning if !signature::is_signed(&parts.headers) => app.settings.ping_body_limit,
+            Keep::Beginning | Keep::All => max,
+        };
+        let (body, body_len) = body::read_beginning(&parts.headers, body, max, bytes_kept).await?;
         let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
         Ok(Self {
             query: Query::parse(parts.uri.query()),
@@ -46,6 +65,7 @@ impl Incoming {
             method: parts.method,
             headers: parts.headers,
             body,
+            body_len,
         })
     }
 
@@ -59,7 +79,7 @@ impl Incoming {
         let limit = app.settings.ping_body_limit;
         let mut ping = Ping::new(signal);
         ping.body = (!self.body.is_empty()).then(|| self.body[..self.body.len().min(limit)].to_vec());
-        ping.body_cut = self.body.len() > limit;
+        ping.body_cut = self.body_len > limit;
         ping.source = self.source.map(|ip| ip.to_string());
         ping.user_agent = self.user_agent();
         ping
@@ -70,6 +90,11 @@ impl Incoming {
 pub(crate) fn message(app: &App, text: Option<&str>) -> Option<String> {
     let text = text.filter(|text| !text.trim().is_empty())?;
     Some(cut(text, app.settings.ping_body_limit).to_owned())
+}
+
+/// A duration of this many milliseconds, rounded to whole ones; `None` where that is none.
+pub(crate) fn milliseconds(ms: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(ms.round() / 1000.0).ok()
 }
 
 /// Why a heartbeat was not taken. Each protocol says it in its own words.
@@ -164,11 +189,11 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// The answer, signed where the heartbeat was.
-    pub(crate) fn answer(&self, app: &App, request: &Method, content_type: &'static str, body: String) -> Response {
-        let mut response = answer(StatusCode::OK, content_type, body.clone());
+    pub(crate) fn answer(&self, app: &App, request: &Method, content_type: &'static str, body: &str) -> Response {
+        let mut response = answer(StatusCode::OK, content_type, body.to_owned());
         if let Some(signer) = &self.signer {
             // The body of an answer to HEAD is never sent, so it is not signed.
-            let signed = if request == Method::HEAD { "" } else { &body };
+            let signed = if request == Method::HEAD { "" } else { body };
             response.headers_mut().extend(signer.sign(app.engine.now(), signed.as_bytes()));
         }
         response

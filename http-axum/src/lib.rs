@@ -22,7 +22,7 @@ mod signature;
 mod source;
 mod trace;
 
-pub use json::monitor_from_json;
+pub use json::{grouping_from_json, monitor_from_json};
 pub use keys::{ApiKey, ensure_admin_key};
 pub use router::router;
 pub use serve::{Drained, ServeOptions, serve};

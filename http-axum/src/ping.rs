@@ -15,7 +15,7 @@ use heartbeat_engine::{EditError, FieldError, MonitorSpec, Ping, PutMode, Record
 
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
-use crate::heartbeat::{Incoming, Refused, Taken, answer, message, speak_for, take};
+use crate::heartbeat::{Incoming, Keep, Refused, Taken, answer, message, milliseconds, speak_for, take};
 use crate::keys::Scope;
 use crate::query::{Query, clip};
 
@@ -63,8 +63,9 @@ async fn by_three(
 }
 
 async fn with_token(app: &App, token: &str, action: Option<&str>, request: Request) -> Result<Response, Fault> {
-    let incoming = Incoming::read(app, request).await?;
-    let record = app.find(Target::token(token))?.ok_or(Refused::NotFound)?;
+    let found = app.find(Target::token(token))?;
+    let incoming = Incoming::read(app, request, keep(found.is_some())).await?;
+    let record = found.ok_or(Refused::NotFound)?;
     let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
     let ping = read_ping(app, &incoming, action)?;
     let taken = take(app, &incoming, &record, ping).await?;
@@ -72,14 +73,15 @@ async fn with_token(app: &App, token: &str, action: Option<&str>, request: Reque
 }
 
 async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, request: Request) -> Result<Response, Fault> {
-    let incoming = Incoming::read(app, request).await?;
-    let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
+    // A key that may do more does not belong in a URL, which ends up in logs.
     let caller = match Caller::with_key(app, key).await {
-        // A key that may do more does not belong in a URL, which ends up in logs.
-        Ok(caller) if caller.scope() == Scope::Ping => caller,
+        Ok(caller) => Some(caller).filter(|caller| caller.scope() == Scope::Ping),
         Err(AuthError::Unavailable(why)) => return Err(Fault::unavailable(why)),
-        Ok(_) | Err(_) => return Err(unknown_slug(slug)),
+        Err(AuthError::Missing | AuthError::Wrong(_)) => None,
     };
+    let incoming = Incoming::read(app, request, keep(caller.is_some())).await?;
+    let caller = caller.ok_or_else(|| unknown_slug(slug))?;
+    let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
     let found = app.find(Target::slug(slug))?;
     let mut ping = read_ping(app, &incoming, action)?;
     ping.ends_all_runs = ping.run.is_none();
@@ -90,6 +92,10 @@ async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, reques
     };
     let taken = take(app, &incoming, &record, ping).await?;
     Ok(success(app, &incoming.method, &taken, created))
+}
+
+fn keep(known: bool) -> Keep {
+    if known { Keep::Beginning } else { Keep::Nothing }
 }
 
 /// Makes a monitor as Healthchecks does: expected once a day, an hour of grace, every channel is told.
@@ -161,8 +167,8 @@ fn read_parameters(app: &App, query: &Query, ping: &mut Ping) -> Result<(), Faul
     for key in ["duration", "latency", "ping"] {
         if let Some(text) = query.filled(key) {
             let ms = number(key, text)?;
-            let duration = Duration::try_from_secs_f64(ms / 1000.0);
-            ping.duration = Some(duration.map_err(|_| invalid(key, text, "a number of milliseconds from 0"))?);
+            let duration = milliseconds(ms);
+            ping.duration = Some(duration.ok_or_else(|| invalid(key, text, "a number of milliseconds from 0"))?);
         }
     }
     if let Some(text) = query.filled("ts") {
@@ -190,7 +196,7 @@ pub(crate) fn seconds(text: &str) -> Option<Timestamp> {
 
 fn success(app: &App, method: &Method, taken: &Taken, created: bool) -> Response {
     let body = if created { "Created" } else { "OK" };
-    let mut response = taken.answer(app, method, TEXT, body.to_owned());
+    let mut response = taken.answer(app, method, TEXT, body);
     if created {
         *response.status_mut() = StatusCode::CREATED;
     }

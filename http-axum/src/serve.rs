@@ -61,7 +61,7 @@ pub enum Drained {
 /// and says whether all did. Handlers find the peer as `ConnectInfo<SocketAddr>`.
 pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions) -> Drained {
     let service = RequestBodyDeadlineLayer::new(options.body_deadline).layer(router);
-    let free = Arc::new(Semaphore::new(options.connections_max));
+    let free = Arc::new(Semaphore::new(options.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
     let cut = CancellationToken::new();
     loop {

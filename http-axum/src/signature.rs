@@ -66,6 +66,11 @@ impl Signer {
     }
 }
 
+/// Whether a heartbeat carries a signature, so that all of its body counts.
+pub(crate) fn is_signed(headers: &HeaderMap) -> bool {
+    headers.contains_key(&SIGNATURE)
+}
+
 /// Checks the signature of a heartbeat and remembers it; `None` when none is needed.
 ///
 /// A monitor that does not require signatures but has a secret still has those checked that come.

@@ -176,6 +176,7 @@ mod tests {
             incident: None,
             message: message.to_owned(),
             ping: None,
+            digest: None,
         }
     }
 

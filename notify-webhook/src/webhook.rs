@@ -3,7 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
-use heartbeat_engine::{AboutIncident, AboutMonitor, Notification, PingEntry, Timestamp, format_duration};
+use heartbeat_engine::{AboutIncident, AboutMonitor, DigestItem, Notification, PingEntry, Timestamp, format_duration};
 use serde::{Serialize, Serializer};
 
 /// The body of the request; the same on every attempt.
@@ -22,8 +22,18 @@ struct Data<'a> {
     incident: Option<Incident<'a>>,
     message: &'a str,
     ping: Option<Ping<'a>>,
-    digest: [(); 0],
-    digest_total: u32,
+    digest: Vec<Item<'a>>,
+    digest_total: usize,
+}
+
+/// One message of a digest.
+#[derive(Serialize)]
+struct Item<'a> {
+    #[serde(rename = "type")]
+    kind: &'static str,
+    monitor: Option<Monitor<'a>>,
+    incident: Option<Incident<'a>>,
+    message: &'a str,
 }
 
 #[derive(Serialize)]
@@ -76,9 +86,20 @@ impl<'a> Payload<'a> {
                 incident: notification.incident.as_ref().map(Incident::of),
                 message: &notification.message,
                 ping: notification.ping.as_ref().map(Ping::of),
-                digest: [],
-                digest_total: 0,
+                digest: notification.digest.iter().flat_map(|digest| &digest.items).map(Item::of).collect(),
+                digest_total: notification.digest.as_ref().map_or(0, |digest| digest.total()),
             },
+        }
+    }
+}
+
+impl<'a> Item<'a> {
+    fn of(item: &'a DigestItem) -> Self {
+        Self {
+            kind: item.kind.wire_name(),
+            monitor: item.monitor.as_ref().map(Monitor::of),
+            incident: item.incident.as_ref().map(Incident::of),
+            message: &item.message,
         }
     }
 }
@@ -144,7 +165,7 @@ impl<T: Display> Serialize for Text<T> {
 mod tests {
     use super::*;
     use heartbeat_engine::{
-        Cause, IncidentId, MonitorId, NotificationId, NotificationKind, Severity, StatusWord, Version,
+        Cause, Digest, IncidentId, MonitorId, NotificationId, NotificationKind, Severity, StatusWord, Version,
     };
     use heartbeat_engine::{Effect, Signal};
     use proptest::prelude::*;
@@ -195,7 +216,36 @@ mod tests {
             }),
             message: text.to_owned(),
             ping: Some(ping),
+            digest: None,
         }
+    }
+
+    #[test]
+    fn a_digest_lists_what_it_covers_and_gives_the_total() {
+        let covered = notification("cert-sync is down", None, 1_795_162_200_000);
+        let item = DigestItem {
+            kind: covered.kind,
+            monitor: covered.monitor.clone(),
+            incident: covered.incident.clone(),
+            message: covered.message.clone(),
+        };
+        let covers = (0..7).map(|_| (covered.id, None)).collect();
+        let digest = Some(Box::new(Digest { items: vec![item], covers }));
+        let owed = Notification {
+            kind: NotificationKind::Digest,
+            monitor: None,
+            incident: None,
+            ping: None,
+            digest,
+            ..covered
+        };
+        let body: Value = serde_json::from_slice(&serde_json::to_vec(&Payload::of(&owed)).unwrap()).unwrap();
+        assert_eq!(body["type"], "digest");
+        assert_eq!(body["data"]["digest_total"], 7);
+        let item = &body["data"]["digest"][0];
+        assert_eq!((&item["type"], &item["message"]), (&json!("monitor.down"), &json!("cert-sync is down")));
+        assert_eq!(item["monitor"]["slug"], "cert-sync");
+        assert_eq!(item["incident"]["cause"], "missed");
     }
 
     #[test]

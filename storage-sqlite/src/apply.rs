@@ -257,7 +257,7 @@ fn owe(connection: &Connection, notification: &EncodedNotification) -> rusqlite:
     connection
         .prepare_cached(
             "INSERT INTO notifications (id, state, incident, notification, ping_body, delivery)
-             VALUES (?1, 0, ?2, ?3, ?4, ?5) ON CONFLICT (id) DO NOTHING",
+             SELECT ?1, 0, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM notifications WHERE id = ?1)",
         )?
         .execute(params![
             notification.id,

@@ -94,6 +94,7 @@ pub(crate) const fn state_number(state: DeliveryState) -> i64 {
         DeliveryState::Pending => 0,
         DeliveryState::Delivered => 1,
         DeliveryState::Dead => 2,
+        DeliveryState::Grouped => 3,
     }
 }
 

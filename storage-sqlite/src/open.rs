@@ -129,7 +129,12 @@ pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
 /// How long a connection waits for a checkpoint or a recovery by another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 64;
-/// How much of the write-ahead log is kept on disk once it was folded into the file.
+/// How much of the file the writer keeps in memory.
+const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// After how many pages of 4 KiB the log is folded into the file. Heartbeats of many monitors write pages all over the file;
+/// the longer the log, the more of them go to one page before it is folded, but the longer one commit waits for that.
+const LOG_PAGES: i64 = 4 << 10;
+/// How much of the log is kept on disk once it was folded.
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 
 fn writer_flags() -> OpenFlags {
@@ -150,6 +155,8 @@ fn configure_writer(connection: &Connection, options: &SqliteOptions) -> rusqlit
     };
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
+    connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
     if let Some(bytes) = options.max_file_bytes {
         let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();

@@ -60,7 +60,7 @@ impl SqliteOptions {
     }
 
     /// How large the database file may grow, in bytes; without a limit unless told. What does not fit is answered with
-    /// [`heartbeat_engine::StorageError::Unavailable`]. The write-ahead log beside the file is a few megabytes more.
+    /// [`heartbeat_engine::StorageError::Unavailable`]. The write-ahead log beside the file is some 16 MB more.
     #[must_use]
     pub fn max_file_bytes(self, bytes: u64) -> Self {
         Self { max_file_bytes: Some(bytes), ..self }

@@ -116,7 +116,7 @@ impl Worker {
                     reply(write, answer);
                 }
             }
-            Err(StorageError::Unavailable(_)) if group.len() > 1 => {
+            Err(StorageError::Unavailable(_) | StorageError::Corrupt(_)) if group.len() > 1 => {
                 for write in group {
                     self.group(vec![write]);
                 }

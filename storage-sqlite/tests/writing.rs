@@ -73,29 +73,34 @@ fn a_full_disk_loses_nothing_and_heals() {
     run(async {
         let laden = |n: u64| Transition { pings: vec![full_ping(1)], ..create(&record(n)) };
         let mut written = Vec::new();
-        let refusal = loop {
+        let (refused, refusal) = loop {
             let n = written.len() as u64;
-            match storage.commit(&batch([laden(n)])).await {
+            let batch = batch([laden(n)]);
+            match storage.commit(&batch).await {
                 Ok(applied) => {
                     assert_eq!(applied.transitions, [Outcome::Committed]);
                     written.push(record(n));
                 }
-                Err(error) => break error,
+                Err(error) => break (batch, error),
             }
         };
         assert!(matches!(&refusal, StorageError::Unavailable(text) if text.contains("no room")), "{refusal}");
         assert!(written.len() > 5, "only {} fitted", written.len());
         assert!(storage.stats().failed_transactions > 0);
         assert_eq!(storage.monitors(None, 1000).await.unwrap().items, written, "what was written is there, all of it");
-        let lost = storage.load(&[monitor_id(written.len() as u64)]).await.unwrap();
-        assert_eq!(lost, [None], "what was refused is not there");
+        let id = refused.transitions[0].monitor;
+        assert_eq!(storage.load(&[id]).await.unwrap(), [None], "what was refused is not there");
         // Small things may still fit; large ones do again when something else is gone.
         for gone in &written[..3] {
             let applied = storage.commit(&batch([heartbeat_engine::testing::fixtures::remove(gone)])).await.unwrap();
             assert_eq!(applied.transitions, [Outcome::Committed]);
         }
-        let applied = storage.commit(&batch([laden(1000)])).await.expect("there is room again");
+        let applied = storage.commit(&refused).await.expect("there is room again");
         assert_eq!(applied.transitions, [Outcome::Committed]);
+        let expected = record(written.len() as u64);
+        let slug = heartbeat_engine::Name::Slug(expected.spec().slug.clone());
+        assert_eq!(storage.find(&slug).await.unwrap(), Some(id), "its names are written, too");
+        assert_eq!(storage.load(&[id]).await.unwrap(), [Some(expected)], "all of it is written");
     });
 }
 

@@ -9,7 +9,9 @@ use axum::body::Bytes;
 use axum::http::StatusCode;
 use axum::{Router, routing::post};
 use clap::Parser;
-use heartbeat_engine::{ChannelSpec, Clock, Engine, Grace, MonitorSpec, PutMode, Schedule, SystemClock, Timestamp};
+use heartbeat_engine::{
+    ChannelSpec, Clock, Engine, Grace, Grouping, MonitorSpec, PutMode, Schedule, SystemClock, Timestamp,
+};
 use heartbeat_notify_webhook::WebhookKind;
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use serde_json::{Value, json};
@@ -44,7 +46,13 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let storage = SqliteStorage::open(&arguments.file, SqliteOptions::default())?;
     let engine = Engine::builder(storage).channel_kind(WebhookKind::new()).spawn().await?;
     let settings = json!({"url": url, "allow_private": true});
-    let channel = ChannelSpec { kind: "webhook".to_owned(), settings, fallback: None, declared_in: None };
+    let channel = ChannelSpec {
+        kind: "webhook".to_owned(),
+        settings,
+        grouping: Grouping::NONE,
+        fallback: None,
+        declared_in: None,
+    };
     engine.put_channel("hook", channel).await?;
     let mut wishes = Vec::new();
     for number in 0..arguments.monitors {

@@ -157,9 +157,7 @@ impl Server {
 
     /// Sends a signal such as `TERM` or `KILL`.
     pub(crate) async fn signal(&self, name: &str) {
-        let pid = self.child.id().expect("it runs").to_string();
-        let status = Command::new("kill").args([&format!("-{name}"), &pid]).status().await.expect("kill runs");
-        assert!(status.success());
+        send_signal(name, self.child.id()).await;
     }
 
     /// Waits until it has ended; its exit status, `None` when a signal ended it.
@@ -172,6 +170,12 @@ impl Server {
         self.signal("TERM").await;
         assert_eq!(self.ended().await, Some(0));
     }
+}
+
+/// Sends a signal to a process; the shell has a `kill` of its own even where there is no such program.
+pub(crate) async fn send_signal(name: &str, pid: Option<u32>) {
+    let line = format!("kill -{name} {}", pid.expect("it runs"));
+    assert!(Command::new("sh").args(["-c", &line]).status().await.expect("sh runs").success());
 }
 
 /// An HTTP client that follows no redirect.

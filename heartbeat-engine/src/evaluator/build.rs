@@ -1,11 +1,14 @@
 //! Building a batch: requests and due deadlines, one transition per monitor.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Edit, Evaluator, Pending, Refusal, Request, Taken, Ticket, UnderWay};
+use super::{Done, Edit, Evaluator, Pending, Refusal, Request, Taken, Ticket, UnderWay};
 use crate::step::Draft;
 use crate::{Batch, Change, MonitorId, Notification, Outage, Record, StateChange, Timestamp, Transition};
+
+/// What a request came to, if its batch is committed.
+pub(super) type Answers = Vec<(Ticket, Result<Option<Taken>, Refusal>)>;
 
 /// One monitor's share of a batch, and what follows when it is committed.
 #[derive(Debug)]
@@ -13,8 +16,8 @@ pub(super) struct Group {
     pub(super) monitor: MonitorId,
     /// The requests that it folds, in order of arrival.
     pub(super) requests: Vec<Pending>,
-    /// Those of them that are answered when it is committed.
-    pub(super) answers: Vec<(Ticket, Option<Taken>)>,
+    /// What they are answered when it is committed. A refusal too waits for that: it may rest on a change before it.
+    pub(super) answers: Answers,
     pub(super) record: Arc<Record>,
     pub(super) removed: bool,
     pub(super) changes: Vec<StateChange>,
@@ -24,8 +27,10 @@ pub(super) struct Group {
 /// What deciding one monitor's requests came to.
 struct Decided {
     transition: Option<Transition>,
-    answers: Vec<(Ticket, Option<Taken>)>,
-    refusals: Vec<(Ticket, Refusal)>,
+    requests: Vec<Pending>,
+    answers: Answers,
+    /// Those that must wait until the others are committed.
+    later: Vec<Pending>,
 }
 
 impl Evaluator {
@@ -35,12 +40,12 @@ impl Evaluator {
         let mut batch = self.empty_batch();
         let mut groups = Vec::new();
         for (monitor, requests) in self.gather(now) {
-            let decided = self.decide(monitor, &requests, now);
-            self.answers.extend(decided.refusals.into_iter().map(|(ticket, refusal)| (ticket, Err(refusal))));
+            let decided = self.decide(monitor, requests, now);
+            decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
             match (decided.transition, record) {
                 (Some(transition), Some(record)) => {
-                    groups.push(group(&transition, record, requests, decided.answers));
+                    groups.push(group(&transition, record, decided.requests, decided.answers));
                     batch.transitions.push(transition);
                 }
                 _ => self.answer_unchanged(monitor, decided.answers),
@@ -50,8 +55,7 @@ impl Evaluator {
             if self.absence.mark_due() <= now || !batch.is_empty() { self.absence.mark_along(now) } else { None };
         batch.mark = mark;
         if !batch.is_empty() {
-            self.under_way =
-                Some(UnderWay { groups, mark: mark.map(|at| (at, self.clocks.1)), outage: None, owed: Vec::new() });
+            self.under_way = Some(UnderWay { groups, mark: mark.map(|at| (at, self.clocks.1)), ..UnderWay::default() });
         }
         batch
     }
@@ -60,37 +64,25 @@ impl Evaluator {
     fn gather(&mut self, now: Timestamp) -> Vec<(MonitorId, Vec<Pending>)> {
         let mut groups: Vec<(MonitorId, Vec<Pending>)> = Vec::new();
         let mut places: HashMap<MonitorId, usize> = HashMap::new();
-        let mut later = std::collections::VecDeque::new();
+        let mut waiting: HashSet<MonitorId> = HashSet::new();
+        let mut later = VecDeque::new();
         for pending in self.pending.drain(..) {
             let id = pending.request.monitor();
-            match places.get(&id) {
-                Some(place) => groups[*place].1.push(pending),
-                None if groups.len() < self.batch_max => {
+            let place = places.get(&id).copied().filter(|_| !waiting.contains(&id));
+            match place {
+                Some(place) if !pending.alone && !groups[place].1[0].alone => groups[place].1.push(pending),
+                None if groups.len() < self.batch_max && !waiting.contains(&id) => {
                     places.insert(id, groups.len());
                     groups.push((id, vec![pending]));
                 }
-                None => later.push_back(pending),
+                _ => {
+                    waiting.insert(id);
+                    later.push_back(pending);
+                }
             }
         }
         self.pending = later;
-        let mut room = self.batch_max;
-        let mut due = Vec::new();
-        while room > 0
-            && let Some((at, id)) = self.queue.pop_before(now)
-        {
-            let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.armed_at == at) else { continue };
-            let wake_at = slot.record.health.wake_at();
-            if wake_at > at {
-                slot.armed_at = wake_at;
-                self.queue.push(wake_at, id);
-                continue;
-            }
-            slot.armed_at = Timestamp::MAX;
-            room -= 1;
-            due.push(id);
-        }
-        due.append(&mut self.ahead);
-        for id in due {
+        for id in self.due(now, &waiting) {
             places.entry(id).or_insert_with(|| {
                 groups.push((id, Vec::new()));
                 groups.len() - 1
@@ -99,25 +91,60 @@ impl Evaluator {
         groups
     }
 
-    fn decide(&self, monitor: MonitorId, requests: &[Pending], now: Timestamp) -> Decided {
-        let mut answers = Vec::new();
-        let mut refusals = Vec::new();
-        let mut draft = self.slots.get(&monitor).map(|slot| Draft::of(&slot.record, &self.outages));
-        for pending in requests {
-            // A clock that was set back must not judge by what it showed before.
-            let at = pending.at.min(now);
-            match apply(&mut draft, &pending.request, at, &self.outages) {
-                Ok(taken) => answers.push((pending.ticket, taken)),
-                Err(refusal) => refusals.push((pending.ticket, refusal)),
+    /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
+    /// them: a heartbeat among these may be stamped before the deadline (S3.7).
+    fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
+        let mut due = Vec::new();
+        let mut put_back = Vec::new();
+        while due.len() < self.batch_max
+            && let Some((at, id)) = self.queue.pop_before(now)
+        {
+            let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.armed_at == at) else { continue };
+            let wake_at = slot.record.health.wake_at();
+            if wake_at > at {
+                slot.armed_at = wake_at;
+                self.queue.push(wake_at, id);
+            } else if waiting.contains(&id) {
+                put_back.push((at, id));
+            } else {
+                slot.armed_at = Timestamp::MAX;
+                due.push(id);
             }
         }
-        let transition = draft.and_then(|mut draft| {
+        put_back.into_iter().for_each(|(at, id)| self.queue.push(at, id));
+        while due.len() < self.batch_max
+            && let Some(id) = self.ahead.pop()
+        {
+            if !waiting.contains(&id) {
+                due.push(id);
+            }
+        }
+        due
+    }
+
+    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp) -> Decided {
+        let slot = self.slots.get(&monitor);
+        let mut draft = slot.map(|slot| Draft::of(&slot.record, &self.outages).on_clock(now));
+        let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
+        for pending in requests {
+            // What is made and removed at once would leave nothing to answer with.
+            let unmade = slot.is_none() && draft.is_some() && matches!(pending.request, Request::Edit(_, Edit::Remove));
+            if unmade || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
+                decided.later.push(pending);
+                continue;
+            }
+            // A clock that was set back must not judge by what it showed before.
+            let at = pending.at.min(now);
+            decided.answers.push((pending.ticket, apply(&mut draft, &pending.request, at, &self.outages)));
+            decided.requests.push(pending);
+        }
+        decided.transition = draft.and_then(|mut draft| {
             if !draft.is_removed() {
                 draft.advance(now);
             }
             draft.finish()
         });
-        Decided { transition, answers, refusals }
+        decided
     }
 
     /// The record that a transition leaves; for a removal, the last one.
@@ -129,28 +156,20 @@ impl Evaluator {
     }
 
     /// Requests that change nothing are answered at once with what is committed.
-    fn answer_unchanged(&mut self, monitor: MonitorId, answers: Vec<(Ticket, Option<Taken>)>) {
+    fn answer_unchanged(&mut self, monitor: MonitorId, answers: Answers) {
         self.rearm(monitor);
-        for (ticket, ping) in answers {
-            let answer = match self.slots.get(&monitor) {
-                Some(slot) => Ok(super::Done { record: slot.record.clone(), ping }),
-                None => Err(Refusal::NotFound),
-            };
-            self.answers.push((ticket, answer));
+        let record = self.slots.get(&monitor).map(|slot| slot.record.clone());
+        for (ticket, answer) in answers {
+            let record = record.clone().ok_or(Refusal::NotFound);
+            self.answers.push_back((ticket, answer.and_then(|ping| Ok(Done { record: record?, ping }))));
         }
     }
 }
 
-fn group(
-    transition: &Transition,
-    record: Arc<Record>,
-    requests: Vec<Pending>,
-    answers: Vec<(Ticket, Option<Taken>)>,
-) -> Group {
-    let answered = |pending: &Pending| answers.iter().any(|(ticket, _)| *ticket == pending.ticket);
+fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, answers: Answers) -> Group {
     Group {
         monitor: transition.monitor,
-        requests: requests.into_iter().filter(answered).collect(),
+        requests,
         record,
         removed: matches!(transition.change, Change::Remove),
         changes: transition.changes.clone(),

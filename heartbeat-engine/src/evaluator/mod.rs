@@ -14,8 +14,9 @@ use std::time::Duration;
 use build::Group;
 pub use request::{Done, Edit, Refusal, Request, Taken};
 
-use crate::absence::{Absence, Look};
+use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
+use crate::step;
 use crate::{
     Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
     Timestamp, WatchLog,
@@ -40,6 +41,17 @@ struct Pending {
     at: Timestamp,
     request: Request,
     tries: u8,
+    /// It is decided apart from others, so that a taken name is told to the one who asked for it.
+    alone: bool,
+}
+
+/// A monitor whose stored form is not known.
+#[derive(Debug, Default)]
+struct Stale {
+    /// Requests that wait for it.
+    waiting: Vec<Pending>,
+    /// What may have been written.
+    unsure: Option<Group>,
 }
 
 /// What was committed, for those who look on.
@@ -82,10 +94,11 @@ pub struct Evaluator {
     clocks: (Timestamp, Duration),
     pending: VecDeque<Pending>,
     under_way: Option<UnderWay>,
-    answers: Vec<(Ticket, Result<Done, Refusal>)>,
+    /// An outage that may have been written, with its mark: it is written again as it was.
+    unsure: Option<(Outage, (Timestamp, Duration))>,
+    answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
-    /// Monitors whose stored form is not known, with the requests that wait for it.
-    stale: HashMap<MonitorId, Vec<Pending>>,
+    stale: HashMap<MonitorId, Stale>,
 }
 
 impl Evaluator {
@@ -102,13 +115,14 @@ impl Evaluator {
             slots: HashMap::new(),
             queue: Deadlines::default(),
             ahead: Vec::new(),
-            outages: log.outages,
+            outages: joined(log.outages),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
             pending: VecDeque::new(),
             under_way: None,
-            answers: Vec::new(),
+            unsure: None,
+            answers: VecDeque::new(),
             committed: Committed::default(),
             stale: HashMap::new(),
         }
@@ -121,30 +135,41 @@ impl Evaluator {
 
     /// Takes a stored record: while loading, and when [`Evaluator::poll_reload`] asked for it.
     pub fn handle_record(&mut self, id: MonitorId, record: Option<Arc<Record>>) {
+        let Stale { waiting, unsure } = self.stale.remove(&id).unwrap_or_default();
+        if let Some(group) = unsure {
+            let written = if group.removed { record.is_none() } else { record.as_ref() == Some(&group.record) };
+            if written {
+                self.tell(id, record.clone(), group.changes, group.owed);
+            }
+        }
         match record {
-            Some(record) => self.keep(record),
+            Some(record) => {
+                if self.clocks.0 > Timestamp::MIN && step::is_ahead(&record, self.clocks.0) {
+                    self.ahead.push(id);
+                }
+                self.keep(record);
+            }
             None => {
                 self.slots.remove(&id);
             }
         }
-        self.pending.extend(self.stale.remove(&id).into_iter().flatten());
+        // They came before those that arrived meanwhile.
+        waiting.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
     }
 
     /// Takes a request that arrived at `at`; it is answered under its ticket by [`Evaluator::poll_answer`].
     pub fn handle_request(&mut self, ticket: Ticket, at: Timestamp, request: Request) {
-        self.pending.push_back(Pending { ticket, at, request, tries: 0 });
+        self.pending.push_back(Pending { ticket, at, request, tries: 0, alone: false });
     }
 
     /// Takes the time: by the wall clock and by one that is never set. Every heartbeat that is stamped before `now` must
     /// have been handed in (S3.7).
     pub fn handle_time(&mut self, now: Timestamp, monotonic: Duration) {
+        let first = self.clocks.0 == Timestamp::MIN;
         self.clocks = (now, monotonic);
-        match self.absence.look(now, monotonic) {
-            Look::SetBack => {
-                self.come_back(now);
-                self.look = Look::Steady;
-            }
-            look => self.look = look,
+        self.look_again();
+        if first {
+            self.come_back(now);
         }
     }
 
@@ -154,9 +179,10 @@ impl Evaluator {
         if self.under_way.is_some() || !self.stale.is_empty() {
             return None;
         }
-        let batch = match self.look {
-            Look::Away(outage) => self.outage_batch(outage),
-            Look::Steady | Look::SetBack => self.work_batch(),
+        let batch = match (self.unsure, self.look) {
+            (Some((outage, mark)), _) => self.outage_batch(outage, mark),
+            (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
+            (None, Look::Steady | Look::SetBack) => self.work_batch(),
         };
         (!batch.is_empty()).then_some(batch)
     }
@@ -174,15 +200,22 @@ impl Evaluator {
         match result {
             Ok(applied) => {
                 self.adopt_watch(&mut under_way);
-                for (group, outcome) in under_way.groups.into_iter().zip(&applied.transitions) {
-                    self.settle(group, outcome);
+                let mut outcomes = applied.transitions.iter();
+                for group in under_way.groups {
+                    match outcomes.next() {
+                        Some(outcome) => self.settle(group, outcome),
+                        None => self.give_up(group, &StorageError::Unknown("an outcome is missing".to_owned())),
+                    }
                 }
             }
             Err(error) => {
                 for group in under_way.groups {
                     self.give_up(group, error);
                 }
-                if under_way.outage.is_some() {
+                if let Some(outage) = under_way.outage {
+                    if matches!(error, StorageError::Unknown(_)) {
+                        self.unsure = under_way.mark.map(|mark| (outage, mark));
+                    }
                     self.refuse_pending(error);
                 }
             }
@@ -191,7 +224,7 @@ impl Evaluator {
 
     /// The next answer.
     pub fn poll_answer(&mut self) -> Option<(Ticket, Result<Done, Refusal>)> {
-        self.answers.pop()
+        self.answers.pop_front()
     }
 
     /// What became committed since the last call.
@@ -248,7 +281,7 @@ impl Evaluator {
         match outcome {
             Outcome::Committed => self.commit(group),
             Outcome::NameTaken { field } => {
-                self.rearm(group.monitor);
+                self.put_back(group.monitor);
                 self.answer_named(group, field);
             }
             // A storage says so of documents only.
@@ -265,29 +298,39 @@ impl Evaluator {
     }
 
     fn commit(&mut self, group: Group) {
-        let Group { monitor, requests, answers, record, changes, owed, removed, .. } = group;
-        drop(requests);
-        self.answers
-            .extend(answers.into_iter().map(|(ticket, ping)| (ticket, Ok(Done { record: record.clone(), ping }))));
-        self.committed.changes.extend(changes);
-        self.committed.owed.extend(owed);
+        let Group { monitor, answers, record, changes, owed, removed, .. } = group;
+        for (ticket, answer) in answers {
+            self.answers.push_back((ticket, answer.map(|ping| Done { record: record.clone(), ping })));
+        }
         if removed {
             self.slots.remove(&monitor);
-            self.committed.records.push((monitor, None));
+            self.tell(monitor, None, changes, owed);
         } else {
             self.keep(record.clone());
             self.rearm(monitor);
-            self.committed.records.push((monitor, Some(record)));
+            self.tell(monitor, Some(record), changes, owed);
         }
     }
 
-    /// A name is taken: those who asked for it are told so, the others' requests are decided anew.
+    /// Lets others see what was committed.
+    fn tell(&mut self, id: MonitorId, record: Option<Arc<Record>>, changes: Vec<StateChange>, owed: Vec<Notification>) {
+        self.committed.records.push((id, record));
+        self.committed.changes.extend(changes);
+        self.committed.owed.extend(owed);
+    }
+
+    /// A name is taken: the one who asked for it is told so. Several requests are decided anew, each apart.
     fn answer_named(&mut self, group: Group, field: &'static str) {
+        let several = group.requests.len() > 1;
         for pending in group.requests.into_iter().rev() {
+            if several {
+                self.pending.push_front(Pending { alone: true, ..pending });
+                continue;
+            }
             match pending.request {
                 Request::Ping(..) => self.again(pending),
                 Request::Create(_) | Request::Edit(..) => {
-                    self.answers.push((pending.ticket, Err(Refusal::Taken(field))))
+                    self.answers.push_back((pending.ticket, Err(Refusal::Taken(field))));
                 }
             }
         }
@@ -296,7 +339,7 @@ impl Evaluator {
     fn again(&mut self, pending: Pending) {
         if pending.tries >= TRIES_MAX {
             let error = StorageError::Unavailable("the monitor is written by too many at once".to_owned());
-            self.answers.push((pending.ticket, Err(Refusal::Storage(error))));
+            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error))));
         } else {
             self.pending.push_front(Pending { tries: pending.tries + 1, ..pending });
         }
@@ -304,14 +347,14 @@ impl Evaluator {
 
     /// Somebody else wrote the monitor: it is read again before its requests are decided anew.
     fn set_aside(&mut self, group: Group) {
-        self.rearm(group.monitor);
-        let waiting = self.stale.entry(group.monitor).or_default();
+        self.put_back(group.monitor);
+        let waiting = &mut self.stale.entry(group.monitor).or_default().waiting;
         let mut exhausted = Vec::new();
         for pending in group.requests {
             if pending.tries >= TRIES_MAX {
-                exhausted.push(pending)
+                exhausted.push(pending);
             } else {
-                waiting.push(Pending { tries: pending.tries + 1, ..pending })
+                waiting.push(Pending { tries: pending.tries + 1, ..pending });
             }
         }
         for pending in exhausted {
@@ -320,26 +363,37 @@ impl Evaluator {
     }
 
     /// A batch failed: its requests are refused, its deadlines stay due.
-    fn give_up(&mut self, group: Group, error: &StorageError) {
-        self.rearm(group.monitor);
-        if matches!(error, StorageError::Unknown(_)) {
-            self.stale.entry(group.monitor).or_default();
+    fn give_up(&mut self, mut group: Group, error: &StorageError) {
+        self.put_back(group.monitor);
+        for pending in std::mem::take(&mut group.requests) {
+            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error.clone()))));
         }
-        for pending in group.requests {
-            self.answers.push((pending.ticket, Err(Refusal::Storage(error.clone()))));
+        if matches!(error, StorageError::Unknown(_)) {
+            let stale = self.stale.entry(group.monitor).or_default();
+            stale.unsure = Some(group);
         }
     }
 
     /// Takes that monitors could not be read again: every request is refused, and they are asked for again.
     pub fn handle_reload_failed(&mut self, error: &StorageError) {
-        let waiting: Vec<Pending> = self.stale.values_mut().flat_map(std::mem::take).collect();
+        let waiting: Vec<Pending> =
+            self.stale.values_mut().flat_map(|stale| std::mem::take(&mut stale.waiting)).collect();
         self.pending.extend(waiting);
         self.refuse_pending(error);
     }
 
     fn refuse_pending(&mut self, error: &StorageError) {
         for pending in std::mem::take(&mut self.pending) {
-            self.answers.push((pending.ticket, Err(Refusal::Storage(error.clone()))));
+            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error.clone()))));
+        }
+    }
+
+    /// Nothing of a monitor was written: what was to be done about it is still to be done.
+    fn put_back(&mut self, id: MonitorId) {
+        self.rearm(id);
+        let now = self.clocks.0;
+        if self.slots.get(&id).is_some_and(|slot| step::is_ahead(&slot.record, now)) {
+            self.ahead.push(id);
         }
     }
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Evaluator, UnderWay};
-use crate::step::excused;
+use crate::absence::{Look, joined};
+use crate::step::{foreseen, is_ahead, touched};
 use crate::{Batch, Notification, NotificationId, NotificationKind, Outage, Record, Timestamp, describe_duration};
 
 /// Outages up to this long are told only where they are of over a minute, or touched a window (S6.3).
@@ -26,36 +27,42 @@ struct Touched {
 impl Evaluator {
     /// An outage goes into the store together with the new mark and the message that tells of it, before any deadline is
     /// judged and before any heartbeat is taken (S6.6).
-    pub(super) fn outage_batch(&mut self, outage: Outage) -> Batch {
+    pub(super) fn outage_batch(&mut self, outage: Outage, mark: (Timestamp, Duration)) -> Batch {
         let mut batch = self.empty_batch();
-        let mark = self.clocks.0;
-        batch.mark = Some(mark);
+        batch.mark = Some(mark.0);
         batch.outage = Some(outage);
         batch.notifications = self.outage_notifications(outage);
         if self.outages.len() >= self.outages_max {
             batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
         }
         let owed = batch.notifications.clone();
-        self.under_way =
-            Some(UnderWay { groups: Vec::new(), mark: Some((mark, self.clocks.1)), outage: Some(outage), owed });
+        self.under_way = Some(UnderWay { groups: Vec::new(), mark: Some(mark), outage: Some(outage), owed });
         batch
     }
 
     /// Takes over the mark and the outage of a batch that was committed.
     pub(super) fn adopt_watch(&mut self, under_way: &mut UnderWay) {
-        if let Some((mark, monotonic)) = under_way.mark {
-            self.absence.marked(mark, monotonic, under_way.outage.is_some());
+        let Some((mark, monotonic)) = under_way.mark else { return };
+        self.absence.marked(mark, monotonic, under_way.outage.is_some());
+        if let Some(outage) = under_way.outage {
+            self.unsure = None;
+            self.committed.owed.append(&mut under_way.owed);
+            if self.outages.len() >= self.outages_max {
+                self.outages.drain(..self.outages.len() / 4);
+            }
+            self.outages.push(outage);
+            self.outages = joined(std::mem::take(&mut self.outages));
+            self.foresee(mark);
         }
-        let Some(outage) = under_way.outage else { return };
-        self.committed.owed.append(&mut under_way.owed);
-        if self.outages.len() >= self.outages_max {
-            self.outages.drain(..self.outages.len() / 4);
+        if matches!(self.look, Look::Away(_)) {
+            self.look_again();
         }
-        self.outages.push(outage);
-        self.outages.sort_by_key(|outage| outage.to);
-        self.look = crate::absence::Look::Steady;
-        let moved: Vec<Record> =
-            self.slots.values().filter_map(|slot| excused(&slot.record, &self.outages, &outage).0).collect();
+    }
+
+    /// Lets what the outages moved be seen at once.
+    fn foresee(&mut self, now: Timestamp) {
+        let records = self.slots.values().map(|slot| &slot.record);
+        let moved: Vec<Record> = records.filter_map(|record| foreseen(record, &self.outages, now)).collect();
         for record in moved {
             let record = Arc::new(record);
             self.committed.records.push((record.id(), Some(record.clone())));
@@ -63,15 +70,25 @@ impl Evaluator {
         }
     }
 
-    /// Lets no stored time stay in the future after the wall clock was set back (S6.7).
+    /// Compares the clocks with what they showed before.
+    pub(super) fn look_again(&mut self) {
+        let (now, monotonic) = self.clocks;
+        self.look = self.absence.look(now, monotonic);
+        if self.look == Look::SetBack {
+            self.come_back(now);
+        }
+    }
+
+    /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
-        let ahead = |record: &Record| record.health.based_at > horizon || record.health.latest_at > horizon;
-        self.ahead = self.slots.values().filter(|slot| ahead(&slot.record)).map(|slot| slot.record.id()).collect();
+        self.outages.retain(|outage| outage.to <= horizon);
+        let records = self.slots.values().map(|slot| &slot.record);
+        self.ahead = records.filter(|record| is_ahead(record, now)).map(|record| record.id()).collect();
     }
 
     fn outage_notifications(&self, outage: Outage) -> Vec<Notification> {
-        let touched = self.touched(&outage);
+        let touched = self.touched_by(&outage);
         let told = outage.length() > TOLD_ALWAYS || (outage.length() > TOLD_WHERE_TOUCHED && touched.count > 0);
         if !told {
             return Vec::new();
@@ -103,22 +120,23 @@ impl Evaluator {
             incident: None,
             message: message.clone(),
             ping: None,
+            digest: None,
         };
         channels.into_iter().map(notification).collect()
     }
 
-    fn touched(&self, outage: &Outage) -> Touched {
-        let mut touched = Touched::default();
+    fn touched_by(&self, outage: &Outage) -> Touched {
+        let mut found = Touched::default();
         for slot in self.slots.values() {
-            if excused(&slot.record, &self.outages, outage).1 {
-                touched.count += 1;
-                if touched.names.len() < NAMED_MAX {
-                    touched.names.push(slot.record.spec().slug.clone());
+            if touched(&slot.record, outage) {
+                found.count += 1;
+                if found.names.len() < NAMED_MAX {
+                    found.names.push(slot.record.spec().slug.clone());
                 }
-                touched.channels.extend(slot.record.spec().channels.iter().cloned());
+                found.channels.extend(slot.record.spec().channels.iter().cloned());
             }
         }
-        touched.names.sort_unstable();
-        touched
+        found.names.sort_unstable();
+        found
     }
 }

@@ -34,7 +34,7 @@ pub struct Expectation {
 pub struct OutageMoves {
     /// The window, from and to, of the first occurrence that was moved (`every`) or excused (`at`, cron).
     pub first: Option<(Timestamp, Timestamp)>,
-    /// How often a deadline inside an outage was put behind it; at most twice.
+    /// How often the awaited deadline fell inside an outage and was put behind it; at most twice.
     pub extended: u8,
     /// Outages that ended at or before this instant have been applied.
     pub seen: Timestamp,
@@ -71,7 +71,8 @@ pub struct LastPing {
     pub at: Timestamp,
     /// What it said.
     pub signal: Signal,
-    /// Whether it said that the service is degraded.
+    /// Whether the service is degraded by what was said last: by it, or where it is a `log`, a `start` or did not count,
+    /// by the one before.
     pub degraded: bool,
 }
 

@@ -132,6 +132,7 @@ impl Engine {
             incident: None,
             message: format!("This is a test of channel {name}. If you can read it, alerts will arrive here."),
             ping: None,
+            digest: None,
         };
         let timeout = self.shared.limits.attempt_timeout;
         let attempt = Attempt::new(1, now, timeout);
@@ -151,8 +152,12 @@ impl Engine {
         let Some(HistoryItem::Notification(mut entry)) = found.map_err(Unavailable::from)?.items.pop() else {
             return Err(EditError::NotFound("notification"));
         };
-        if entry.delivery.state == DeliveryState::Delivered {
-            return Err(EditError::InUse("the notification is delivered already".to_owned()));
+        match entry.delivery.state {
+            DeliveryState::Pending | DeliveryState::Dead => {}
+            DeliveryState::Delivered => {
+                return Err(EditError::InUse("the notification is delivered already".to_owned()));
+            }
+            DeliveryState::Grouped => return Err(EditError::InUse("a digest tells it; retry that".to_owned())),
         }
         entry.delivery =
             Delivery { recipients_done: entry.delivery.recipients_done.clone(), ..Delivery::pending(self.now()) };

@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{broadcast, watch};
 
-use crate::runtime::channels::Channels;
+use crate::runtime::channels::{Channels, Grouping};
 use crate::runtime::directory::Directory;
 use crate::runtime::driver::Driver;
 use crate::runtime::engine::Engine;
@@ -52,6 +52,13 @@ impl EngineBuilder {
     #[must_use]
     pub fn notifier(self, channel: &str, notifier: impl Notifier) -> Self {
         self.channels.add_fixed(channel, Arc::new(notifier));
+        self
+    }
+
+    /// Groups the messages of a channel that was given by [`EngineBuilder::notifier`] in another way than the default.
+    #[must_use]
+    pub fn grouping(self, channel: &str, grouping: Grouping) -> Self {
+        self.channels.set_grouping(channel, grouping);
         self
     }
 

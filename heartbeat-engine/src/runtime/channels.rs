@@ -3,14 +3,19 @@
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{ChannelKind, Document, FieldError, Notifier, Version};
+use crate::time::duration_ms;
+use crate::{ChannelKind, Document, FieldError, Notifier, Version, describe_duration};
 
 /// The kind of the documents that hold channels.
 pub(crate) const DOCUMENT_KIND: &str = "channel";
+
+/// The longest window for grouping.
+const GROUP_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 /// A channel as somebody wishes it.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
@@ -19,12 +24,37 @@ pub struct ChannelSpec {
     pub kind: String,
     /// The settings of that kind: a JSON object.
     pub settings: Value,
+    /// How messages are grouped (S7.9).
+    #[serde(default)]
+    pub grouping: Grouping,
     /// The channel that is told when this one keeps failing (S7.4).
     #[serde(default)]
     pub fallback: Option<String>,
     /// The file that declares it; then it is edited there and nowhere else.
     #[serde(default)]
     pub declared_in: Option<String>,
+}
+
+/// How a channel's messages are grouped: up to `burst` go out one by one, each at once, within `wait` from the first
+/// of them; what comes beyond is told in one digest when that time ends (S7.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grouping {
+    /// How many messages go out by themselves; 0 groups everything. Default 5.
+    pub burst: u32,
+    /// The length of the window; zero groups nothing. Default 10 s.
+    #[serde(with = "duration_ms")]
+    pub wait: Duration,
+}
+
+impl Grouping {
+    /// Every message by itself, at once.
+    pub const NONE: Self = Self { burst: 5, wait: Duration::ZERO };
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self { burst: 5, wait: Duration::from_secs(10) }
+    }
 }
 
 /// A channel as people may see it: its secrets are masked.
@@ -69,7 +99,9 @@ impl Channels {
 
     /// A channel that the host gives and that no document describes.
     pub(crate) fn add_fixed(&self, name: &str, notifier: Arc<dyn Notifier>) {
-        let spec = ChannelSpec { kind: "host".to_owned(), settings: Value::Null, fallback: None, declared_in: None };
+        let grouping = Grouping::default();
+        let spec =
+            ChannelSpec { kind: "host".to_owned(), settings: Value::Null, grouping, fallback: None, declared_in: None };
         self.write().insert(name.to_owned(), Channel { spec, version: None, notifier });
     }
 
@@ -79,6 +111,17 @@ impl Channels {
 
     pub(crate) fn fallback(&self, name: &str) -> Option<String> {
         self.read().get(name).and_then(|channel| channel.spec.fallback.clone())
+    }
+
+    pub(crate) fn grouping(&self, name: &str) -> Grouping {
+        self.read().get(name).map(|channel| channel.spec.grouping).unwrap_or_default()
+    }
+
+    /// Groups the messages of a channel that the host gave in another way.
+    pub(crate) fn set_grouping(&self, name: &str, grouping: Grouping) {
+        if let Some(channel) = self.write().get_mut(name) {
+            channel.spec.grouping = grouping;
+        }
     }
 
     /// A channel that names this one as its fallback.
@@ -121,6 +164,10 @@ impl Channels {
     /// Makes the notifier that a wish describes.
     pub(crate) fn build(&self, name: &str, spec: &ChannelSpec) -> Result<Arc<dyn Notifier>, Vec<FieldError>> {
         let mut faults = name_faults(name);
+        if spec.grouping.wait > GROUP_WAIT_MAX {
+            let message = format!("{} is too long; it must be at most 1 h", describe_duration(spec.grouping.wait));
+            faults.push(FieldError::new("group_wait", message));
+        }
         if let Some(fallback) = &spec.fallback
             && fallback == name
         {

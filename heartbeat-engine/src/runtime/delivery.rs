@@ -1,5 +1,7 @@
 //! Delivery: owed notifications to their channels, a task for each channel, so that one that hangs delays no other (S7.5).
 
+mod digest;
+mod window;
 mod worker;
 
 use std::collections::HashMap;

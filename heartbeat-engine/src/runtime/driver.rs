@@ -171,7 +171,11 @@ impl Driver {
                     evaluator.handle_request(self.tickets, at, request);
                 }
                 Work::Document(write, answer) => self.aside.documents.push((write, answer)),
-                Work::Settle(settlement) => self.aside.settlements.push(settlement),
+                Work::Settle(settlements) => self.aside.settlements.extend(settlements),
+                Work::Group(digest, covered) => {
+                    self.aside.notifications.push(*digest);
+                    self.aside.settlements.extend(covered);
+                }
                 Work::Retry(entry) => self.aside.retries.push(*entry),
                 Work::Notify(notifications) => self.aside.notifications.extend(notifications),
             }

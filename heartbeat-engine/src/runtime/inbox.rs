@@ -15,8 +15,10 @@ pub(crate) enum Work {
     Request(Request, oneshot::Sender<Result<Done, Refusal>>),
     /// A change of a document.
     Document(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>),
-    /// The outcome of a delivery.
-    Settle(Settlement),
+    /// Outcomes of deliveries that belong together.
+    Settle(Vec<Settlement>),
+    /// A digest, and how the notifications that it covers stand from then on.
+    Group(Box<Notification>, Vec<Settlement>),
     /// A notification that somebody wants to be tried again now.
     Retry(Box<OutboxEntry>),
     /// Messages that belong to no monitor.

@@ -10,7 +10,7 @@ pub(super) const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 /// What is due, in the order in which it is applied at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Due {
+pub(super) enum Due {
     Overrun,
     Deadline,
     Outage,
@@ -24,12 +24,12 @@ impl Draft<'_> {
             match due {
                 Due::Overrun => self.overrun(at, now),
                 Due::Deadline => self.judge(at, now),
-                Due::Outage => self.pass_outage(),
+                Due::Outage => self.pass_outage(now),
             }
         }
     }
 
-    fn next_due(&self, now: Timestamp) -> Option<(Timestamp, Due)> {
+    pub(super) fn next_due(&self, now: Timestamp) -> Option<(Timestamp, Due)> {
         let health = &self.health;
         // While down a missed deadline matters only where it breaks a recovery that has begun (S3.4).
         let judged = match health.state {
@@ -42,19 +42,6 @@ impl Draft<'_> {
         let outage = self.unseen_outage(now).map(|outage| (outage.from, Due::Outage));
         let timed = [deadline, limit].into_iter().flatten().filter(|(at, _)| *at < now);
         timed.chain(outage).min()
-    }
-
-    fn unseen_outage(&self, now: Timestamp) -> Option<&crate::Outage> {
-        let from = self.outages.partition_point(|outage| outage.to <= self.health.moves.seen);
-        self.outages.get(from).filter(|outage| outage.to <= now + AHEAD_MAX)
-    }
-
-    fn pass_outage(&mut self) {
-        let from = self.outages.partition_point(|outage| outage.to <= self.health.moves.seen);
-        let outage = self.outages[from];
-        self.suffer(&outage);
-        self.forget_runs_in(&outage);
-        self.health.moves.seen = outage.to;
     }
 
     /// Judges the silence at the awaited deadline.

@@ -47,6 +47,10 @@ impl Draft<'_> {
                 monitor.signing_secret = secret.cloned().map(Rotating::new);
             }
         });
+        let scheduled = before.spec.schedule != spec.schedule || before.spec.early != spec.early;
+        if scheduled {
+            self.health.latest_at = self.health.latest_at.max(now);
+        }
         if self.health.state == State::Paused {
             return;
         }
@@ -54,9 +58,8 @@ impl Draft<'_> {
             if spec.arm == crate::Arm::Created {
                 self.arm(now, false);
             }
-        } else if before.spec.schedule != spec.schedule || before.spec.early != spec.early {
+        } else if scheduled {
             self.health.expectation = None;
-            self.health.latest_at = self.health.latest_at.max(now);
             self.arm(now, false);
         } else if before.spec.grace != spec.grace {
             self.change_grace(&before.spec, now);
@@ -82,8 +85,8 @@ impl Draft<'_> {
         if self.health.state == State::Paused {
             return;
         }
-        self.close_incident(Closing::Paused, now);
         self.note(State::Paused, now, now, "paused".to_owned());
+        self.close_incident(Closing::Paused, now);
         self.health.expectation = None;
         self.health.failures = 0;
         self.health.successes = 0;
@@ -109,7 +112,8 @@ impl Draft<'_> {
         self.health.manual_resume = false;
         self.health.failures = 0;
         self.health.successes = 0;
-        if self.health.armed {
+        // It may have come to be armed from its creation by an edit while it was paused.
+        if self.health.armed || self.monitor.spec.arm == crate::Arm::Created {
             self.arm(now, false);
         }
     }

@@ -57,15 +57,18 @@ impl Draft<'_> {
         let stale = !older
             && matches!(signal, Signal::Success | Signal::Report)
             && moment.claimed
-            && self.own_deadline(at) <= now;
+            && !self.leaves_time(at, now);
         if older || stale {
             if signal != Signal::Start {
                 entry.run_duration = self.end_run(ping, at).duration;
             }
-            if stale && !self.health.armed {
+            if stale && !self.health.armed && self.health.state != State::Paused {
                 self.arm(now, false);
             }
             return Effect::Older;
+        }
+        if signal == Signal::Start && self.knows_run(ping.run) {
+            return Effect::Noted;
         }
         if self.health.state == State::Paused {
             self.resume_by_heartbeat(now);
@@ -73,9 +76,10 @@ impl Draft<'_> {
         match signal {
             Signal::Start => {
                 if !self.health.armed {
-                    self.arm(at, false);
+                    self.arm_first(at, false, now);
                 }
-                if self.start_run(ping.run, at, now) { Effect::Counted } else { Effect::Noted }
+                self.start_run(ping.run, at, now);
+                Effect::Counted
             }
             Signal::Success | Signal::Report => {
                 entry.run_duration = self.end_run(ping, at).duration;
@@ -85,7 +89,7 @@ impl Draft<'_> {
             Signal::Fail => {
                 let ended = self.end_run(ping, at);
                 entry.run_duration = ended.duration;
-                self.reported(at);
+                self.reported(at, now);
                 if ended.counted_already {
                     self.come_alive(now, "reports a failure that counted as an overrun already");
                     return Effect::Noted;
@@ -107,13 +111,33 @@ impl Draft<'_> {
             }
         }
         self.come_alive(now, "first heartbeat");
-        self.reported(at);
+        self.reported(at, now);
     }
 
     /// The job did report at `at`: the deadline moves (S4.1, S4.3).
-    fn reported(&mut self, at: Timestamp) {
+    fn reported(&mut self, at: Timestamp, now: Timestamp) {
         self.health.latest_at = self.health.latest_at.max(at);
-        self.arm(at, true);
+        if !self.health.armed {
+            self.arm_first(at, true, now);
+        } else if self.leaves_time(at, now) {
+            self.arm(at, true);
+        }
+    }
+
+    /// Begins to expect with the first heartbeat: with its arrival, where the time that it stands for would make it late
+    /// already (S4.8).
+    fn arm_first(&mut self, at: Timestamp, heard: bool, now: Timestamp) {
+        if self.leaves_time(at, now) {
+            self.arm(at, heard);
+        } else {
+            self.arm(now, false);
+        }
+    }
+
+    /// Whether the deadline that a heartbeat at `at` alone would leave is still to come at `now`, its arrival. A miss in
+    /// the past follows from no heartbeat (S4.8).
+    fn leaves_time(&self, at: Timestamp, now: Timestamp) -> bool {
+        at >= now || self.own_deadline(at) > now
     }
 
     /// A new monitor is up with its first success, fail or report (S3.8).
@@ -147,8 +171,7 @@ impl Draft<'_> {
 
     /// A message that somebody must see goes out at once (S4.5): a report's, or that the service became degraded.
     fn tell_report(&mut self, ping: &Ping, entry: &PingEntry, now: Timestamp) {
-        let degraded_before = self.health.last_ping.as_ref().is_some_and(|last| last.degraded);
-        let became_degraded = ping.degraded && !degraded_before && entry.effect == Effect::Counted;
+        let became_degraded = ping.degraded && !self.is_degraded() && entry.effect == Effect::Counted;
         if entry.effect == Effect::Ignored || !(ping.signal == Signal::Report || became_degraded) {
             return;
         }

@@ -5,15 +5,16 @@ mod edit;
 mod expect;
 mod heartbeat;
 mod runs;
+mod suffer;
 
 use std::sync::Arc;
 
-pub use expect::excused;
+pub(crate) use suffer::{foreseen, is_ahead, touched};
 
 use crate::evaluator::{Edit, Taken};
 use crate::{
-    Change, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, Ping, PingEntry, Record,
-    State, StateChange, Timestamp, Transition, Version, routing,
+    Change, Effect, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, Ping, PingEntry,
+    Record, Signal, State, StateChange, Timestamp, Transition, Version, routing,
 };
 
 /// Something that happens to a monitor.
@@ -34,7 +35,7 @@ pub enum Event {
 pub struct ClaimedTimeError;
 
 /// What `event` at `now` makes of `record`; `None` when nothing changes. Everything that was due before is applied
-/// first (S3.7), with the watcher's `outages`, which are in the order of their ends, taken into account (S6.2).
+/// first (S3.7), with the watcher's `outages` taken into account (S6.2); they are in order and do not overlap.
 ///
 /// # Errors
 /// When a heartbeat's claimed time is out of range (S4.8).
@@ -64,6 +65,8 @@ pub struct Draft<'a> {
     version: Version,
     before: Option<&'a Record>,
     outages: &'a [Outage],
+    /// What the wall clock shows, when later than the event's own time.
+    clock: Timestamp,
     removed: bool,
     pings: Vec<PingEntry>,
     changes: Vec<StateChange>,
@@ -83,6 +86,7 @@ impl<'a> Draft<'a> {
             version: record.version.next(),
             before: Some(record),
             outages,
+            clock: Timestamp::MIN,
             removed: false,
             pings: Vec::new(),
             changes: Vec::new(),
@@ -101,6 +105,7 @@ impl<'a> Draft<'a> {
             version: Version::FIRST,
             before: None,
             outages,
+            clock: Timestamp::MIN,
             removed: false,
             pings: Vec::new(),
             changes: Vec::new(),
@@ -112,6 +117,13 @@ impl<'a> Draft<'a> {
             draft.arm(now, false);
         }
         draft
+    }
+
+    /// Says what the wall clock shows while events are folded that were stamped before: what was stored meanwhile does not
+    /// lie in the future then (S6.7).
+    pub(crate) fn on_clock(mut self, clock: Timestamp) -> Self {
+        self.clock = clock;
+        self
     }
 
     /// The monitor as the events so far have left it.
@@ -134,7 +146,7 @@ impl<'a> Draft<'a> {
 
     /// What must be stored; `None` when nothing has changed.
     #[must_use]
-    pub fn finish(self) -> Option<Transition> {
+    pub fn finish(mut self) -> Option<Transition> {
         if self.removed && self.before.is_none() {
             return None;
         }
@@ -142,9 +154,13 @@ impl<'a> Draft<'a> {
             && !self.removed
             && self.pings.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
-            && same_but_seen(&before.health, &self.health)
         {
-            return None;
+            // That an outage was looked at, without effect, need not be stored.
+            let seen = std::mem::replace(&mut self.health.moves.seen, before.health.moves.seen);
+            if before.health == self.health {
+                return None;
+            }
+            self.health.moves.seen = seen;
         }
         let monitor = self.monitor.id;
         let record = Record { monitor: self.monitor, health: self.health, version: self.version };
@@ -204,22 +220,16 @@ impl<'a> Draft<'a> {
     /// Keeps a heartbeat, and it as the latest one.
     fn keep_ping(&mut self, entry: PingEntry) -> Taken {
         let taken = Taken { n: entry.n, effect: entry.effect, arrived_at: entry.arrived_at };
-        self.health.last_ping = Some(LastPing {
-            n: entry.n,
-            arrived_at: entry.arrived_at,
-            at: entry.at,
-            signal: entry.signal,
-            degraded: entry.degraded,
-        });
+        // What says nothing about how the job stands does not end a degradation.
+        let says = entry.effect == Effect::Counted && !matches!(entry.signal, Signal::Start | Signal::Log);
+        let degraded = if says { entry.degraded } else { self.is_degraded() };
+        self.health.last_ping =
+            Some(LastPing { n: entry.n, arrived_at: entry.arrived_at, at: entry.at, signal: entry.signal, degraded });
         self.pings.push(entry);
         taken
     }
-}
 
-/// Whether nothing differs that would have to be stored: that an outage was looked at, without effect, need not be.
-fn same_but_seen(before: &Health, after: &Health) -> bool {
-    let seen = before.moves.seen;
-    let mut after = after.clone();
-    after.moves.seen = seen;
-    *before == after
+    fn is_degraded(&self) -> bool {
+        self.health.last_ping.as_ref().is_some_and(|last| last.degraded)
+    }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::absence::Outage;
 use crate::step::Draft;
 use crate::step::advance::Failure;
-use crate::{Cause, EndedRun, Ping, Run, RunId, State, Timestamp, describe_duration, routing};
+use crate::{Cause, EndedRun, Ping, Run, RunId, Timestamp, describe_duration, routing};
 
 /// How many runs may be open, and how many ended ones are remembered.
 const RUNS_MAX: usize = 32;
@@ -20,14 +20,15 @@ pub(super) struct Ended {
 }
 
 impl Draft<'_> {
-    /// Opens a run; says whether it was new.
-    pub(super) fn start_run(&mut self, id: Option<RunId>, began_at: Timestamp, now: Timestamp) -> bool {
+    /// Whether a run of this name is open, or has ended and is remembered.
+    pub(super) fn knows_run(&self, id: Option<RunId>) -> bool {
+        let health = &self.health;
+        id.is_some() && (health.runs.iter().any(|run| run.id == id) || health.ended_runs.iter().any(|run| run.id == id))
+    }
+
+    /// Opens a run that is not known.
+    pub(super) fn start_run(&mut self, id: Option<RunId>, began_at: Timestamp, now: Timestamp) {
         let health = &mut self.health;
-        if id.is_some()
-            && (health.runs.iter().any(|run| run.id == id) || health.ended_runs.iter().any(|run| run.id == id))
-        {
-            return false;
-        }
         let limit_at = self.monitor.spec.max_runtime.map(|limit| now + limit);
         if id.is_none()
             && let Some(at) = health.runs.iter().position(|run| run.id.is_none())
@@ -39,24 +40,27 @@ impl Draft<'_> {
             if limit_at.is_some() {
                 let reason = format!("{RUNS_MAX} runs are open; the one that begins now is not followed");
                 self.note(self.health.state, now, now, reason);
-                return true;
+                return;
             }
             health.runs.remove(0);
         }
         self.health.runs.push(Run { id, began_at, limit_at });
-        true
     }
 
     /// Ends the run that a success or fail at `at` belongs to (S4.6).
     pub(super) fn end_run(&mut self, ping: &Ping, at: Timestamp) -> Ended {
-        let open = |run: &&Run| run.began_at <= at;
         let runs = &self.health.runs;
+        let open = |run: &&Run| run.began_at <= at;
         let ends: Vec<Run> = match ping.run {
             Some(_) => runs.iter().filter(|run| run.id == ping.run).copied().collect(),
             None if ping.ends_all_runs => runs.iter().filter(open).copied().collect(),
             None => {
                 let nameless = runs.iter().filter(open).find(|run| run.id.is_none());
-                nameless.or_else(|| runs.iter().rfind(open)).copied().into_iter().collect()
+                nameless
+                    .or_else(|| runs.iter().filter(open).max_by_key(|run| run.began_at))
+                    .copied()
+                    .into_iter()
+                    .collect()
             }
         };
         let duration = ends.iter().map(|run| at.since(run.began_at)).max();
@@ -85,6 +89,9 @@ impl Draft<'_> {
     /// Closes the runs whose end the watcher may have missed (S6.2).
     pub(super) fn forget_runs_in(&mut self, outage: &Outage) {
         let unobserved = |run: &Run| run.began_at < outage.to && run.limit_at.is_some_and(|limit| limit > outage.from);
+        if !self.health.runs.iter().any(unobserved) {
+            return;
+        }
         let (gone, kept): (Vec<Run>, Vec<Run>) = self.health.runs.iter().partition(|run| unobserved(run));
         self.health.runs = kept;
         for run in gone {
@@ -106,18 +113,17 @@ impl Draft<'_> {
         ended.push(run);
     }
 
-    /// Whether the run of this heartbeat overran; the next heartbeat of it counts again.
+    /// Whether the run of this heartbeat overran. Of those without an id the next heartbeat counts again.
     fn take_overrun(&mut self, id: Option<RunId>) -> bool {
         let Some(known) = self.health.ended_runs.iter_mut().find(|run| run.id == id && run.overran) else {
             return false;
         };
-        known.overran = false;
+        known.overran = id.is_some();
         true
     }
 
     /// Drops every open run, as pausing does.
     pub(super) fn drop_runs(&mut self) {
         self.health.runs.clear();
-        debug_assert!(self.health.state != State::Paused || self.health.runs.is_empty());
     }
 }

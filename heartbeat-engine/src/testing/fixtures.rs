@@ -231,6 +231,7 @@ pub fn notification(n: u64) -> Notification {
         incident: None,
         message: format!("notification {n}"),
         ping: None,
+        digest: None,
     }
 }
 

@@ -1,14 +1,14 @@
 //! `/api/keys`: who may do what. A key itself is shown once, when it is made.
 
-use axum::extract::{Path, State};
+use axum::extract::{OriginalUri, Path, State};
+use axum::http::StatusCode;
 use axum::http::header::LOCATION;
-use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 
-use super::request::{JsonBody, read_overlap};
+use super::request::{JsonBody, location, read_overlap};
 use crate::app::{App, AppState};
 use crate::auth::IsAdmin;
 use crate::json::{self, page, read_key};
@@ -31,7 +31,12 @@ async fn list(State(app): State<AppState>, _: IsAdmin, query: Query) -> Result<J
     Ok(Json(page(keys.iter().map(|key| json::key(key, now)).collect(), None)))
 }
 
-async fn create(State(app): State<AppState>, _: IsAdmin, JsonBody(body): JsonBody) -> Result<Response, Problem> {
+async fn create(
+    State(app): State<AppState>,
+    _: IsAdmin,
+    uri: OriginalUri,
+    JsonBody(body): JsonBody,
+) -> Result<Response, Problem> {
     let now = app.engine.now();
     let wish = read_key(&body, now)?;
     let key = ApiKey::random()?;
@@ -43,9 +48,7 @@ async fn create(State(app): State<AppState>, _: IsAdmin, JsonBody(body): JsonBod
     let mut value = json::key(&stored, now);
     value["key"] = key.reveal().into();
     let mut response = (StatusCode::CREATED, Json(value)).into_response();
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/keys/{}", stored.id)) {
-        response.headers_mut().insert(LOCATION, location);
-    }
+    response.headers_mut().extend(location(&uri, &stored.id).map(|location| (LOCATION, location)));
     Ok(response)
 }
 

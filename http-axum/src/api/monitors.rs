@@ -1,17 +1,18 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
-use heartbeat_engine::{EditError, Filter, Put, PutMode, Record, StatusWord, Target};
+use heartbeat_engine::{EditError, Filter, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
 use serde_json::{Value, json};
 
-use super::request::{JsonBody, Preconditions, find_monitor, versioned};
+use super::request::{JsonBody, Preconditions, find_monitor, location, versioned};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, MonitorWish, Reading, page, read_monitor};
@@ -80,11 +81,13 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
 async fn create(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let wish = read_new(&app, &body, None)?;
     let put = make(&app, &caller, wish).await?;
-    Ok(created(&app, &caller, &put))
+    let location = location(&uri, &put.record.id().to_string());
+    Ok(created(&app, &caller, &put, location))
 }
 
 async fn read(
@@ -112,7 +115,7 @@ async fn replace(
         let outcome = match &found {
             Some(record) => {
                 let slug = Some(record.spec().slug.as_str());
-                let reading = Reading { slug, new: false, ..reading(&app) };
+                let reading = Reading { slug, ..reading(&app) };
                 let wish = read_monitor(&body, reading)?;
                 edit(&app, &caller, record, wish, preconditions.is_strict()).await
             }
@@ -131,7 +134,7 @@ async fn replace(
             }
         };
         match outcome {
-            Ok(put) if put.created => return Ok(created(&app, &caller, &put)),
+            Ok(put) if put.created => return Ok(created(&app, &caller, &put, None)),
             Ok(put) => return Ok(edited(&app, &caller, found.as_deref(), &put)),
             // Somebody made, changed or removed it between the look and the write.
             Err(problem) if found.is_none() && problem.status == StatusCode::CONFLICT => last = problem,
@@ -162,7 +165,7 @@ async fn change(
         for (field, value) in &changes {
             merged[field.as_str()] = value.clone();
         }
-        let wish = read_monitor(&merged, Reading { new: false, ..reading(&app) })?;
+        let wish = read_monitor(&merged, reading(&app))?;
         match edit(&app, &caller, &record, wish, true).await {
             Ok(put) => return Ok(edited(&app, &caller, Some(&record), &put)),
             Err(problem) if !preconditions.is_strict() && problem.status == StatusCode::PRECONDITION_FAILED => {
@@ -204,47 +207,53 @@ async fn batch(
         .map(|item| {
             let wish = read_batched(&app, &caller, item)?;
             // They are put at the same time: which of two would win is left to chance.
-            let is_first = slugs.insert(wish.0.slug.clone());
-            if is_first {
-                Ok(wish)
-            } else {
-                Err(Problem::field("slug", "stands twice in this batch; the first is taken"))
-            }
+            let is_first = slugs.insert(wish.spec.slug.clone());
+            is_first
+                .then_some(wish)
+                .ok_or_else(|| Problem::field("slug", "stands twice in this batch; the first is taken"))
         })
         .collect();
-    let wishes: Vec<_> = read.iter().filter_map(|wish| wish.clone().ok()).collect();
+    let wishes: Vec<_> = read.iter().flatten().map(|wish| (wish.spec.clone(), wish.mode.clone())).collect();
     let mut puts = app.engine.put_many(wishes).await.into_iter();
     let results: Vec<Value> = read
         .into_iter()
         .map(|wish| {
-            let put =
-                wish.and_then(|_| puts.next().unwrap_or(Err(EditError::NotFound("result"))).map_err(Problem::from));
-            match put {
-                Ok(put) => {
-                    let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
-                    json!({"status": status.as_u16(), "monitor": shown(&app, &caller, &put.record)})
-                }
-                Err(problem) => json!({"status": problem.status.as_u16(), "problem": problem.to_json()}),
-            }
+            let wish = wish?;
+            let put = puts.next().unwrap_or(Err(EditError::NotFound("result")))?;
+            let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
+            let monitor = shown_with_secret(&app, &caller, wish.before.as_deref(), &put.record);
+            Ok(json!({"status": status.as_u16(), "monitor": monitor}))
+        })
+        .map(|result: Result<Value, Problem>| {
+            result.unwrap_or_else(|problem| json!({"status": problem.status.as_u16(), "problem": problem.to_json()}))
         })
         .collect();
     Ok(Json(page(results, None)))
 }
 
-fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<(heartbeat_engine::MonitorSpec, PutMode), Problem> {
-    let wish = read_new(app, item, None)?;
-    let found = app.find(Target::slug(&wish.spec.slug))?;
-    check_reach(caller, found.as_deref(), &wish.spec.tags)?;
-    let Some(record) = found else { return Ok((wish.spec, PutMode::Create { token: wish.token })) };
-    refuse_declared(&record)?;
-    if wish.token.is_some_and(|token| token != record.monitor.token.current) {
-        return Err(Problem::field("token", "the monitor exists with another token; use rotate-token for a new one"));
-    }
-    Ok((wish.spec, PutMode::Replace { monitor: record.id(), expected: None }))
+/// One monitor of a batch, and the one that it replaces.
+#[derive(Debug, Clone)]
+struct Batched {
+    spec: MonitorSpec,
+    mode: PutMode,
+    before: Option<Arc<Record>>,
+}
+
+fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<Batched, Problem> {
+    let MonitorWish { spec, token } = read_new(app, item, None)?;
+    let before = app.find(Target::slug(&spec.slug))?;
+    check_reach(caller, before.as_deref(), &spec.tags)?;
+    let Some(record) = &before else {
+        return Ok(Batched { spec, mode: PutMode::Create { token }, before });
+    };
+    refuse_declared(record)?;
+    refuse_other_token(record, token.as_ref())?;
+    let mode = PutMode::Replace { monitor: record.id(), expected: None };
+    Ok(Batched { spec, mode, before })
 }
 
 fn reading(app: &App) -> Reading<'_> {
-    Reading { engine: &app.engine, timezone: &app.settings.timezone, slug: None, new: true }
+    Reading { engine: &app.engine, timezone: &app.settings.timezone, slug: None }
 }
 
 fn read_new(app: &App, body: &Value, slug: Option<&str>) -> Result<MonitorWish, Problem> {
@@ -259,6 +268,7 @@ async fn make(app: &App, caller: &Caller, wish: MonitorWish) -> Result<Put, Prob
 async fn edit(app: &App, caller: &Caller, record: &Record, wish: MonitorWish, strict: bool) -> Result<Put, Problem> {
     check_reach(caller, Some(record), &wish.spec.tags)?;
     refuse_declared(record)?;
+    refuse_other_token(record, wish.token.as_ref())?;
     let expected = strict.then_some(record.monitor.revision);
     Ok(app.engine.put(wish.spec, PutMode::Replace { monitor: record.id(), expected }).await?)
 }
@@ -270,6 +280,14 @@ fn check_reach(caller: &Caller, record: Option<&Record>, tags: &[String]) -> Res
         None if caller.covers_tags(tags) => Ok(()),
         None => Err(Problem::forbidden("this key may only make monitors that have one of its tags")),
     }
+}
+
+/// A token is given when a monitor is made; repeating it later changes nothing.
+fn refuse_other_token(record: &Record, token: Option<&Token>) -> Result<(), Problem> {
+    if token.is_none_or(|token| *token == record.monitor.token.current) {
+        return Ok(());
+    }
+    Err(Problem::field("token", "the monitor exists with another token; use rotate-token for a new one"))
 }
 
 fn refuse_declared(record: &Record) -> Result<(), Problem> {
@@ -285,13 +303,11 @@ pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
     json::monitor(record, app.engine.now(), url)
 }
 
-fn created(app: &App, caller: &Caller, put: &Put) -> Response {
+fn created(app: &App, caller: &Caller, put: &Put, location: Option<HeaderValue>) -> Response {
     let record = &put.record;
-    let mut response =
-        versioned(StatusCode::CREATED, record.monitor.revision, shown_with_secret(app, caller, None, record));
-    if let Ok(location) = HeaderValue::from_str(&format!("/api/monitors/{}", record.id())) {
-        response.headers_mut().insert(LOCATION, location);
-    }
+    let body = shown_with_secret(app, caller, None, record);
+    let mut response = versioned(StatusCode::CREATED, record.monitor.revision, body);
+    response.headers_mut().extend(location.map(|location| (LOCATION, location)));
     response
 }
 

@@ -27,8 +27,12 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
         Some("pending") => Some(DeliveryState::Pending),
         Some("delivered") => Some(DeliveryState::Delivered),
         Some("dead") => Some(DeliveryState::Dead),
+        Some("grouped") => Some(DeliveryState::Grouped),
         Some(text) => {
-            return Err(Problem::field("state", format!("`{}` is none of pending, delivered, dead", clip(text))));
+            return Err(Problem::field(
+                "state",
+                format!("`{}` is none of pending, delivered, dead, grouped", clip(text)),
+            ));
         }
     };
     let incident = match query.filled("incident") {

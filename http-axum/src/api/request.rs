@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{FromRequest, FromRequestParts, Request};
+use axum::extract::{FromRequest, FromRequestParts, OriginalUri, Request};
 use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -107,6 +107,11 @@ pub(crate) fn read_overlap(value: &Value) -> Result<Duration, Problem> {
         }
         Some(overlap)
     })
+}
+
+/// The `Location` of what was made by a `POST` to this path, wherever the router is nested.
+pub(crate) fn location(uri: &OriginalUri, id: &str) -> Option<HeaderValue> {
+    HeaderValue::from_str(&format!("{}/{id}", uri.path())).ok()
 }
 
 /// An answer with a monitor: its version is its entity tag.

@@ -12,7 +12,7 @@ use serde_json::json;
 use super::{JSON, json_answer};
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
-use crate::heartbeat::{Incoming, Refused, message, take};
+use crate::heartbeat::{Incoming, Keep, Refused, message, take};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/api/pings/", post(ping))
@@ -40,7 +40,7 @@ async fn ping(State(app): State<AppState>, request: Request) -> Response {
 }
 
 async fn with_caller(app: &App, caller: &Caller, request: Request) -> Result<Response, Refused> {
-    let incoming = Incoming::read(app, request).await?;
+    let incoming = Incoming::read(app, request, Keep::Beginning).await?;
     let slug = incoming.query.filled("service").ok_or(Refused::NotFound)?;
     let record = app.find(Target::slug(slug))?.ok_or(Refused::NotFound)?;
     if !caller.covers(&record) {
@@ -59,7 +59,7 @@ async fn with_caller(app: &App, caller: &Caller, request: Request) -> Result<Res
         "data": data,
         "created": plain_time(taken.receipt.arrived_at),
     });
-    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
 }
 
 /// `2018-03-26 08:12:00`, UTC.

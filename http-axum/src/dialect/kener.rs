@@ -12,7 +12,7 @@ use subtle::ConstantTimeEq;
 
 use super::{JSON, json_answer};
 use crate::app::{App, AppState};
-use crate::heartbeat::{Incoming, Refused, take};
+use crate::heartbeat::{Incoming, Keep, Refused, take};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -62,13 +62,16 @@ async fn heard(app: &App, tag: &str, secret: &str, words: Words, request: Reques
 }
 
 async fn with_secret(app: &App, tag: &str, secret: &str, words: Words, request: Request) -> Result<Response, Refused> {
-    let incoming = Incoming::read(app, request).await?;
-    let record = app.find(Target::slug(tag))?.ok_or(Refused::NotFound)?;
-    if !is_token_of(app, &record, secret) {
+    let found = app.find(Target::slug(tag))?;
+    let known = found.as_ref().is_some_and(|record| is_token_of(app, record, secret));
+    let keep = if known { Keep::Beginning } else { Keep::Nothing };
+    let incoming = Incoming::read(app, request, keep).await?;
+    let record = found.ok_or(Refused::NotFound)?;
+    if !known {
         return Ok(error(StatusCode::BAD_REQUEST, words.wrong_secret));
     }
     let taken = take(app, &incoming, &record, incoming.ping(app, Signal::Success)).await?;
-    Ok(taken.answer(app, &incoming.method, JSON, json!({"status": "OK"}).to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, &json!({"status": "OK"}).to_string()))
 }
 
 fn is_token_of(app: &App, record: &Record, secret: &str) -> bool {

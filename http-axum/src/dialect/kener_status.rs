@@ -15,7 +15,7 @@ use super::{JSON, js_number, json_answer, latency};
 use crate::api::uptime;
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
-use crate::heartbeat::{Incoming, Refused, take};
+use crate::heartbeat::{Incoming, Keep, Refused, take};
 use crate::keys::Scope;
 use crate::query::Query;
 
@@ -64,16 +64,16 @@ impl Word {
 }
 
 async fn push(State(app): State<AppState>, request: Request) -> Response {
-    let incoming = match Incoming::read(&app, request).await {
+    let caller = match caller(&app, request.headers()).await {
+        Ok(caller) => caller,
+        Err(error) => return no_key(&error),
+    };
+    let incoming = match Incoming::read(&app, request, Keep::All).await {
         Ok(incoming) => incoming,
         Err(error) => return refused_as(error.status(), &error.to_string()),
     };
     let Ok(body) = serde_json::from_slice::<Value>(&incoming.body) else {
         return refused_as(StatusCode::BAD_REQUEST, "the body is not JSON");
-    };
-    let caller = match caller(&app, &incoming.headers).await {
-        Ok(caller) => caller,
-        Err(error) => return no_key(&error),
     };
     match pushed(&app, &caller, &incoming, &body).await {
         Ok(response) => response,
@@ -116,7 +116,7 @@ async fn pushed(app: &App, caller: &Caller, incoming: &Incoming, body: &Value) -
     word.say(&mut ping, &record);
     let taken = take(app, incoming, &record, ping).await?;
     let body = json!({"status": 200, "message": format!("success at {minute}")});
-    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
 }
 
 /// `GET /api/status?tag=`: how a monitor stands and its uptime of the day so far.

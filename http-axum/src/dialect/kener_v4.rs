@@ -13,7 +13,7 @@ use super::kener_status::{Word, floored};
 use super::{JSON, json_answer, latency};
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller};
-use crate::heartbeat::{Incoming, Refused, take};
+use crate::heartbeat::{Incoming, Keep, Refused, take};
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/api/v4/monitors/{tag}/data/{timestamp}", patch(push))
@@ -46,7 +46,7 @@ async fn push(
 }
 
 async fn pushed(app: &App, caller: &Caller, tag: &str, timestamp: &str, request: Request) -> Result<Response, Refused> {
-    let incoming = Incoming::read(app, request).await?;
+    let incoming = Incoming::read(app, request, Keep::All).await?;
     let record = app.find(Target::slug(tag))?.filter(|record| caller.covers(record)).ok_or(Refused::NotFound)?;
     let bad = |text: &str| Ok(error(StatusCode::BAD_REQUEST, text));
     let Some(at) = timestamp.parse::<i64>().ok().filter(|at| *at >= 0).map(Timestamp::from_secs) else {
@@ -80,7 +80,7 @@ async fn pushed(app: &App, caller: &Caller, tag: &str, timestamp: &str, request:
     let body = json!({"data": {
         "monitor_tag": tag, "timestamp": floored(at), "status": status, "latency": ms, "type": "MANUAL",
     }});
-    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
 }
 
 fn error(status: StatusCode, message: &str) -> Response {

@@ -8,21 +8,19 @@ mod push;
 
 use axum::Router;
 use axum::http::StatusCode;
+use axum::middleware::from_fn;
 use axum::response::Response;
 use serde_json::Value;
 
 use crate::app::AppState;
-use crate::heartbeat::answer;
+use crate::heartbeat::{answer, milliseconds};
+use crate::trace::check_site;
 
 const JSON: &str = "application/json";
 
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new()
-        .merge(heartbeats::routes())
-        .merge(kener::routes())
-        .merge(kener_status::routes())
-        .merge(kener_v4::routes())
-        .merge(push::routes())
+    let with_key = heartbeats::routes().merge(kener_status::routes()).merge(kener_v4::routes());
+    with_key.layer(from_fn(check_site)).merge(kener::routes()).merge(push::routes())
 }
 
 /// An answer with JSON that no cache keeps.
@@ -44,5 +42,5 @@ fn js_number(value: &Value) -> Option<f64> {
 
 /// A latency in milliseconds; `None` for what is none, such as a negative one.
 fn latency(ms: f64) -> Option<std::time::Duration> {
-    std::time::Duration::try_from_secs_f64(ms / 1000.0).ok().filter(|latency| !latency.is_zero())
+    milliseconds(ms).filter(|latency| !latency.is_zero())
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::{JSON, json_answer, latency};
 use crate::app::{App, AppState};
-use crate::heartbeat::{Incoming, Refused, message, take};
+use crate::heartbeat::{Incoming, Keep, Refused, message, take};
 use crate::query::Query;
 
 const PUSHED: &str = "Push received successfully";
@@ -42,16 +42,18 @@ async fn push(State(app): State<AppState>, Path(token): Path<String>, request: R
 }
 
 async fn with_token(app: &App, token: &str, request: Request) -> Result<Response, Fault> {
-    let incoming = Incoming::read(app, request).await.map_err(Refused::from)?;
+    let found = app.find(Target::token(token)).map_err(Refused::from)?;
+    let keep = if found.is_some() { Keep::Beginning } else { Keep::Nothing };
+    let incoming = Incoming::read(app, request, keep).await.map_err(Refused::from)?;
     refuse_repeated(&incoming.query)?;
-    let record = app.find(Target::token(token)).map_err(Refused::from)?.ok_or(Refused::NotFound)?;
+    let record = found.ok_or(Refused::NotFound)?;
     let signal = if is_up(incoming.query.get("status"), token) { Signal::Success } else { Signal::Fail };
     let mut ping = incoming.ping(app, signal);
     ping.message = message(app, incoming.query.get("msg"));
     read_numbers(&incoming.query, &mut ping)?;
     let taken = take(app, &incoming, &record, ping).await?;
     let body = json!({"ok": true, "msg": PUSHED, "message": PUSHED});
-    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
 }
 
 /// An unknown word is down for Uptime Kuma and up for Tianji; the token tells whose client speaks.

@@ -1,8 +1,9 @@
 //! Channels: `kind`, `fallback`, and the settings of the kind beside them.
 
-use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError};
+use heartbeat_engine::{ChannelInfo, ChannelSpec, FieldError, Grouping, format_duration};
 use serde_json::{Map, Value, json};
 
+use super::fields::Fields;
 use super::instant;
 use crate::problem::Problem;
 
@@ -19,6 +20,8 @@ pub(crate) fn channel(info: &ChannelInfo) -> Value {
     value["name"] = info.name.as_str().into();
     value["kind"] = info.spec.kind.as_str().into();
     value["fallback"] = info.spec.fallback.clone().into();
+    value["burst"] = info.spec.grouping.burst.into();
+    value["group_wait"] = format_duration(info.spec.grouping.wait).into();
     value["version"] = info.version.map(|version| version.0).into();
     value["failing_since"] = instant(info.failing_since);
     value["last_error"] = info.last_error.clone().into();
@@ -37,7 +40,7 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
     let mut settings = Map::new();
     for (field, value) in object {
         match field.as_str() {
-            "kind" | "fallback" => {}
+            "kind" | "fallback" | "burst" | "group_wait" => {}
             "name" if value.as_str() == Some(name) => {}
             "name" => errors.push(FieldError::new("name", format!("must be `{name}` as in the URL; leave it out"))),
             read_only if READ_ONLY.contains(&read_only) => {
@@ -64,10 +67,26 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
             None
         }
     };
+    let grouping = grouping_from_json(value).map_err(|more| errors.extend(more)).unwrap_or_default();
     if !errors.is_empty() {
         return Err(Problem::invalid(errors));
     }
-    Ok(ChannelSpec { kind, settings: Value::Object(settings), fallback, declared_in: None })
+    Ok(ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in: None })
+}
+
+/// Reads `burst` and `group_wait` of a channel's object; what is left out is the default (S7.9). Other fields are left
+/// to others.
+///
+/// # Errors
+/// Each of the two that is wrong, with what would be right.
+pub fn grouping_from_json(channel: &Value) -> Result<Grouping, Vec<FieldError>> {
+    let mut errors = Vec::new();
+    let mut grouping = Grouping::default();
+    if let Some(mut fields) = Fields::of(channel, "", &mut errors) {
+        grouping.burst = fields.count("burst").unwrap_or(grouping.burst);
+        grouping.wait = fields.duration("group_wait").unwrap_or(grouping.wait);
+    }
+    if errors.is_empty() { Ok(grouping) } else { Err(errors) }
 }
 
 /// An answer masks secrets; what was masked must not be stored as the secret.
@@ -112,5 +131,17 @@ mod tests {
             read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
         assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
         assert_eq!(spec.settings, json!({"url": "u"}));
+        assert_eq!(spec.grouping, Grouping::default());
+    }
+
+    #[test]
+    fn grouping_is_read_for_every_kind() {
+        let value = json!({"kind": "webhook", "url": "u", "burst": 0, "group_wait": "90s"});
+        let spec = read_channel(&value, "ops").unwrap();
+        assert_eq!((spec.grouping.burst, spec.grouping.wait.as_secs()), (0, 90));
+        assert_eq!(spec.settings, json!({"url": "u"}));
+        let problem = read_channel(&json!({"kind": "webhook", "burst": -1, "group_wait": "soon"}), "ops").unwrap_err();
+        let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["burst", "group_wait"]);
     }
 }

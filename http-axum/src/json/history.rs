@@ -91,6 +91,7 @@ pub(crate) fn notification(entry: &OutboxEntry) -> Value {
         "next_attempt_at": instant(pending.then_some(delivery.next_attempt_at)),
         "settled_at": instant(delivery.settled_at),
         "last_error": delivery.last_error,
+        "digest_total": notification.digest.as_ref().map_or(0, |digest| digest.total()),
     })
 }
 

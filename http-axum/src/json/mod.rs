@@ -7,6 +7,7 @@ mod key;
 mod monitor;
 mod schedule;
 
+pub use channel::grouping_from_json;
 pub(crate) use channel::{channel, read_channel};
 pub(crate) use fields::read_object;
 pub(crate) use history::{change, incident, notification, ping};
@@ -17,11 +18,14 @@ pub(crate) use schedule::read_grace;
 pub(crate) use schedule::{read_schedule, schedule};
 
 use heartbeat_engine::Timestamp;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
 /// A page of a list.
 pub(crate) fn page(items: Vec<Value>, next_cursor: Option<String>) -> Value {
-    json!({"items": items, "next_cursor": next_cursor})
+    let mut page = Map::new();
+    page.insert("items".to_owned(), Value::Array(items));
+    page.insert("next_cursor".to_owned(), next_cursor.into());
+    Value::Object(page)
 }
 
 /// An instant, or null where there is none or it never comes.

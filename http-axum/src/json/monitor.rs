@@ -48,17 +48,15 @@ pub(crate) struct Reading<'a> {
     pub(crate) timezone: &'a Zone,
     /// The slug where none is given, else one made from the name.
     pub(crate) slug: Option<&'a str>,
-    /// Whether the monitor is being made, and so may be given a token.
-    pub(crate) new: bool,
 }
 
 /// Reads a wish, and checks it as the engine will: all that is wrong, at once.
 pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<MonitorWish, Problem> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, reading.timezone, reading.slug, reading.new, &mut errors);
+    let wish = read_wish(value, reading.timezone, reading.slug, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
-        let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault));
+        let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec));
         errors.extend(news);
     }
     match wish {
@@ -90,10 +88,10 @@ pub fn monitor_from_json(
     now: Timestamp,
 ) -> Result<(MonitorSpec, Option<Token>), Vec<FieldError>> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, timezone, None, true, &mut errors);
+    let wish = read_wish(value, timezone, None, &mut errors);
     if let Some(wish) = &wish {
         let told = errors.clone();
-        errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault)));
+        errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec)));
     }
     match wish {
         Some(MonitorWish { spec, token }) if errors.is_empty() => Ok((spec, token)),
@@ -159,13 +157,7 @@ pub(crate) fn monitor(record: &Record, now: Timestamp, ping_url: Option<String>)
     value
 }
 
-fn read_wish(
-    value: &Value,
-    timezone: &Zone,
-    slug: Option<&str>,
-    new: bool,
-    errors: &mut Vec<FieldError>,
-) -> Option<MonitorWish> {
+fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Vec<FieldError>) -> Option<MonitorWish> {
     let mut fields = Fields::of(value, "", errors)?;
     let name = fields.text("name").map(str::to_owned);
     let slug = fields.text("slug").or(slug).map(str::to_owned);
@@ -193,7 +185,7 @@ fn read_wish(
     }
     read_rest(&mut fields, &mut spec);
     read_later(&mut fields);
-    let token = read_token(&mut fields, new);
+    let token = read_token(&mut fields);
     for field in READ_ONLY {
         if fields.has(field) {
             let _ = fields.value(field);
@@ -237,12 +229,7 @@ fn read_later(fields: &mut Fields<'_, '_>) {
     }
 }
 
-fn read_token(fields: &mut Fields<'_, '_>, new: bool) -> Option<Token> {
-    if !new && fields.has("token") {
-        let _ = fields.value("token");
-        fields.fault("token", "can only be given when the monitor is made; use rotate-token for another one");
-        return None;
-    }
+fn read_token(fields: &mut Fields<'_, '_>) -> Option<Token> {
     match Token::new(fields.text("token")?) {
         Ok(token) => Some(token),
         Err(error) => {
@@ -264,12 +251,14 @@ fn checks(spec: &MonitorSpec, engine: &Engine) -> Vec<FieldError> {
 }
 
 /// Whether something about this field was told already: what follows from it helps nobody.
-fn is_told(told: &[FieldError], fault: &FieldError) -> bool {
+fn is_told(told: &[FieldError], fault: &FieldError, spec: &MonitorSpec) -> bool {
     let root = |field: &str| field.split('.').next().unwrap_or_default().to_owned();
     let rooted = |name: &str| told.iter().any(|error| root(&error.field) == name);
-    let of_schedule = matches!(root(&fault.field).as_str(), "schedule" | "grace" | "early");
-    rooted(&root(&fault.field))
-        || (of_schedule && rooted("schedule"))
-        || (fault.field == "slug" && rooted("name"))
-        || (fault.field == "name" && rooted("slug"))
+    match root(&fault.field).as_str() {
+        "schedule" | "grace" | "early" if rooted("schedule") => true,
+        // Where one of them is missing it is made from the other.
+        "slug" if spec.slug.is_empty() && rooted("name") => true,
+        "name" if spec.name == spec.slug && rooted("slug") => true,
+        field => rooted(field),
+    }
 }

@@ -52,6 +52,7 @@ pub fn notification() -> Notification {
         }),
         message: "cert-sync is down: no heartbeat since 06:05, expected every 2 h".to_owned(),
         ping: Some(ping(at)),
+        digest: None,
     }
 }
 

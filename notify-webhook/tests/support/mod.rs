@@ -58,6 +58,7 @@ pub(crate) fn notification() -> Notification {
         }),
         message: "cert-sync is down: no heartbeat since 06:05, expected every 2 h".to_owned(),
         ping: None,
+        digest: None,
     }
 }
 

@@ -55,7 +55,7 @@ CREATE INDEX incidents_of_monitor ON incidents (monitor, opened_at, id);
 CREATE INDEX incidents_in_order ON incidents (opened_at, id, open);
 CREATE INDEX incidents_open ON incidents (opened_at, id) WHERE open = 1;
 
--- state 0: pending, 1: delivered, 2: dead.
+-- state 0: pending, 1: delivered, 2: dead, 3: told within a digest.
 CREATE TABLE notifications (
     seq          INTEGER PRIMARY KEY AUTOINCREMENT,
     id           BLOB    NOT NULL UNIQUE,

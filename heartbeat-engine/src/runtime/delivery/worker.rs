@@ -8,27 +8,43 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use super::Owed;
+use super::window::Window;
+use super::{Owed, digest};
 use crate::runtime::inbox::Work;
 use crate::runtime::metrics::{Backlog, Trouble, add};
 use crate::runtime::random;
 use crate::runtime::shared::Shared;
 use crate::{
     Attempt, Delivery, DeliveryError, DeliveryState, MonitorId, Notification, NotificationId, NotificationKind,
-    Receipt, Settlement, Timestamp, pause_after,
+    Receipt, Timestamp, pause_after,
 };
 
 /// How long a notification is tried before it is given up (S7.4).
 const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a channel may fail before that is told (S7.4).
 const TOLD_AFTER: Duration = Duration::from_secs(300);
-/// Settled notifications that are remembered until their outcome is surely stored.
-const SETTLED_KEPT: usize = 1024;
 /// How many notifications are read from the store at a time.
 const PAGE: usize = 256;
 
 /// Messages of one monitor go out one after another; those of no monitor share a lane.
 type Lane = Option<MonitorId>;
+
+/// A notification in its lane.
+#[derive(Debug)]
+struct Waiting {
+    owed: Owed,
+    /// Its place in the order in which notifications came.
+    place: u64,
+    /// Whether it goes out by itself; one that does not yet may be told within a digest (S7.9).
+    admitted: bool,
+}
+
+/// What a digest stands for: its place in the order, and the lanes of what it covers.
+#[derive(Debug)]
+struct Cover {
+    place: u64,
+    lanes: HashSet<Lane>,
+}
 
 struct Attempted {
     lane: Lane,
@@ -40,9 +56,14 @@ pub(super) struct Worker {
     shared: Arc<Shared>,
     channel: String,
     overflow: Arc<AtomicBool>,
-    lanes: HashMap<Lane, VecDeque<Owed>>,
+    lanes: HashMap<Lane, VecDeque<Waiting>>,
     busy: HashSet<Lane>,
+    /// The digests that are not settled.
+    digests: HashMap<NotificationId, Cover>,
+    window: Window,
+    places: u64,
     count: usize,
+    /// Settled or grouped ones are remembered until that is surely stored.
     settled: VecDeque<NotificationId>,
     failing_since: Option<Timestamp>,
     told: bool,
@@ -56,6 +77,9 @@ impl Worker {
             overflow,
             lanes: HashMap::new(),
             busy: HashSet::new(),
+            digests: HashMap::new(),
+            window: Window::default(),
+            places: 0,
             count: 0,
             settled: VecDeque::new(),
             failing_since: None,
@@ -70,6 +94,7 @@ impl Worker {
         loop {
             if open {
                 self.refill().await;
+                self.group();
                 self.start(&mut attempts);
             }
             self.report();
@@ -90,13 +115,73 @@ impl Worker {
         let id = owed.notification.id;
         let lane = lane(&owed.notification);
         let waiting = self.lanes.entry(lane).or_default();
-        if let Some(known) = waiting.iter_mut().find(|known| known.notification.id == id) {
-            known.delivery.next_attempt_at = known.delivery.next_attempt_at.min(owed.delivery.next_attempt_at);
-        } else if self.count < self.shared.limits.channel_queue {
-            waiting.push_back(owed);
-            self.count += 1;
-        } else {
+        if let Some(known) = waiting.iter_mut().find(|known| known.owed.notification.id == id) {
+            let delivery = &mut known.owed.delivery;
+            delivery.next_attempt_at = delivery.next_attempt_at.min(owed.delivery.next_attempt_at);
+            return;
+        }
+        if self.count >= self.shared.limits.channel_queue {
             self.overflow.store(true, Ordering::Release);
+            return;
+        }
+        self.places += 1;
+        let mut place = self.places;
+        if let Some(digest) = &owed.notification.digest {
+            let lanes = || digest.covers.iter().map(|(_, monitor)| *monitor).collect();
+            place = self.digests.entry(id).or_insert_with(|| Cover { place, lanes: lanes() }).place;
+        }
+        let admitted = owed.delivery.attempts > 0 || owed.notification.digest.is_some();
+        waiting.push_back(Waiting { owed, place, admitted });
+        self.count += 1;
+    }
+
+    /// Lets a burst of messages out one by one, and makes a digest of the others when their window ends (S7.9).
+    fn group(&mut self) {
+        let now = self.shared.clock.now();
+        let grouping = self.shared.channels.grouping(&self.channel);
+        if self.window.close(now) {
+            self.make_digest(now);
+        }
+        let mut fresh: Vec<&mut Waiting> =
+            self.lanes.values_mut().flatten().filter(|waiting| !waiting.admitted).collect();
+        fresh.sort_unstable_by_key(|waiting| waiting.place);
+        for waiting in fresh {
+            if !self.window.admit(now, grouping) {
+                return;
+            }
+            waiting.admitted = true;
+        }
+    }
+
+    /// Makes a digest of the messages that were held back, unless it is a single one.
+    fn make_digest(&mut self, now: Timestamp) {
+        let held = self.lanes.values().flatten().filter(|waiting| !waiting.admitted).count();
+        if held < 2 {
+            return;
+        }
+        let mut covered = Vec::with_capacity(held);
+        for waiting in self.lanes.values_mut() {
+            let (kept, taken) = std::mem::take(waiting).into_iter().partition(|waiting| waiting.admitted);
+            *waiting = kept;
+            let taken: VecDeque<Waiting> = taken;
+            covered.extend(taken);
+        }
+        self.lanes.retain(|_, waiting| !waiting.is_empty());
+        self.count -= covered.len();
+        covered.sort_unstable_by_key(|waiting| waiting.place);
+        let covered: Vec<Notification> = covered.into_iter().map(|waiting| waiting.owed.notification).collect();
+        covered.iter().for_each(|notification| self.remember(notification.id));
+        let digest = digest::digest(&self.channel, now, &covered);
+        self.places += 1;
+        self.digests.insert(digest.id, Cover { place: self.places, lanes: covered.iter().map(lane).collect() });
+        let grouped = digest::grouped(&covered, now);
+        self.shared.inbox.push_inner(&*self.shared.clock, Work::Group(Box::new(digest), grouped));
+    }
+
+    fn remember(&mut self, id: NotificationId) {
+        self.settled.push_back(id);
+        if self.settled.len() > 2 * self.shared.limits.channel_queue {
+            self.settled.pop_front();
         }
     }
 
@@ -135,18 +220,20 @@ impl Worker {
         if room == 0 {
             return;
         }
-        let mut due: Vec<(Timestamp, Lane)> = self
+        let mut due: Vec<(Timestamp, u64, Lane)> = self
             .lanes
             .iter()
             .filter(|(lane, _)| !self.busy.contains(*lane))
-            .filter_map(|(lane, waiting)| waiting.front().map(|owed| (owed.delivery.next_attempt_at, *lane)))
-            .filter(|(at, _)| *at <= now)
+            .filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)))
+            .filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane))
+            .map(|(first, lane)| (first.owed.delivery.next_attempt_at, first.place, lane))
+            .filter(|(at, ..)| *at <= now)
             .collect();
         due.sort_unstable();
-        for (_, lane) in due {
-            let Some(owed) = self.lanes.get(&lane).and_then(VecDeque::front) else { continue };
+        for (_, _, lane) in due {
+            let Some(first) = self.lanes.get(&lane).and_then(VecDeque::front) else { continue };
             self.busy.insert(lane);
-            attempts.spawn(attempt(self.shared.clone(), lane, owed.clone(), now));
+            attempts.spawn(attempt(self.shared.clone(), lane, first.owed.clone(), now));
             room -= 1;
             if room == 0 {
                 return;
@@ -154,11 +241,29 @@ impl Worker {
         }
     }
 
+    /// Whether something of the same monitor that came before is not settled yet, in a digest or beside it (S7.3).
+    fn must_wait(&self, waiting: &Waiting, lane: Lane) -> bool {
+        let before = |other: &Waiting| other.place < waiting.place;
+        match self.digests.get(&waiting.owed.notification.id) {
+            Some(cover) => {
+                let mut firsts = cover.lanes.iter().filter_map(|lane| self.lanes.get(lane)?.front());
+                firsts.any(before)
+            }
+            None => self.digests.values().any(|cover| cover.place < waiting.place && cover.lanes.contains(&lane)),
+        }
+    }
+
     /// How long until something is due that waits; a long time when nothing does.
     fn pause(&self) -> Duration {
         let full = self.busy.len() >= self.shared.limits.channel_parallel.max(1);
         let idle = self.lanes.iter().filter(|(lane, _)| !full && !self.busy.contains(*lane));
-        let next = idle.filter_map(|(_, waiting)| waiting.front()).map(|owed| owed.delivery.next_attempt_at).min();
+        let firsts = idle.filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)));
+        let ready = firsts.filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane));
+        let next = ready
+            .map(|(first, _)| first)
+            .map(|first| first.owed.delivery.next_attempt_at)
+            .chain(self.window.ends_at())
+            .min();
         let retry_read =
             if self.overflow.load(Ordering::Acquire) { Duration::from_secs(1) } else { Duration::from_secs(3600) };
         next.map_or(retry_read, |at| at.since(self.shared.clock.now()).max(Duration::from_millis(1)).min(retry_read))
@@ -169,21 +274,19 @@ impl Worker {
         let Ok(Attempted { lane, outcome }) = ended else { return };
         self.busy.remove(&lane);
         let now = self.shared.clock.now();
-        let Some(owed) = self.lanes.get_mut(&lane).and_then(VecDeque::front_mut) else { return };
-        let delivery = &mut owed.delivery;
+        let Some(first) = self.lanes.get_mut(&lane).and_then(VecDeque::front_mut) else { return };
+        let Owed { notification, delivery } = &mut first.owed;
         delivery.attempts += 1;
-        let failure = record(delivery, &outcome, owed.notification.created_at, now);
-        let settlement = Settlement { id: owed.notification.id, delivery: delivery.clone() };
+        let failure = record(delivery, &outcome, notification.created_at, now);
+        let settlements = digest::settlements(notification, delivery);
         let state = delivery.state;
-        let notification = owed.notification.clone();
+        let notification = notification.clone();
         if state != DeliveryState::Pending {
-            self.settled.push_back(settlement.id);
-            if self.settled.len() > SETTLED_KEPT {
-                self.settled.pop_front();
-            }
+            self.remember(notification.id);
+            self.digests.remove(&notification.id);
             self.forget_first(lane);
         }
-        self.shared.inbox.push_inner(&*self.shared.clock, Work::Settle(settlement));
+        self.shared.inbox.push_inner(&*self.shared.clock, Work::Settle(settlements));
         self.note(state, failure, &notification, now);
     }
 
@@ -201,6 +304,8 @@ impl Worker {
         let counters = &self.shared.counters;
         let channel = self.channel.clone();
         match (state, failure) {
+            // A digest is never told within another.
+            (DeliveryState::Grouped, _) => {}
             (DeliveryState::Delivered, refused) => {
                 add(&counters.delivered, 1);
                 self.failing_since = None;
@@ -262,6 +367,7 @@ impl Worker {
             incident: about.incident.clone(),
             message: message.to_owned(),
             ping: None,
+            digest: None,
         };
         let owed: Vec<Notification> = channels.into_iter().map(notification).collect();
         if !owed.is_empty() {
@@ -270,7 +376,7 @@ impl Worker {
     }
 
     fn report(&self) {
-        let oldest = self.lanes.values().flatten().map(|owed| owed.notification.created_at).min();
+        let oldest = self.lanes.values().flatten().map(|waiting| waiting.owed.notification.created_at).min();
         self.shared.counters.set_backlog(&self.channel, Backlog { count: self.count as u64, oldest });
     }
 }

@@ -50,9 +50,8 @@ use crate::{
 ///     }
 /// }
 ///
-/// # mod conformance { use super::Memory;
 /// heartbeat_engine::storage_suite!(Memory);
-/// # }
+/// # fn main() {}
 /// ```
 pub trait StorageHarness: Send + Sync {
     /// What is checked.

@@ -1,0 +1,234 @@
+//! A job under watch, told in the words of the rules: times are `h:mm` or `h:mm:ss` after midnight of a day in UTC, and
+//! may go beyond 24 hours.
+#![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_engine::evaluator::{Edit, Taken};
+use heartbeat_engine::step::{Draft, Event, step};
+use heartbeat_engine::{
+    Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
+    PingEntry, Record, Rotating, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition, Version,
+    Weekdays, Zone, parse_duration,
+};
+
+/// Midnight.
+pub fn midnight() -> Timestamp {
+    "2026-11-20T00:00:00Z".parse().unwrap()
+}
+
+/// The instant `h:mm`, `h:mm:ss` or `h:mm:ss.mmm` after midnight.
+pub fn t(text: &str) -> Timestamp {
+    let parts: Vec<f64> = text.split(':').map(|part| part.parse().unwrap()).collect();
+    let seconds = parts[0] * 3600.0 + parts[1] * 60.0 + parts.get(2).copied().unwrap_or(0.0);
+    midnight() + Duration::from_secs_f64(seconds)
+}
+
+/// A duration such as `1h30m`.
+pub fn d(text: &str) -> Duration {
+    parse_duration(text).unwrap()
+}
+
+pub fn outage(from: &str, to: &str) -> Outage {
+    Outage { from: t(from), to: t(to) }
+}
+
+pub fn run(n: u8) -> RunId {
+    RunId::from_bytes([n; 16])
+}
+
+pub fn every(period: &str, grace: &str) -> MonitorSpec {
+    let mut spec = MonitorSpec::new("job", Schedule::every(d(period)).unwrap());
+    spec.grace = Grace::Fixed(d(grace));
+    spec.channels = vec!["ops".to_owned()];
+    spec
+}
+
+pub fn at(times: &[&str], zone: &str, grace: &str) -> MonitorSpec {
+    let times: Vec<LocalTime> = times.iter().map(|time| time.parse().unwrap()).collect();
+    let mut spec =
+        MonitorSpec::new("job", Schedule::at(&times, Weekdays::EVERY_DAY, Zone::named(zone).unwrap()).unwrap());
+    spec.grace = grace.parse().unwrap();
+    spec.channels = vec!["ops".to_owned()];
+    spec
+}
+
+pub fn cron(expression: &str, grace: &str) -> MonitorSpec {
+    let mut spec = MonitorSpec::new("job", Schedule::cron(expression, Zone::utc()).unwrap());
+    spec.grace = grace.parse().unwrap();
+    spec.channels = vec!["ops".to_owned()];
+    spec
+}
+
+pub fn monitor(id: u64, spec: MonitorSpec, created_at: Timestamp) -> Monitor {
+    let mut bytes = [7; 16];
+    bytes[8..].copy_from_slice(&id.to_be_bytes());
+    Monitor {
+        id: MonitorId::from_bytes(bytes),
+        token: Rotating::new(Token::new(format!("token-{id:08}")).unwrap()),
+        signing_secret: None,
+        spec,
+        revision: Version::FIRST,
+        created_at,
+        updated_at: created_at,
+    }
+}
+
+pub fn ping(signal: Signal) -> Ping {
+    Ping::new(signal)
+}
+
+pub fn claimed(signal: Signal, at: &str) -> Ping {
+    Ping { claimed_at: Some(t(at)), ..Ping::new(signal) }
+}
+
+pub fn of_run(signal: Signal, n: u8) -> Ping {
+    Ping { run: Some(run(n)), ..Ping::new(signal) }
+}
+
+/// A monitor with everything that became of it.
+#[derive(Clone, Debug)]
+pub struct Job {
+    pub record: Record,
+    pub outages: Vec<Outage>,
+    pub incidents: Vec<Incident>,
+    pub notifications: Vec<Notification>,
+    pub changes: Vec<StateChange>,
+    pub pings: Vec<PingEntry>,
+    pub removed: bool,
+}
+
+impl Job {
+    pub fn made(at: &str, spec: MonitorSpec) -> Self {
+        Self::made_at(t(at), spec)
+    }
+
+    pub fn made_at(at: Timestamp, spec: MonitorSpec) -> Self {
+        let faults = spec.faults(at);
+        assert!(faults.is_empty(), "{faults:?}");
+        let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, &[]).finish().unwrap();
+        let Change::Put(record) = transition.change else { panic!("made") };
+        Self {
+            record: *record,
+            outages: Vec::new(),
+            incidents: Vec::new(),
+            notifications: Vec::new(),
+            changes: Vec::new(),
+            pings: Vec::new(),
+            removed: false,
+        }
+    }
+
+    /// Takes what was stored.
+    pub fn store(&mut self, transition: Transition) {
+        assert_eq!(transition.expected, Some(self.record.version));
+        for incident in transition.incidents {
+            match self.incidents.iter_mut().find(|known| known.id == incident.id) {
+                Some(known) => *known = incident,
+                None => self.incidents.push(incident),
+            }
+        }
+        self.notifications.extend(transition.notifications);
+        self.changes.extend(transition.changes);
+        self.pings.extend(transition.pings);
+        match transition.change {
+            Change::Put(record) => self.record = *record,
+            Change::Remove => self.removed = true,
+        }
+    }
+
+    pub fn event(&mut self, at: Timestamp, event: &Event) -> bool {
+        match step(&self.record, event, at, &self.outages).unwrap() {
+            Some(transition) => {
+                self.store(transition);
+                true
+            }
+            None => false,
+        }
+    }
+
+    pub fn take(&mut self, at: &str, ping: Ping) -> Taken {
+        self.event(t(at), &Event::Ping(Box::new(ping)));
+        let entry = self.pings.last().unwrap();
+        Taken { n: entry.n, effect: entry.effect, arrived_at: entry.arrived_at }
+    }
+
+    pub fn success(&mut self, at: &str) -> Taken {
+        self.take(at, ping(Signal::Success))
+    }
+
+    pub fn fail(&mut self, at: &str) -> Taken {
+        self.take(at, ping(Signal::Fail))
+    }
+
+    pub fn start(&mut self, at: &str) -> Taken {
+        self.take(at, ping(Signal::Start))
+    }
+
+    pub fn edit(&mut self, at: &str, edit: Edit) -> bool {
+        self.event(t(at), &Event::Edit(edit))
+    }
+
+    pub fn change(&mut self, at: &str, change: impl FnOnce(&mut MonitorSpec)) -> bool {
+        let mut spec = self.record.spec().clone();
+        change(&mut spec);
+        self.edit(at, Edit::Spec { spec: Box::new(spec), expected: None, secret: None })
+    }
+
+    pub fn pause(&mut self, at: &str) {
+        self.edit(at, Edit::Pause { manual_resume: false });
+    }
+
+    pub fn resume(&mut self, at: &str) {
+        self.edit(at, Edit::Resume);
+    }
+
+    /// The watcher was away; it looks when it is back.
+    pub fn away(&mut self, from: &str, to: &str) {
+        self.outages.push(outage(from, to));
+        self.look(to);
+    }
+
+    /// Time has passed.
+    pub fn look(&mut self, at: &str) -> bool {
+        self.event(t(at), &Event::Wake)
+    }
+
+    pub fn state(&self) -> State {
+        self.record.health.state
+    }
+
+    /// The awaited deadline.
+    pub fn deadline(&self) -> Timestamp {
+        self.record.health.expectation.unwrap().deadline
+    }
+
+    /// When each incident was opened and closed.
+    pub fn spans(&self) -> Vec<(Timestamp, Option<Timestamp>)> {
+        self.incidents.iter().map(|incident| (incident.opened_at, incident.closed_at)).collect()
+    }
+
+    pub fn told(&self) -> Vec<NotificationKind> {
+        self.notifications.iter().map(|notification| notification.kind).collect()
+    }
+
+    /// Nobody was told of anything.
+    #[track_caller]
+    pub fn assert_no_alert(&self) {
+        assert!(self.notifications.is_empty() && self.incidents.is_empty(), "{:#?}", self.incidents);
+    }
+
+    /// It looks at every minute until it goes down, and says when that was.
+    pub fn down_by(&mut self, limit: &str) -> Option<Timestamp> {
+        let mut now = t("0:00");
+        while now <= t(limit) {
+            self.event(now, &Event::Wake);
+            if let Some(incident) = &self.record.health.incident {
+                return Some(incident.opened_at);
+            }
+            now = now + Duration::from_secs(60);
+        }
+        None
+    }
+}

@@ -1,0 +1,541 @@
+//! The rules of a monitor once more, slow and plain: everything is replayed from the whole history. Times are minutes.
+#![allow(dead_code, unreachable_pub)]
+
+/// When the job is expected.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Plan {
+    Every(i64),
+    /// Minutes of each day, UTC.
+    Daily(Vec<i64>),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Slack {
+    Minutes(i64),
+    EndOfDay,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Wish {
+    pub plan: Plan,
+    pub slack: Slack,
+    pub early: i64,
+    pub failure_threshold: u32,
+    pub recovery_threshold: u32,
+    pub max_runtime: Option<i64>,
+    pub first_ping: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    Success,
+    Start,
+    Fail,
+    Log,
+    Report,
+    /// A success whose value is outside its limits.
+    BadValue,
+}
+
+#[derive(Clone, Debug)]
+pub enum Happening {
+    Ping {
+        said: Said,
+        run: Option<u8>,
+        claim: Option<i64>,
+    },
+    Look,
+    Pause {
+        manual: bool,
+    },
+    Resume,
+    Wish(Wish),
+    /// The watcher was away from this minute until now.
+    Outage(i64),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Word {
+    New,
+    Up,
+    Down,
+    Paused,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    Down,
+    Recovered,
+    Closed,
+    Report,
+}
+
+/// What is awaited.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Awaited {
+    pub occurrence: i64,
+    pub deadline: i64,
+    pub excused: bool,
+}
+
+/// The silence since the last heartbeat or what serves as one.
+#[derive(Clone, Copy, Debug)]
+struct Silence {
+    awaited: Awaited,
+    /// The window of the first occurrence that an outage moved or excused.
+    first: Option<(i64, i64)>,
+    /// How often this deadline was put behind an outage that it fell into.
+    pushed: u8,
+    /// Where only creation, resume or an edit serves as last heartbeat: when that was.
+    silent_from: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+struct Run {
+    id: Option<u8>,
+    began: i64,
+    limit: Option<i64>,
+}
+
+/// How the monitor stands.
+#[derive(Clone, Debug)]
+pub struct Model {
+    wish: Wish,
+    pub word: Word,
+    manual: bool,
+    armed: bool,
+    pub failures: u32,
+    pub successes: u32,
+    latest: i64,
+    silence: Option<Silence>,
+    runs: Vec<Run>,
+    /// Ended runs with an id, and whether they overran.
+    ended: Vec<(u8, bool)>,
+    nameless_overran: bool,
+    pub incidents: Vec<(i64, Option<i64>)>,
+    pub told: Vec<Told>,
+    /// Outages so far, and how many of them were looked at.
+    outages: Vec<(i64, i64)>,
+    looked_at: usize,
+}
+
+/// The state after the whole history, as it stands at the time of its last happening.
+pub fn replay(wish: &Wish, created: i64, history: &[(i64, Happening)]) -> Model {
+    let mut model = Model {
+        wish: wish.clone(),
+        word: Word::New,
+        manual: false,
+        armed: false,
+        failures: 0,
+        successes: 0,
+        latest: created,
+        silence: None,
+        runs: Vec::new(),
+        ended: Vec::new(),
+        nameless_overran: false,
+        incidents: Vec::new(),
+        told: Vec::new(),
+        outages: Vec::new(),
+        looked_at: 0,
+    };
+    if !wish.first_ping {
+        model.begin(created, false);
+    }
+    for (now, happening) in history {
+        if let Happening::Outage(from) = happening {
+            model.outages.push((*from, *now));
+        }
+        model.pass_time_until(*now);
+        model.happen(*now, happening);
+    }
+    model
+}
+
+impl Model {
+    pub fn awaited(&self) -> Option<Awaited> {
+        self.silence.map(|silence| silence.awaited)
+    }
+
+    pub fn runs(&self) -> Vec<Option<u8>> {
+        self.runs.iter().map(|run| run.id).collect()
+    }
+
+    fn grace(&self) -> i64 {
+        match self.wish.slack {
+            Slack::Minutes(minutes) => minutes,
+            Slack::EndOfDay => 60,
+        }
+    }
+
+    fn next_occurrence(&self, after: i64) -> i64 {
+        match &self.wish.plan {
+            Plan::Every(period) => after + period,
+            Plan::Daily(times) => {
+                let mut minute = after + 1;
+                while !times.contains(&minute.rem_euclid(1440)) {
+                    minute += 1;
+                }
+                minute
+            }
+        }
+    }
+
+    fn plain_deadline(&self, occurrence: i64) -> i64 {
+        match self.wish.slack {
+            Slack::Minutes(minutes) => occurrence + minutes,
+            Slack::EndOfDay => (occurrence.div_euclid(1440) + 1) * 1440,
+        }
+    }
+
+    /// The first occurrence that a heartbeat at `t` does not cover (S2.1, S2.5).
+    fn uncovered(&self, t: i64) -> i64 {
+        let next = self.next_occurrence(t);
+        let covered = matches!(self.wish.plan, Plan::Daily(_)) && next <= t + self.wish.early;
+        if covered { self.next_occurrence(next) } else { next }
+    }
+
+    fn own_deadline(&self, t: i64) -> i64 {
+        self.plain_deadline(self.uncovered(t))
+    }
+
+    /// A heartbeat at `t`, or something that serves as one.
+    fn begin(&mut self, t: i64, heard: bool) {
+        let before = self.awaited();
+        self.armed = true;
+        let mut occurrence = self.uncovered(t);
+        let every = matches!(self.wish.plan, Plan::Every(_));
+        if let (false, Some(before)) = (every, before) {
+            occurrence = occurrence.max(before.occurrence);
+        }
+        let deadline = self.plain_deadline(occurrence);
+        self.silence = Some(Silence {
+            awaited: Awaited { occurrence, deadline, excused: false },
+            first: None,
+            pushed: 0,
+            silent_from: (!heard).then_some(t),
+        });
+        let since = if every { t } else { occurrence - self.wish.early };
+        for index in 0..self.looked_at {
+            if self.outages[index].1 > since {
+                self.suffer(self.outages[index]);
+            }
+        }
+        if let (Some(before), Some(silence)) = (before, &mut self.silence) {
+            if every || before.occurrence == silence.awaited.occurrence {
+                silence.awaited.deadline = silence.awaited.deadline.max(before.deadline);
+            }
+        }
+    }
+
+    /// S6.2, for what is awaited now.
+    fn suffer(&mut self, (a, b): (i64, i64)) {
+        let grace = self.grace();
+        let Some(mut silence) = self.silence else { return };
+        let Awaited { occurrence, deadline, .. } = silence.awaited;
+        if deadline <= a {
+            return;
+        }
+        let start = match (&self.wish.plan, silence.silent_from) {
+            (Plan::Daily(_), _) => occurrence - self.wish.early,
+            (Plan::Every(_), None) => occurrence - grace,
+            (Plan::Every(_), Some(from)) => from,
+        };
+        let touches = b > start;
+        let push = |silence: &mut Silence| {
+            if deadline <= b && silence.pushed < 2 {
+                silence.pushed += 1;
+                silence.awaited.deadline = b + grace;
+            }
+        };
+        match self.wish.plan {
+            Plan::Every(period) => {
+                let long = b - a >= period + grace;
+                let moved_before = silence.first.is_some_and(|first| a > first.1);
+                if long || (touches && !moved_before) {
+                    silence.first = silence.first.or(Some((start, deadline)));
+                    silence.awaited.deadline = deadline.max(b + period + grace);
+                } else {
+                    push(&mut silence);
+                }
+            }
+            Plan::Daily(_) if touches => {
+                let again = match silence.first {
+                    None => true,
+                    Some(first) => (a < first.1 && b > first.0) || (a <= start && deadline <= b),
+                };
+                if again || silence.awaited.excused {
+                    silence.first = silence.first.or(Some((start, deadline)));
+                    silence.awaited.excused = true;
+                } else {
+                    push(&mut silence);
+                }
+            }
+            Plan::Daily(_) => push(&mut silence),
+        }
+        self.silence = Some(silence);
+    }
+
+    /// Goes on to the next occurrence after a miss or an unobserved one.
+    fn go_on(&mut self) {
+        let Some(mut silence) = self.silence else { return };
+        let judged = silence.awaited;
+        silence.pushed = 0;
+        let (occurrence, since) = match self.wish.plan {
+            Plan::Every(period) => (judged.occurrence.max(judged.deadline - self.grace()) + period, judged.deadline),
+            Plan::Daily(_) => {
+                let next = self.next_occurrence(judged.occurrence);
+                (next, next - self.wish.early)
+            }
+        };
+        silence.awaited = Awaited { occurrence, deadline: self.plain_deadline(occurrence), excused: false };
+        self.silence = Some(silence);
+        for index in 0..self.looked_at {
+            if self.outages[index].1 > since {
+                self.suffer(self.outages[index]);
+            }
+        }
+    }
+
+    fn counts_silence(&self) -> bool {
+        matches!(self.word, Word::New | Word::Up) || (self.word == Word::Down && self.successes > 0)
+    }
+
+    /// Everything before `now`, minute by minute: overruns, then the deadline, then the beginning of an outage.
+    fn pass_time_until(&mut self, now: i64) {
+        let begin =
+            [self.awaited().map(|awaited| awaited.deadline), self.runs.iter().filter_map(|run| run.limit).min()]
+                .into_iter()
+                .flatten()
+                .chain(self.outages.get(self.looked_at).map(|outage| outage.0))
+                .min();
+        for minute in begin.unwrap_or(now)..now {
+            while let Some(index) = self.runs.iter().position(|run| run.limit.is_some_and(|limit| limit <= minute)) {
+                let run = self.runs.remove(index);
+                match run.id {
+                    Some(id) => self.ended.push((id, true)),
+                    None => self.nameless_overran = true,
+                }
+                self.fail(run.limit.unwrap_or(minute));
+            }
+            while self.counts_silence() && self.awaited().is_some_and(|awaited| awaited.deadline <= minute) {
+                let Some(awaited) = self.awaited() else { return };
+                if awaited.excused {
+                    self.go_on();
+                } else if self.word == Word::Down {
+                    self.successes = 0;
+                } else {
+                    self.fail(awaited.deadline);
+                    if self.word != Word::Down {
+                        self.go_on();
+                    }
+                }
+            }
+            while let Some(outage) = self.outages.get(self.looked_at).copied().filter(|outage| outage.0 <= minute) {
+                self.suffer(outage);
+                self.looked_at += 1;
+                let lost = |run: &Run| run.began < outage.1 && run.limit.is_some_and(|limit| limit > outage.0);
+                for run in self.runs.iter().filter(|run| lost(run)) {
+                    match run.id {
+                        Some(id) => self.ended.push((id, false)),
+                        None => self.nameless_overran = false,
+                    }
+                }
+                self.runs.retain(|run| !lost(run));
+            }
+        }
+    }
+
+    fn fail(&mut self, at: i64) {
+        self.failures += 1;
+        self.successes = 0;
+        if self.word != Word::Down && self.failures >= self.wish.failure_threshold {
+            self.word = Word::Down;
+            self.incidents.push((at, None));
+            self.told.push(Told::Down);
+        }
+    }
+
+    fn happen(&mut self, now: i64, happening: &Happening) {
+        match happening {
+            Happening::Look | Happening::Outage(_) => {}
+            Happening::Ping { said, run, claim } => self.ping(now, *said, *run, *claim),
+            Happening::Pause { manual } => {
+                self.manual = *manual;
+                if self.word != Word::Paused {
+                    self.close(now, Told::Closed);
+                    self.word = Word::Paused;
+                    self.silence = None;
+                    self.runs.clear();
+                    self.failures = 0;
+                    self.successes = 0;
+                    self.latest = now;
+                }
+            }
+            Happening::Resume => {
+                if self.word == Word::Paused {
+                    self.latest = now;
+                    self.resume(now);
+                }
+            }
+            Happening::Wish(wish) => self.edit(now, wish),
+        }
+    }
+
+    fn resume(&mut self, now: i64) {
+        self.word = Word::New;
+        self.manual = false;
+        if self.armed || !self.wish.first_ping {
+            self.begin(now, false);
+        }
+    }
+
+    fn close(&mut self, now: i64, told: Told) {
+        if self.word == Word::Down {
+            if let Some(incident) = self.incidents.last_mut() {
+                incident.1 = Some(now);
+            }
+            self.told.push(told);
+        }
+    }
+
+    fn edit(&mut self, now: i64, wish: &Wish) {
+        let before = std::mem::replace(&mut self.wish, wish.clone());
+        let planned = before.plan != wish.plan || before.early != wish.early;
+        if planned {
+            self.latest = self.latest.max(now);
+        }
+        if self.word == Word::Paused {
+            return;
+        }
+        if !self.armed {
+            if !wish.first_ping {
+                self.begin(now, false);
+            }
+        } else if planned {
+            self.silence = None;
+            self.begin(now, false);
+        } else if before.slack != wish.slack {
+            let Some(awaited) = self.awaited() else { return };
+            let after = std::mem::replace(&mut self.wish, before);
+            let (old_plain, old_grace) = (self.plain_deadline(awaited.occurrence), self.grace());
+            self.wish = after;
+            let again = if awaited.deadline == old_plain {
+                self.plain_deadline(awaited.occurrence)
+            } else {
+                awaited.deadline - old_grace + self.grace()
+            };
+            let late = awaited.occurrence <= now;
+            if let Some(silence) = &mut self.silence {
+                silence.awaited.deadline = if late { again.max(awaited.deadline) } else { again };
+            }
+        }
+    }
+
+    fn ping(&mut self, now: i64, said: Said, run: Option<u8>, claim: Option<i64>) {
+        let blocked = self.word == Word::Paused && self.manual;
+        if said == Said::Log || blocked {
+            return;
+        }
+        // Up to a minute off counts as now.
+        let claim = claim.filter(|claim| (now - claim).abs() > 1);
+        let at = claim.unwrap_or(now.max(self.latest));
+        let good = matches!(said, Said::Success | Said::Report);
+        let older = claim.is_some() && at < self.latest;
+        let stale = claim.is_some() && good && self.own_deadline(at) <= now;
+        if older || stale {
+            if said != Said::Start {
+                self.end_run(run, at);
+            }
+            if !older && !self.armed && self.word != Word::Paused {
+                self.begin(now, false);
+            }
+        } else {
+            self.take(now, at, said, run);
+        }
+        if said == Said::Report {
+            self.told.push(Told::Report);
+        }
+    }
+
+    /// A heartbeat that counts.
+    fn take(&mut self, now: i64, at: i64, said: Said, run: Option<u8>) {
+        if said == Said::Start && run.is_some() {
+            let open = self.runs.iter().any(|open| open.id == run);
+            if open || self.ended.iter().any(|(id, _)| Some(*id) == run) {
+                return;
+            }
+        }
+        if self.word == Word::Paused {
+            self.resume(now);
+        }
+        // A deadline in the past follows from no heartbeat: the first of all arms at its arrival, a fail leaves it.
+        let timely = self.own_deadline(at) > now;
+        let (base, heard) = if timely { (at, true) } else { (now, false) };
+        let moves = timely || !self.armed;
+        match said {
+            Said::Log => {}
+            Said::Start => {
+                if !self.armed {
+                    self.begin(base, false);
+                }
+                if run.is_none() {
+                    self.runs.retain(|open| open.id.is_some());
+                }
+                self.runs.push(Run { id: run, began: at, limit: self.wish.max_runtime.map(|length| now + length) });
+            }
+            Said::Success | Said::Report => {
+                self.end_run(run, at);
+                self.failures = 0;
+                match self.word {
+                    Word::Down => {
+                        self.successes += 1;
+                        if self.successes >= self.wish.recovery_threshold {
+                            self.close(now, Told::Recovered);
+                            self.word = Word::Up;
+                            self.successes = 0;
+                        }
+                    }
+                    _ => self.word = Word::Up,
+                }
+                self.latest = self.latest.max(at);
+                self.begin(base, heard);
+            }
+            Said::Fail | Said::BadValue => {
+                let counted = self.end_run(run, at);
+                self.latest = self.latest.max(at);
+                if moves {
+                    self.begin(base, heard);
+                }
+                if !counted {
+                    self.fail(now);
+                }
+                if self.word == Word::New {
+                    self.word = Word::Up;
+                }
+            }
+        }
+    }
+
+    /// Ends the run that a heartbeat belongs to; says whether that had counted as an overrun.
+    fn end_run(&mut self, run: Option<u8>, at: i64) -> bool {
+        let place = if run.is_some() {
+            self.runs.iter().position(|open| open.id == run)
+        } else {
+            let begun = |open: &Run| open.began <= at;
+            let nameless = self.runs.iter().position(|open| open.id.is_none() && begun(open));
+            let latest = self.runs.iter().filter(|open| begun(open)).map(|open| open.began).max();
+            nameless.or_else(|| self.runs.iter().rposition(|open| Some(open.began) == latest))
+        };
+        if let Some(place) = place {
+            match self.runs.remove(place).id {
+                Some(id) => self.ended.push((id, false)),
+                None => self.nameless_overran = false,
+            }
+            return false;
+        }
+        match run {
+            Some(id) => self.ended.contains(&(id, true)),
+            None => std::mem::take(&mut self.nameless_overran),
+        }
+    }
+}
