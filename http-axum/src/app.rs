@@ -53,7 +53,7 @@ impl App {
     }
 
     pub(crate) fn is_loading(&self) -> bool {
-        self.engine.readiness().evaluator.as_deref() == Some("loading")
+        !self.engine.is_loaded()
     }
 
     /// The URL at which a monitor with this token is pinged.

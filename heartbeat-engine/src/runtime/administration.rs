@@ -21,8 +21,6 @@ const STATUS_WORDS: [StatusWord; 5] =
 
 /// How old the last commit may be before the evaluator counts as stuck: three marks of life (S6.1).
 const COMMIT_AGE_MAX: Duration = Duration::from_secs(15);
-/// How long a notification may wait before the delivery counts as ailing (S7.4).
-const UNDELIVERED_AGE_MAX: Duration = Duration::from_secs(300);
 
 impl Engine {
     /// Every channel, in the order of names, with its secrets masked.
@@ -227,6 +225,12 @@ impl Engine {
         }
     }
 
+    /// Whether what is stored has been read; before that, calls answer `Loading`.
+    #[must_use]
+    pub fn is_loaded(&self) -> bool {
+        self.shared.loaded()
+    }
+
     /// Whether store, evaluator and delivery do their work.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
@@ -244,14 +248,13 @@ impl Engine {
                 .filter(|age| *age > COMMIT_AGE_MAX)
                 .map(|age| format!("nothing was committed for {} s", age.as_secs()))
         };
-        let delivery = self
-            .shared
-            .counters
-            .backlog()
-            .oldest
+        // A far end that fails is no trouble of ours: it is told as a failing channel (S7.4).
+        let idle_max = 3 * self.shared.limits.attempt_timeout;
+        let idle_since = self.shared.counters.backlog().idle_since;
+        let delivery = idle_since
             .map(|at| now.since(at))
-            .filter(|age| *age > UNDELIVERED_AGE_MAX)
-            .map(|age| format!("a notification has been waiting for {} s", age.as_secs()));
+            .filter(|idle| *idle > idle_max)
+            .map(|idle| format!("no delivery was tried for {} s although one is due", idle.as_secs()));
         Readiness {
             ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
             loaded: read(&self.shared.counters.loaded),

@@ -97,6 +97,8 @@ pub(crate) struct Standing {
 pub(crate) struct Backlog {
     pub(crate) count: u64,
     pub(crate) oldest: Option<Timestamp>,
+    /// Since when an attempt has been due and none began or ended.
+    pub(crate) idle_since: Option<Timestamp>,
 }
 
 pub(crate) fn add(counter: &AtomicU64, count: usize) {
@@ -151,6 +153,7 @@ impl Counters {
         Backlog {
             count: backlogs.values().map(|backlog| backlog.count).sum(),
             oldest: backlogs.values().filter_map(|backlog| backlog.oldest).min(),
+            idle_since: backlogs.values().filter_map(|backlog| backlog.idle_since).min(),
         }
     }
 

@@ -67,6 +67,8 @@ pub(super) struct Worker {
     settled: VecDeque<NotificationId>,
     failing_since: Option<Timestamp>,
     told: bool,
+    /// When an attempt last began or ended.
+    active_at: Timestamp,
 }
 
 impl Worker {
@@ -84,6 +86,7 @@ impl Worker {
             settled: VecDeque::new(),
             failing_since: None,
             told: false,
+            active_at: Timestamp::MIN,
         }
     }
 
@@ -233,6 +236,7 @@ impl Worker {
         for (_, _, lane) in due {
             let Some(first) = self.lanes.get(&lane).and_then(VecDeque::front) else { continue };
             self.busy.insert(lane);
+            self.active_at = now;
             attempts.spawn(attempt(self.shared.clone(), lane, first.owed.clone(), now));
             room -= 1;
             if room == 0 {
@@ -274,6 +278,7 @@ impl Worker {
         let Ok(Attempted { lane, outcome }) = ended else { return };
         self.busy.remove(&lane);
         let now = self.shared.clock.now();
+        self.active_at = now;
         let Some(first) = self.lanes.get_mut(&lane).and_then(VecDeque::front_mut) else { return };
         let Owed { notification, delivery } = &mut first.owed;
         delivery.attempts += 1;
@@ -377,7 +382,10 @@ impl Worker {
 
     fn report(&self) {
         let oldest = self.lanes.values().flatten().map(|waiting| waiting.owed.notification.created_at).min();
-        self.shared.counters.set_backlog(&self.channel, Backlog { count: self.count as u64, oldest });
+        let firsts = self.lanes.values().filter_map(VecDeque::front).filter(|first| first.admitted);
+        let due = firsts.map(|first| first.owed.delivery.next_attempt_at).min();
+        let idle_since = due.map(|at| at.max(self.active_at));
+        self.shared.counters.set_backlog(&self.channel, Backlog { count: self.count as u64, oldest, idle_since });
     }
 }
 
