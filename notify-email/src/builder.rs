@@ -121,7 +121,7 @@ impl EmailBuilder {
         for root in &self.roots {
             tls = tls.add_root_certificate(root.clone());
         }
-        tls.build().map_err(|error| format!("TLS cannot be set up: {}", root_cause(&error)))
+        tls.build().map_err(|error| format!("TLS cannot be set up: {}", root_cause(&error, &[])))
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
-use heartbeat_engine::{
-    AboutIncident, AboutMonitor, Notification, NotificationKind, PingEntry, Timestamp, describe_duration,
-};
+use heartbeat_engine::{AboutIncident, AboutMonitor, Notification, PingEntry, Timestamp, describe_duration};
 use lettre::Message;
 use lettre::message::header::{HeaderName, HeaderValue};
 use lettre::message::{Mailbox, MultiPart};
 
+use crate::digest::{List, headline, word};
 use crate::html::page;
 use crate::text::{line, when};
 
@@ -44,17 +43,19 @@ pub(crate) fn compose(
         mail = mail.references(root.clone()).in_reply_to(root);
     }
     let facts = facts(notification);
-    let parts = MultiPart::alternative_plain_html(plain(notification, &facts), page(notification, &facts));
+    let list = notification.digest.as_deref().map(List::of);
+    let (plain, page) = (plain(notification, list.as_ref(), &facts), page(notification, list.as_ref(), &facts));
+    let parts = MultiPart::alternative_plain_html(plain, page);
     let bytes = mail.multipart(parts).map_err(|error| error.to_string())?.formatted();
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
 /// `[down] cert-sync: no heartbeat since 06:05, expected every 2 h`.
 fn subject(notification: &Notification) -> String {
-    let first = notification.message.lines().next().unwrap_or_default();
+    let first = headline(notification);
     let told = match &notification.monitor {
-        Some(monitor) => about(&monitor.name, first),
-        None => first.to_owned(),
+        Some(monitor) => about(&monitor.name, &first),
+        None => first,
     };
     line(&format!("[{}] {told}", word(notification.kind)), SUBJECT_CHARS_MAX)
 }
@@ -62,24 +63,9 @@ fn subject(notification: &Notification) -> String {
 /// `name: …`, without saying again what the word in front of it says.
 fn about(name: &str, told: &str) -> String {
     let Some(rest) = told.strip_prefix(name) else { return format!("{name}: {told}") };
-    let after_word = rest.strip_prefix(" is ").and_then(|rest| rest.split_once(": "));
-    match after_word {
-        Some((word, rest)) if !word.contains(' ') => format!("{name}: {rest}"),
-        _ => told.to_owned(),
-    }
-}
-
-/// What happened, in a word.
-pub(crate) fn word(kind: NotificationKind) -> &'static str {
-    match kind {
-        NotificationKind::Down => "down",
-        NotificationKind::Recovered => "up",
-        NotificationKind::Closed => "closed",
-        NotificationKind::Report => "report",
-        NotificationKind::WatcherOutage => "watcher outage",
-        NotificationKind::ChannelFailing => "channel failing",
-        NotificationKind::Test => "test",
-        other => other.wire_name(),
+    match rest.strip_prefix(" is down: ").or_else(|| rest.strip_prefix(" reports: ")) {
+        Some(rest) => format!("{name}: {rest}"),
+        None => told.to_owned(),
     }
 }
 
@@ -88,11 +74,15 @@ pub(crate) fn footer(notification: &Notification) -> String {
     format!("Heartbeat, channel {}, notification {}", line(&notification.channel, PING_CHARS_MAX), notification.id)
 }
 
-fn plain(notification: &Notification, facts: &Facts) -> String {
+fn plain(notification: &Notification, list: Option<&List>, facts: &Facts) -> String {
+    let told = match list {
+        Some(list) => format!("{}\n\n{}", headline(notification), list.plain()),
+        None => notification.message.trim_end().to_owned(),
+    };
     let width = facts.iter().map(|(label, _)| label.len()).max().unwrap_or(0) + 1;
     let rows: String = facts.iter().map(|(label, value)| format!("{:width$} {value}\n", format!("{label}:"))).collect();
     let gap = if rows.is_empty() { "" } else { "\n" };
-    format!("{}\n\n{rows}{gap}-- \n{}\n", notification.message.trim_end(), footer(notification))
+    format!("{told}\n\n{rows}{gap}-- \n{}\n", footer(notification))
 }
 
 fn facts(notification: &Notification) -> Facts {
@@ -163,7 +153,7 @@ fn add_ping(ping: &PingEntry, facts: &mut Facts) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use heartbeat_engine::NotificationId;
+    use heartbeat_engine::{NotificationId, NotificationKind};
     use proptest::prelude::*;
 
     fn notification(kind: NotificationKind, message: &str) -> Notification {
@@ -185,6 +175,8 @@ mod tests {
         let told = "cert-sync is down: no heartbeat since 06:05, expected every 2 h";
         assert_eq!(about("cert-sync", told), "cert-sync: no heartbeat since 06:05, expected every 2 h");
         assert_eq!(about("cert-sync", "cert-sync is up again after 5 min"), "cert-sync is up again after 5 min");
+        assert_eq!(about("cert-sync", "cert-sync reports: 3 renewed"), "cert-sync: 3 renewed");
+        assert_eq!(about("cert-sync", "cert-sync is degraded: slow"), "cert-sync is degraded: slow");
         assert_eq!(about("cert-sync", "123"), "cert-sync: 123");
     }
 

@@ -2,6 +2,7 @@
 
 mod builder;
 mod compose;
+mod digest;
 mod html;
 mod kind;
 mod notifier;

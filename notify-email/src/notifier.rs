@@ -12,7 +12,7 @@ use lettre::transport::smtp::client::TlsParameters;
 use crate::EmailBuilder;
 use crate::compose::compose;
 use crate::relay::Relay;
-use crate::session::{Connections, Trouble, on_the_wire, reset, send};
+use crate::session::{Connections, Trouble, on_the_wire, reset};
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -52,7 +52,8 @@ impl EmailNotifier {
             if attempt.recipients_done.contains(&address) {
                 continue;
             }
-            let sent = send(&mut connection, &self.from.email, &recipient.email, mail, &mut progress.unconfirmed).await;
+            let (from, to) = (&self.from.email, &recipient.email);
+            let sent = self.connections.send(&mut connection, from, to, mail, &mut progress.unconfirmed).await;
             let usable = sent.is_ok();
             if progress.note(address, sent) {
                 return;

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, SocketAddr};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use heartbeat_engine::is_public_address;
 use lettre::transport::smtp::authentication::Credentials;
 use percent_encoding::percent_decode_str;
@@ -10,6 +12,7 @@ use url::{Host, Url};
 const PORT_IMPLICIT_TLS: u16 = 465;
 const PORT_SUBMISSION: u16 = 587;
 const PORT_PLAIN: u16 = 25;
+const HIDDEN_CHARS_MIN: usize = 4;
 const FORM: &str = "smtps://user:password@host:465 or smtp://host:25";
 
 /// How the connection is kept secret.
@@ -31,6 +34,8 @@ pub(crate) struct Relay {
     pub(crate) port: u16,
     pub(crate) security: Security,
     pub(crate) login: Option<Credentials>,
+    /// The password in every form in which it goes over the wire, to be hidden in what the server says back.
+    pub(crate) secrets: Vec<String>,
     /// The URL itself leads to a private place, which whoever set it may do.
     pub(crate) private_by_name: bool,
 }
@@ -48,6 +53,8 @@ impl Relay {
         let security = security(&url)?;
         let host = host(&url).ok_or_else(|| format!("names no host that can exist; it must be like {FORM}"))?;
         let login = login(&url)?;
+        let secrets = login.as_ref().map(|(user, password)| secrets(user, password)).unwrap_or_default();
+        let login = login.map(|(user, password)| Credentials::new(user, password));
         if login.is_some() && matches!(security, Security::Plain | Security::Opportunistic) && !is_this_machine(&host) {
             return Err("would send the password unencrypted: use smtps:// or ?starttls=required".to_owned());
         }
@@ -57,7 +64,7 @@ impl Relay {
             Security::Plain | Security::Opportunistic => PORT_PLAIN,
         });
         let private_by_name = is_private_by_name(&host);
-        Ok(Self { host: bare(&host), port, security, login, private_by_name })
+        Ok(Self { host: bare(&host), port, security, login, secrets, private_by_name })
     }
 
     /// `host:port`, for people.
@@ -136,17 +143,24 @@ fn host(url: &Url) -> Option<Host> {
     (host != Host::Domain(String::new())).then_some(host)
 }
 
-fn login(url: &Url) -> Result<Option<Credentials>, String> {
+fn login(url: &Url) -> Result<Option<(String, String)>, String> {
     let decode = |text: &str| percent_decode_str(text).decode_utf8().map(std::borrow::Cow::into_owned);
     let user = decode(url.username()).map_err(|_| "has a user that is not UTF-8 after percent-decoding")?;
     let password = url.password().map(decode).transpose();
     let password = password.map_err(|_| "has a password that is not UTF-8 after percent-decoding")?;
     match (user.is_empty(), password) {
         (true, None) => Ok(None),
-        (false, Some(password)) => Ok(Some(Credentials::new(user, password))),
+        (false, Some(password)) => Ok(Some((user, password))),
         (false, None) => Err("has a user without a password: write user:password@".to_owned()),
         (true, Some(_)) => Err("has a password without a user: write user:password@".to_owned()),
     }
+}
+
+/// As it is, and as AUTH PLAIN and LOGIN send it. A very short password is not worth hiding: it stands in every other word.
+fn secrets(user: &str, password: &str) -> Vec<String> {
+    let plain = STANDARD.encode(format!("\0{user}\0{password}"));
+    let forms = [plain, STANDARD.encode(password), password.to_owned()];
+    forms.into_iter().filter(|form| form.chars().count() >= HIDDEN_CHARS_MIN).collect()
 }
 
 fn bare(host: &Host) -> String {

@@ -15,7 +15,7 @@ use lettre::transport::smtp::commands::{Data, Mail, Rcpt, Rset};
 use lettre::transport::smtp::extension::ClientId;
 
 use crate::relay::{Relay, Security};
-use crate::text::{excerpt, root_cause};
+use crate::text::{excerpt, hide, root_cause};
 
 const IDLE_MAX: usize = 4;
 const IDLE_FOR: Duration = Duration::from_secs(30);
@@ -81,6 +81,31 @@ impl Connections {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop()
     }
 
+    /// Sends `mail`, as it is to appear on the wire, to one recipient and gives the relay's answer. `sent` is set before
+    /// the content leaves.
+    pub(crate) async fn send(
+        &self,
+        connection: &mut AsyncSmtpConnection,
+        from: &Address,
+        to: &Address,
+        mail: &str,
+        sent: &mut bool,
+    ) -> Result<String, Trouble> {
+        let begun = connection.command(Mail::new(Some(from.clone()), Vec::new())).await;
+        begun.map_err(|error| Trouble::Lost(format!("the sender was refused: {}", self.told(&error))))?;
+        let taken = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
+        taken.map_err(|error| self.refusal(&error, Trouble::Lost))?;
+        let ready = connection.command(Data).await;
+        ready.map_err(|error| self.refusal(&error, Trouble::Lost))?;
+        *sent = true;
+        // As one command, so as one write: with two, Nagle's algorithm holds the second back for 40 ms.
+        let stored = connection.command(mail).await;
+        *sent = false;
+        let answer = stored.map_err(|error| self.refusal(&error, Trouble::Unconfirmed))?;
+        let said = format!("{} {}", answer.code(), answer.message().collect::<Vec<_>>().join(" "));
+        Ok(excerpt(&hide(&said, &self.relay.secrets)))
+    }
+
     async fn open(&self, timeout: Duration) -> Result<AsyncSmtpConnection, String> {
         let place = self.place();
         let addresses = self.relay.addresses(self.allow_private).await?;
@@ -90,7 +115,7 @@ impl Connections {
         let mut connection =
             AsyncSmtpConnection::connect_tokio1(addresses.as_slice(), Some(timeout), &hello, implicit, None)
                 .await
-                .map_err(|error| format!("no connection to {place}: {}", told(&error)))?;
+                .map_err(|error| format!("no connection to {place}: {}", self.told(&error)))?;
         let starttls = match self.relay.security {
             Security::Required => true,
             Security::Opportunistic => connection.can_starttls(),
@@ -98,37 +123,31 @@ impl Connections {
         };
         if starttls {
             let secured = connection.starttls(tls(), &hello).await;
-            secured.map_err(|error| format!("no STARTTLS with {place}: {}", told(&error)))?;
+            secured.map_err(|error| format!("no STARTTLS with {place}: {}", self.told(&error)))?;
         }
         if let Some(login) = &self.relay.login {
             let login = connection.auth(&[Mechanism::Plain, Mechanism::Login], login).await;
-            login.map_err(|error| format!("{place} refused the login: {}", told(&error)))?;
+            login.map_err(|error| format!("{place} refused the login: {}", self.told(&error)))?;
         }
         Ok(connection)
     }
-}
 
-/// Sends `mail`, as it is to appear on the wire, to one recipient and gives the relay's answer. `sent` is set before
-/// the content leaves.
-pub(crate) async fn send(
-    connection: &mut AsyncSmtpConnection,
-    from: &Address,
-    to: &Address,
-    mail: &str,
-    sent: &mut bool,
-) -> Result<String, Trouble> {
-    let begun = connection.command(Mail::new(Some(from.clone()), Vec::new())).await;
-    begun.map_err(|error| Trouble::Lost(format!("the sender was refused: {}", told(&error))))?;
-    let taken = connection.command(Rcpt::new(to.clone(), Vec::new())).await;
-    taken.map_err(|error| refusal(&error, Trouble::Lost))?;
-    let ready = connection.command(Data).await;
-    ready.map_err(|error| refusal(&error, Trouble::Lost))?;
-    *sent = true;
-    // As one command, so as one write: with two, Nagle's algorithm holds the second back for 40 ms.
-    let stored = connection.command(mail).await;
-    *sent = false;
-    let answer = stored.map_err(|error| refusal(&error, Trouble::Unconfirmed))?;
-    Ok(excerpt(&format!("{} {}", answer.code(), answer.message().collect::<Vec<_>>().join(" "))))
+    fn refusal(&self, error: &Error, otherwise: fn(String) -> Trouble) -> Trouble {
+        let reason = self.told(error);
+        match error.status().map(u16::from) {
+            Some(421) => Trouble::Lost(reason),
+            Some(code) if LOGIN_CODES.contains(&code) => Trouble::Lost(reason),
+            Some(_) if error.is_permanent() => Trouble::Refused(reason),
+            Some(_) => Trouble::Later(reason),
+            None => otherwise(reason),
+        }
+    }
+
+    /// What a failed step says: the relay's answer, or the deepest cause.
+    fn told(&self, error: &Error) -> String {
+        let cause = root_cause(error, &self.relay.secrets);
+        error.status().map_or_else(|| cause.clone(), |code| format!("{code} {cause}"))
+    }
 }
 
 /// Makes the connection ready for another recipient after a refusal.
@@ -148,23 +167,6 @@ pub(crate) fn on_the_wire(mail: &str) -> String {
     }
     wire.push_str(".\r\n");
     wire
-}
-
-fn refusal(error: &Error, otherwise: fn(String) -> Trouble) -> Trouble {
-    let reason = told(error);
-    match error.status().map(u16::from) {
-        Some(421) => Trouble::Lost(reason),
-        Some(code) if LOGIN_CODES.contains(&code) => Trouble::Lost(reason),
-        Some(_) if error.is_permanent() => Trouble::Refused(reason),
-        Some(_) => Trouble::Later(reason),
-        None => otherwise(reason),
-    }
-}
-
-/// What a failed step says: the relay's answer, or the deepest cause.
-fn told(error: &Error) -> String {
-    let cause = root_cause(error);
-    error.status().map_or_else(|| cause.clone(), |code| format!("{code} {cause}"))
 }
 
 #[cfg(test)]

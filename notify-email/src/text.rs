@@ -21,13 +21,19 @@ pub(crate) fn line(text: &str, chars_max: usize) -> String {
     }
 }
 
-/// The deepest cause of an error, which is the one that says what happened.
-pub(crate) fn root_cause(error: &dyn Error) -> String {
+/// The deepest cause of an error, which is the one that says what happened, with `secrets` hidden.
+pub(crate) fn root_cause(error: &dyn Error, secrets: &[String]) -> String {
     let mut cause = error;
     while let Some(source) = cause.source() {
         cause = source;
     }
-    excerpt(&cause.to_string())
+    // First hidden, then cut: half a secret is not found.
+    excerpt(&hide(&cause.to_string(), secrets))
+}
+
+/// `text` with every one of `secrets` replaced by `***`.
+pub(crate) fn hide(text: &str, secrets: &[String]) -> String {
+    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret.as_str(), "***"))
 }
 
 /// An instant for people: `2026-11-20 08:10:00 UTC`.

@@ -4,11 +4,11 @@
 
 mod support;
 
-use heartbeat_engine::{DeliveryError, NotificationKind, Notifier, StatusWord};
+use heartbeat_engine::{DeliveryError, DigestItem, NotificationKind, Notifier, StatusWord};
 use heartbeat_notify_email::{EmailBuilder, EmailNotifier};
 use support::parse::Parsed;
 use support::smtp::{Answer, Options, Sink};
-use support::{attempt, notification, now, sink, tls};
+use support::{attempt, digest, notification, now, sink, tls};
 
 fn to_ops(url: String) -> EmailBuilder {
     EmailNotifier::builder(url).from("Heartbeat <heartbeat@example.org>").to("Öps <ops@example.org>")
@@ -59,6 +59,46 @@ async fn a_mail_tells_what_happened() {
     assert!(plain.contains("zertifikate für <example.org> erneuert . end"), "{plain}");
     assert!(html.contains("zertifikate für &lt;example.org&gt; erneuert"), "{html}");
     assert!(html.contains("cert, &lt;b&gt;") && !html.contains("<b>"), "{html}");
+}
+
+#[tokio::test]
+async fn a_digest_has_a_row_for_each_message() {
+    let sink = sink(Options::default()).await;
+    let mail = to_ops(url("smtp", &sink)).build().unwrap();
+    let mut owed = digest(12, 12);
+    let watcher = DigestItem {
+        kind: NotificationKind::WatcherOutage,
+        monitor: None,
+        incident: None,
+        message: "the watcher was away for 10 min".to_owned(),
+    };
+    owed.digest.as_mut().unwrap().items[11] = watcher;
+    mail.deliver(&owed, attempt()).await.unwrap();
+    mail.deliver(&digest(300, 200), attempt()).await.unwrap();
+
+    let [all, cut] = [0, 1].map(|i| Parsed::of(&sink.mails()[i].content));
+    assert_eq!(all.header("subject"), "[digest] 12 messages: 8 down, 4 up");
+    assert_eq!(all.header("references"), "", "it belongs to no single incident");
+    let (plain, html) = (all.parts()[0].text(), all.parts()[1].text());
+    let head = "12 messages: 8 down, 4 up\n\n\
+                down            job <0>   no heartbeat since 06:05, expected every 2 h\n\
+                down            job <1>   no heartbeat since 06:05, expected every 2 h\n\
+                up              job <2>   up again after 5 min\n";
+    assert!(plain.starts_with(head), "{plain}");
+    assert!(plain.contains("\nwatcher outage  the watcher was away for 10 min\n\n-- \nHeartbeat"), "{plain}");
+    assert!(!plain.contains("more") && !plain.contains("list says better"), "{plain}");
+    let row =
+        |text: &str| html.split("<tr>").find(|row| row.contains(text)).unwrap_or_else(|| panic!("{text}: {html}"));
+    assert!(row("job &lt;1&gt;").contains(">no heartbeat since 06:05, expected every 2 h<"), "{html}");
+    assert!(row("job &lt;1&gt;").contains(">down<") && row("job &lt;2&gt;").contains(">up<"), "{html}");
+    assert!(row("the watcher was away").contains(">watcher outage<"), "{html}");
+    assert!(!html.contains("job <") && !html.contains("list says better"), "{html}");
+
+    assert_eq!(cut.header("subject"), "[digest] 300 messages: 200 down, 100 up");
+    let (plain, html) = (cut.parts()[0].text(), cut.parts()[1].text());
+    assert_eq!(plain.lines().filter(|line| line.contains("job <")).count(), 200);
+    assert_eq!(html.matches("job &lt;").count(), 200);
+    assert!(plain.contains("\nand 100 more\n") && html.contains(">and 100 more<"), "{plain}");
 }
 
 #[tokio::test]

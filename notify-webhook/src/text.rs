@@ -2,6 +2,9 @@
 
 use std::error::Error;
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
 use url::Url;
 
 /// How much of an answer is kept.
@@ -39,12 +42,24 @@ pub(crate) fn secret_parts(url: &Url) -> Vec<String> {
     let raw = [Some(url.username()), url.password(), url.query()].into_iter().flatten().map(str::to_owned);
     let values = url.query_pairs().map(|(_, value)| value.into_owned());
     let raw_values = url.query().unwrap_or_default().split(['&', '=']).map(str::to_owned);
-    let mut parts: Vec<_> =
-        raw.chain(values).chain(raw_values).filter(|part| part.chars().count() >= HIDDEN_CHARS_MIN).collect();
+    let mut parts: Vec<_> = raw
+        .chain(values)
+        .chain(raw_values)
+        .chain(credentials(url))
+        .filter(|part| part.chars().count() >= HIDDEN_CHARS_MIN)
+        .collect();
     // The longest first, so that no part of a secret is left standing beside a shorter one.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     parts.dedup();
     parts
+}
+
+/// User and password as they are meant, and as HTTP Basic sends them.
+fn credentials(url: &Url) -> Vec<String> {
+    let Some(password) = url.password() else { return Vec::new() };
+    let [user, password] = [url.username(), password].map(|text| percent_decode_str(text).decode_utf8_lossy());
+    let basic = STANDARD.encode(format!("{user}:{password}"));
+    vec![user.into_owned(), password.into_owned(), basic]
 }
 
 /// `text` with every one of `parts` replaced by `***`.
@@ -85,11 +100,18 @@ mod tests {
     fn hides_what_a_server_echoes() {
         let url = Url::parse("https://user:p%40ssword@example.org/hook?token=abc%20def&x=1").unwrap();
         let parts = secret_parts(&url);
-        for text in ["Cannot POST /hook?token=abc%20def&x=1", "token abc def is wrong", "p%40ssword", "abc%20def"] {
+        for text in
+            ["Cannot POST /hook?token=abc%20def&x=1", "token abc def is wrong", "p%40ssword", "p@ssword", "abc%20def"]
+        {
             let hidden = hide(text, &parts);
             assert!(hidden.contains("***"), "{hidden}");
             assert!(!hidden.contains("def") && !hidden.contains("ssword"), "{hidden}");
         }
+        let basic = STANDARD.encode("user:p@ssword");
+        assert_eq!(
+            hide(&format!("Authorization: Basic {basic} is wrong"), &parts),
+            "Authorization: Basic *** is wrong"
+        );
     }
 
     #[test]

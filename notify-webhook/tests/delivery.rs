@@ -1,6 +1,6 @@
 //! Deliveries to a real HTTP server of the test's own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs, dead_code)]
 
 mod support;
 
@@ -153,8 +153,8 @@ async fn a_receiver_that_does_not_answer_leaves_it_unknown() {
     assert!(matches!(&error, DeliveryError::Unknown { reason } if reason.contains("in time")), "{error:?}");
     assert_eq!(receiver.requests().len(), 1);
 
-    let place = support::closes_after_the_request().await;
-    let error = webhook(&format!("http://{place}/")).deliver(&notification(), attempt()).await.unwrap_err();
+    let receiver = Receiver::start(Answer::cut()).await;
+    let error = webhook(&receiver.url("/")).deliver(&notification(), attempt()).await.unwrap_err();
     assert!(matches!(error, DeliveryError::Unknown { .. }), "{error:?}");
 }
 

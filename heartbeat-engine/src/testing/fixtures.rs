@@ -7,10 +7,11 @@ use serde_json::Value;
 
 use crate::schedule::Schedule;
 use crate::{
-    AboutIncident, AboutMonitor, Arm, Batch, Cause, Change, Closing, Delivery, DeliveryState, DocumentWrite, Effect,
-    EndedRun, Expectation, Health, Incident, IncidentId, LastPing, Lease, Monitor, MonitorId, MonitorSpec,
-    Notification, NotificationId, NotificationKind, OutageMoves, PartitionId, PingEntry, Record, Rotating, Run, RunId,
-    Secret, Settlement, Severity, Signal, State, StateChange, StatusWord, Timestamp, Token, Transition, Version,
+    AboutIncident, AboutMonitor, Arm, Batch, Cause, Change, Closing, Delivery, DeliveryState, Digest, DigestItem,
+    DocumentWrite, Effect, EndedRun, Expectation, Health, Incident, IncidentId, LastPing, Lease, Monitor, MonitorId,
+    MonitorSpec, Notification, NotificationId, NotificationKind, OutageMoves, PartitionId, PingEntry, Record, Rotating,
+    Run, RunId, Secret, Settlement, Severity, Signal, State, StateChange, StatusWord, Timestamp, Token, Transition,
+    Version,
 };
 
 /// A text that breaks what is not careful with text: several scripts, quotes, line ends, NUL, and more than 16 bits.
@@ -258,6 +259,24 @@ pub fn full_notification(n: u64, incident: &Incident) -> Notification {
         }),
         message: DIFFICULT_TEXT.repeat(10),
         ping: Some(full_ping(7)),
+        ..notification(n)
+    }
+}
+
+/// The `n`-th notification: a digest that lists `items` messages with everything in them and stands for five more.
+#[must_use]
+pub fn full_digest(n: u64, items: usize) -> Notification {
+    let about = |item: u64| full_notification(item, &incident(item, monitor_id(item)));
+    let list = (0..items as u64).map(|item| {
+        let Notification { kind, monitor, incident, message, .. } = about(item);
+        DigestItem { kind, monitor, incident, message }
+    });
+    let covers = (0..items as u64 + 5).map(|item| (notification_id(1000 + item), Some(monitor_id(item))));
+    let digest = Digest { items: list.collect(), covers: covers.collect() };
+    Notification {
+        kind: NotificationKind::Digest,
+        message: format!("{} messages: {} monitor.down", digest.total(), digest.total()),
+        digest: Some(Box::new(digest)),
         ..notification(n)
     }
 }

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::Check;
 use super::fixtures::{self, DIFFICULT_TEXT, at, notification, notification_id};
-use crate::{Attempt, DeliveryError, Notification, NotificationId, NotificationKind, Notifier, Receipt};
+use crate::{Attempt, DeliveryError, Digest, Notification, NotificationId, NotificationKind, Notifier, Receipt};
 
 /// How a far end answers from now on.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -33,10 +33,12 @@ pub trait FarEnd: Send + Sync + 'static {
     /// Answers in this way from now on.
     fn behave(&self, behaviour: Behaviour);
 
-    /// What it took, in order: the ids of the notifications, as the notifier gave them.
+    /// What it took, in order: the ids of the notifications, as the notifier gave them. What hangs or breaks off is not
+    /// taken.
     fn taken(&self) -> Vec<NotificationId>;
 
-    /// How many deliveries were tried, taken or not; those that hang count too.
+    /// How many deliveries were tried, taken or not; those that hang or break off count too, once they have got far
+    /// enough to do so.
     fn attempts(&self) -> usize;
 }
 
@@ -50,7 +52,8 @@ pub trait NotifierHarness: Send + Sync {
     /// A far end that accepts everything, of which no other check knows, and its notifier.
     fn start(&self) -> impl Future<Output = (Arc<Self::Notifier>, Self::FarEnd)> + Send;
 
-    /// Secrets in the notifier's settings, which must not stand in any error.
+    /// Secrets in the notifier's settings, in every form in which they go over the wire: none may stand in an error or a
+    /// receipt. The check is worth most where the far end's answers say them back.
     fn secrets(&self) -> Vec<String>;
 }
 
@@ -102,9 +105,10 @@ macro_rules! __notifier_promises {
             (trouble_that_passes_is_to_be_retried)
             (a_broken_connection_is_no_refusal)
             (a_hanging_far_end_is_left_when_the_time_is_over)
+            (an_attempt_that_is_dropped_harms_nothing)
             (one_call_makes_one_attempt)
             (concurrent_deliveries_all_arrive)
-            (no_error_tells_a_secret)
+            (no_outcome_tells_a_secret)
         }
     };
 }
@@ -160,7 +164,8 @@ pub async fn every_attempt_gives_the_same_id<H: NotifierHarness>(harness: &H) {
     assert_eq!(far_end.taken(), [notification_id(1); 3]);
 }
 
-/// Notifications of every kind can be delivered, with a monitor, incident and heartbeat and without.
+/// Notifications of every kind can be delivered, with a monitor, incident and heartbeat and without, and a digest with
+/// what it lists (S7.9).
 pub async fn every_kind_of_notification_is_delivered<H: NotifierHarness>(harness: &H) {
     let (notifier, far_end) = harness.start().await;
     let kinds = [
@@ -170,6 +175,7 @@ pub async fn every_kind_of_notification_is_delivered<H: NotifierHarness>(harness
         NotificationKind::Report,
         NotificationKind::WatcherOutage,
         NotificationKind::ChannelFailing,
+        NotificationKind::Digest,
         NotificationKind::Test,
     ];
     for kind in kinds {
@@ -177,6 +183,8 @@ pub async fn every_kind_of_notification_is_delivered<H: NotifierHarness>(harness
         delivered(&*notifier, &Notification { kind, ..notification(2) }).await;
     }
     assert_eq!(far_end.taken().len(), 2 * kinds.len());
+    delivered(&*notifier, &fixtures::full_digest(3, Digest::ITEMS_MAX)).await;
+    assert_eq!(far_end.taken().last(), Some(&notification_id(3)));
 }
 
 /// No text makes it panic or hang; a text within reason is delivered, a huge one may be refused.
@@ -211,16 +219,23 @@ pub async fn a_refusal_is_refused<H: NotifierHarness>(harness: &H) {
     assert_eq!(far_end.taken(), []);
 }
 
-/// Trouble that will pass is [`DeliveryError::Retry`], and once it has passed, deliveries work.
+/// Trouble that will pass is [`DeliveryError::Retry`], and once it has passed, the next attempt arrives: it spares those
+/// recipients alone that the error named.
 pub async fn trouble_that_passes_is_to_be_retried<H: NotifierHarness>(harness: &H) {
     let (notifier, far_end) = harness.start().await;
     far_end.behave(Behaviour::Fail);
-    match failed(&*notifier, PATIENT).await {
-        Some(DeliveryError::Retry { reason, .. }) => assert!(!reason.is_empty(), "it says why"),
+    let done = match failed(&*notifier, PATIENT).await {
+        Some(DeliveryError::Retry { reason, recipients_done, .. }) => {
+            assert!(!reason.is_empty(), "it says why");
+            recipients_done
+        }
         other => panic!("the far end has trouble that will pass, but: {other:?}"),
-    }
+    };
+    assert_eq!(far_end.taken(), []);
     far_end.behave(Behaviour::Accept);
-    delivered(&*notifier, &notification(1)).await;
+    let second = Attempt::new(2, at(90), PATIENT).sparing(&done);
+    let result = notifier.deliver(&notification(1), second).await;
+    assert!(result.is_ok(), "the second attempt: {result:?}");
     assert_eq!(far_end.taken(), [notification_id(1)]);
 }
 
@@ -236,9 +251,10 @@ pub async fn a_broken_connection_is_no_refusal<H: NotifierHarness>(harness: &H) 
     }
     far_end.behave(Behaviour::Accept);
     delivered(&*notifier, &notification(1)).await;
+    assert_eq!(far_end.taken(), [notification_id(2), notification_id(1)]);
 }
 
-/// When the far end hangs, the attempt ends with an error or can be dropped, and neither harms the next.
+/// When the far end hangs, the attempt ends with an error or does not end; neither harms the next.
 pub async fn a_hanging_far_end_is_left_when_the_time_is_over<H: NotifierHarness>(harness: &H) {
     let (notifier, far_end) = harness.start().await;
     far_end.behave(Behaviour::Hang);
@@ -253,13 +269,41 @@ pub async fn a_hanging_far_end_is_left_when_the_time_is_over<H: NotifierHarness>
     assert!(far_end.taken().contains(&notification_id(5)));
 }
 
-/// A call is one attempt: the outbox retries, the notifier does not.
+/// An attempt can be dropped in the middle, long before its time is over, and the next works.
+pub async fn an_attempt_that_is_dropped_harms_nothing<H: NotifierHarness>(harness: &H) {
+    let (notifier, far_end) = harness.start().await;
+    for round in 1..=3 {
+        // A connection that is kept from an earlier round is in use when the attempt is dropped.
+        far_end.behave(Behaviour::Hang);
+        let before = far_end.attempts();
+        let dropped = notification(10 + round);
+        let given_up = tokio::select! {
+            outcome = attempt(&*notifier, &dropped, PATIENT) => Some(outcome),
+            () = tried(&far_end, before + 1) => None,
+        };
+        assert!(given_up.is_none(), "the far end hangs, but: {given_up:?}");
+        far_end.behave(Behaviour::Accept);
+        delivered(&*notifier, &notification(round)).await;
+    }
+    assert_eq!(far_end.taken(), [1, 2, 3].map(notification_id));
+}
+
+/// Waits until `count` deliveries were tried.
+async fn tried(far_end: &impl FarEnd, count: usize) {
+    while far_end.attempts() < count {
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+}
+
+/// A call is one attempt: the outbox retries, the notifier does not, not even over a kept connection that breaks.
 pub async fn one_call_makes_one_attempt<H: NotifierHarness>(harness: &H) {
     let (notifier, far_end) = harness.start().await;
-    for (number, behaviour) in [Behaviour::Fail, Behaviour::Refuse].into_iter().enumerate() {
+    delivered(&*notifier, &notification(2)).await;
+    let failures = [Behaviour::Fail, Behaviour::Refuse, Behaviour::Disconnect];
+    for (before, behaviour) in failures.into_iter().enumerate() {
         far_end.behave(behaviour);
         failed(&*notifier, PATIENT).await;
-        assert_eq!(far_end.attempts(), number + 1, "after {behaviour:?}");
+        assert_eq!(far_end.attempts(), before + 2, "after {behaviour:?}");
     }
 }
 
@@ -280,15 +324,18 @@ pub async fn concurrent_deliveries_all_arrive<H: NotifierHarness>(harness: &H) {
     assert_eq!(taken.into_iter().collect::<BTreeSet<_>>(), (0..32).map(notification_id).collect());
 }
 
-/// No error tells a secret of the settings, in either of its forms.
-pub async fn no_error_tells_a_secret<H: NotifierHarness>(harness: &H) {
+/// No error and no receipt tells a secret of the settings, whatever the far end says back.
+pub async fn no_outcome_tells_a_secret<H: NotifierHarness>(harness: &H) {
     let (notifier, far_end) = harness.start().await;
-    for behaviour in [Behaviour::Refuse, Behaviour::Fail, Behaviour::Disconnect] {
+    for behaviour in [Behaviour::Accept, Behaviour::Refuse, Behaviour::Fail, Behaviour::Disconnect] {
         far_end.behave(behaviour);
-        let error = failed(&*notifier, PATIENT).await.expect("the far end answers");
+        let told = match attempt(&*notifier, &notification(1), PATIENT).await {
+            Some(Ok(receipt)) => format!("{receipt:?}"),
+            Some(Err(error)) => format!("{error} {error:?}"),
+            None => panic!("there is no outcome after {behaviour:?}"),
+        };
         for secret in harness.secrets() {
-            let told = format!("{error} {error:?}");
-            assert!(!told.contains(&secret), "the secret `{secret}` stands in the error after {behaviour:?}: {told}");
+            assert!(!told.contains(&secret), "the secret `{secret}` is told after {behaviour:?}: {told}");
         }
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_engine::{
-    AboutIncident, AboutMonitor, Attempt, Cause, Effect, IncidentId, MonitorId, Notification, NotificationId,
-    NotificationKind, PingEntry, Severity, Signal, StatusWord, Timestamp, Version,
+    AboutIncident, AboutMonitor, Attempt, Cause, Digest, DigestItem, Effect, IncidentId, MonitorId, Notification,
+    NotificationId, NotificationKind, PingEntry, Severity, Signal, StatusWord, Timestamp, Version,
 };
 use smtp::{Options, Sink, Stream, Tls};
 use tokio_rustls::TlsAcceptor;
@@ -53,6 +53,36 @@ pub fn notification() -> Notification {
         message: "cert-sync is down: no heartbeat since 06:05, expected every 2 h".to_owned(),
         ping: Some(ping(at)),
         digest: None,
+    }
+}
+
+/// The digest of `count` messages that lists the first `listed`: every third says that it is up again.
+pub fn digest(count: usize, listed: usize) -> Notification {
+    let down = notification();
+    let item = |n: usize| {
+        let name = format!("job <{n}>");
+        let (kind, told) = match n % 3 {
+            2 => (NotificationKind::Recovered, "is up again after 5 min".to_owned()),
+            _ => (NotificationKind::Down, "is down: no heartbeat since 06:05,\nexpected every 2 h".to_owned()),
+        };
+        let message = format!("{name} {told}");
+        let monitor = down.monitor.clone().map(|monitor| AboutMonitor { name, ..monitor });
+        DigestItem { kind, monitor, incident: down.incident.clone(), message }
+    };
+    let up = (0..count).filter(|n| n % 3 == 2).count();
+    let covers = (0..count).map(|n| (NotificationId::named(&[&n.to_be_bytes()]), None)).collect();
+    Notification {
+        id: NotificationId::named(&[b"digest"]),
+        kind: NotificationKind::Digest,
+        message: format!(
+            "{count} messages: {} monitor.down, {up} monitor.recovered\nwhat a list says better",
+            count - up
+        ),
+        digest: Some(Box::new(Digest { items: (0..listed).map(item).collect(), covers })),
+        monitor: None,
+        incident: None,
+        ping: None,
+        ..down
     }
 }
 

@@ -1,7 +1,10 @@
 //! An HTTP server that records what it gets and answers as it is told.
 
+use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::Router;
@@ -14,7 +17,7 @@ use heartbeat_engine::{
     AboutIncident, AboutMonitor, Attempt, Cause, IncidentId, MonitorId, Notification, NotificationId, NotificationKind,
     Severity, StatusWord, Timestamp, Version,
 };
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
@@ -73,7 +76,7 @@ pub(crate) struct Answer {
 #[derive(Clone)]
 enum Content {
     Text(String),
-    /// Says what was asked for.
+    /// Says what was asked for, and by whom.
     Echo,
     /// Goes on for ever.
     Endless,
@@ -81,6 +84,8 @@ enum Content {
     Stalling,
     /// No answer at all.
     Silent,
+    /// The connection is closed instead.
+    Cut,
 }
 
 impl Answer {
@@ -109,14 +114,25 @@ impl Answer {
         Self { body: Content::Silent, ..Self::new(StatusCode::OK, "") }
     }
 
-    async fn response(self, uri: &Uri) -> Response {
+    pub(crate) fn cut() -> Self {
+        Self { body: Content::Cut, ..Self::new(StatusCode::OK, "") }
+    }
+
+    /// Whether the request is taken with it.
+    fn takes(&self) -> bool {
+        self.status.is_success() && !matches!(self.body, Content::Silent | Content::Cut)
+    }
+
+    async fn response(self, uri: &Uri, by: &str) -> Response {
         let chunk = |text: &'static str| Ok::<_, std::io::Error>(Bytes::from_static(text.as_bytes()));
         let body = match self.body {
             Content::Text(text) => Body::from(text),
-            Content::Echo => Body::from(format!("Cannot POST {uri}")),
+            Content::Echo => Body::from(format!("Cannot POST {uri} for {by}")),
             Content::Endless => Body::from_stream(stream::repeat_with(move || chunk("and so on "))),
             Content::Stalling => Body::from_stream(stream::iter([chunk("begun")]).chain(stream::pending())),
             Content::Silent => std::future::pending().await,
+            // The connection breaks when this is written to it.
+            Content::Cut => Body::empty(),
         };
         let mut response = Response::new(body);
         *response.status_mut() = self.status;
@@ -132,6 +148,8 @@ pub(crate) struct Request {
     pub(crate) uri: Uri,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// Whether the answer said that it was taken.
+    pub(crate) taken: bool,
 }
 
 impl Request {
@@ -156,6 +174,7 @@ impl Receiver {
     pub(crate) async fn start(answer: Answer) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (receiver, app) = Self::new(listener.local_addr().unwrap(), answer);
+        let listener = Breaking { tcp: listener, shared: Arc::clone(&receiver.shared) };
         tokio::spawn(async move { axum::serve(listener, app).await });
         receiver
     }
@@ -214,10 +233,63 @@ async fn record(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let request = Request { method, uri: uri.clone(), headers, body };
-    shared.requests.send_modify(|requests| requests.push(request));
     let answer = shared.answer.lock().unwrap().clone();
-    answer.response(&uri).await
+    let request = Request { method, uri: uri.clone(), headers, body, taken: answer.takes() };
+    let by = request.header("authorization").to_owned();
+    shared.requests.send_modify(|requests| requests.push(request));
+    answer.response(&uri, &by).await
+}
+
+/// Accepts connections that break when they are to be.
+struct Breaking {
+    tcp: TcpListener,
+    shared: Arc<Shared>,
+}
+
+impl axum::serve::Listener for Breaking {
+    type Io = Breakable;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Breakable, SocketAddr) {
+        loop {
+            if let Ok((stream, address)) = self.tcp.accept().await {
+                return (Breakable { stream, shared: Arc::clone(&self.shared) }, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
+}
+
+/// A connection on which an answer of [`Content::Cut`] cannot be written.
+struct Breakable {
+    stream: TcpStream,
+    shared: Arc<Shared>,
+}
+
+impl AsyncRead for Breakable {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Breakable {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        if matches!(self.shared.answer.lock().unwrap().body, Content::Cut) {
+            return Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into()));
+        }
+        Pin::new(&mut self.get_mut().stream).poll_write(cx, bytes)
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_flush(cx)
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
+    }
 }
 
 struct TlsListener {
@@ -242,21 +314,4 @@ impl axum::serve::Listener for TlsListener {
     fn local_addr(&self) -> std::io::Result<Self::Addr> {
         self.tcp.local_addr()
     }
-}
-
-/// The address of a server that reads a request and hangs up.
-pub(crate) async fn closes_after_the_request() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            let mut bytes = vec![0; 65536];
-            let mut read = 0;
-            while !bytes[..read].ends_with(b"}}") {
-                read += stream.read(&mut bytes[read..]).await.unwrap();
-            }
-            stream.shutdown().await.unwrap();
-        }
-    });
-    address
 }
