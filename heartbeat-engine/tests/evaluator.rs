@@ -209,6 +209,8 @@ fn s6_1_case_6_an_hour_of_refused_writes_is_an_outage_and_no_mass_alert() {
 fn s6_2_a_heartbeat_that_waited_while_the_store_hung_judges_nothing_of_that_time() {
     let mut world = World::new(100);
     let id = world.make(1, every("10m", "1m"));
+    let made = world.now;
+    world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
     world.run(d("10m30s"));
     world.event(id, Event::Ping(Box::new(Ping::new(Signal::Start))));
     world.evaluator.handle_time(world.now, world.monotonic);
@@ -225,6 +227,9 @@ fn s6_2_a_heartbeat_that_waited_while_the_store_hung_judges_nothing_of_that_time
     assert!(matches!(world.answers[&waiting][..], [Ok(_)]));
     let kinds: Vec<_> = world.stored_notifications().into_iter().map(|(_, _, kind)| kind).collect();
     assert_eq!(kinds, [NotificationKind::WatcherOutage]);
+    let health = world.records().remove(0).health;
+    assert_eq!(health.based_at, made, "what was stored meanwhile does not lie in the future of the heartbeat");
+    assert_eq!(health.expectation.unwrap().deadline, health.moves.seen + d("11m"));
 }
 
 #[test]
@@ -412,4 +417,45 @@ fn s6_3_an_outage_is_told_once_where_it_touched_a_window_or_was_long() {
         world.run(d("30s"));
         assert_eq!(world.stored_notifications().len(), found.len(), "once");
     }
+}
+
+#[test]
+fn requests_keep_their_order_over_a_conflict() {
+    let mut world = World::new(100);
+    let id = world.make(1, every("10m", "1m"));
+    world.event(id, Event::Ping(Box::new(Ping::new(Signal::Fail))));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    let batch = world.evaluator.poll_batch().unwrap();
+    world.overtake(id);
+    let result = world.commit(&batch);
+    world.evaluator.handle_applied(&result);
+    world.pass(d("1s"));
+    world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
+    world.settle();
+    let record = world.records().remove(0);
+    assert_eq!((record.health.state, record.health.ping_count), (State::Up, 3));
+    assert_eq!(record.health.last_ping.unwrap().signal, Signal::Success);
+}
+
+#[test]
+fn s6_7_what_a_crash_left_in_the_future_is_found_at_the_next_start() {
+    let mut world = World::new(1);
+    let mut second = every("10m", "1m");
+    second.slug = "second".to_owned();
+    let ids = [world.make(1, every("10m", "1m")), world.make(2, second)];
+    world.now = world.now + d("24h");
+    world.settle();
+    for id in ids {
+        world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
+    }
+    world.run(d("1m"));
+    world.now = world.now - d("24h");
+    world.evaluator.handle_time(world.now, world.monotonic);
+    // One batch with the new mark is written, and the process dies.
+    let batch = world.evaluator.poll_batch().unwrap();
+    assert!(batch.mark.is_some() && batch.transitions.len() == 1);
+    world.commit(&batch).unwrap();
+    world.restart(d("1s"));
+    world.run(d("12m"));
+    assert!(world.records().iter().all(|record| record.health.state == State::Down));
 }
