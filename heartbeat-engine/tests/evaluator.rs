@@ -7,7 +7,8 @@ mod world;
 use std::time::Duration;
 
 use common::{cron, d, every, monitor};
-use heartbeat_engine::evaluator::{Edit, Refusal, Request};
+use heartbeat_engine::evaluator::{Refusal, Request};
+use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::Event;
 use heartbeat_engine::{
     Epoch, Lease, Monitor, MonitorId, MonitorSpec, NotificationKind, PartitionId, Ping, Signal, State, Storage,

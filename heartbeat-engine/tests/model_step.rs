@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use common::{Job, midnight, monitor};
-use heartbeat_engine::evaluator::Edit;
+use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::{Draft, Event};
 use heartbeat_engine::{
     Arm, Change, Expectation, Grace, LocalTime, MonitorSpec, NotificationKind, Outage, Ping, Record, RunId, Schedule,

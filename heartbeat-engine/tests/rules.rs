@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::{Job, at, claimed, d, every, of_run, outage, ping, t};
-use heartbeat_engine::evaluator::Edit;
+use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::{Event, step};
 use heartbeat_engine::{
     Arm, Cause, Closing, Effect, Grace, NotificationKind, Ping, Schedule, Signal, State, StatusWord, Timestamp,

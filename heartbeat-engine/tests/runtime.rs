@@ -8,9 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use heartbeat_engine::testing::TokioClock;
 use heartbeat_engine::{
-    Attempt, Clock, DeliveryError, DeliveryState, EditError, Engine, HistoryItem, HistoryQuery, MemoryStorage,
-    MonitorSpec, Notification, NotificationKind, Notifier, Ping, PingError, PutMode, Receipt, Schedule, Signal,
-    StatusWord, Timestamp, Unavailable,
+    Attempt, ChannelKind, ChannelSpec, Clock, DeliveryError, DeliveryState, EditError, Engine, FieldError, Grouping,
+    HistoryItem, HistoryQuery, MemoryStorage, MonitorSpec, Notification, NotificationKind, Notifier, Ping, PingError,
+    PutMode, Receipt, Schedule, Signal, StatusWord, Timestamp, Unavailable,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -338,4 +338,65 @@ async fn a_channel_that_hangs_at_the_shutdown_costs_the_others_no_second_message
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(ops.kinds(), [NotificationKind::Down]);
     drop(second);
+}
+
+/// Channels that need a file which may be gone.
+struct NeedsFile {
+    there: bool,
+    channel: Channel,
+}
+
+impl ChannelKind for NeedsFile {
+    fn name(&self) -> &'static str {
+        "file"
+    }
+
+    fn build(&self, _: &str, _: &serde_json::Value) -> Result<Arc<dyn Notifier>, Vec<FieldError>> {
+        if self.there {
+            Ok(Arc::new(self.channel.clone()))
+        } else {
+            Err(vec![FieldError::new("path", "cannot be read")])
+        }
+    }
+
+    fn redacted(&self, settings: &serde_json::Value) -> serde_json::Value {
+        settings.clone()
+    }
+
+    fn privileged_setting(&self, _: &serde_json::Value) -> Option<&'static str> {
+        None
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stored_channel_that_cannot_be_made_any_more_fails_alone_and_its_messages_are_kept() {
+    let clock = TokioClock::new(start());
+    let storage = Arc::new(MemoryStorage::new());
+    let ops = Channel::new(&clock);
+    let engine = |there| {
+        let kind = NeedsFile { there, channel: ops.clone() };
+        Engine::builder(storage.clone()).clock(clock.clone()).channel_kind(kind).spawn()
+    };
+    let spec = ChannelSpec {
+        kind: "file".to_owned(),
+        settings: serde_json::json!({"path": "a"}),
+        grouping: Grouping::default(),
+        fallback: None,
+        declared_in: None,
+    };
+    let first = engine(true).await.unwrap();
+    assert!(first.put_channel("ops", spec).await.unwrap());
+    first.put(every_hour("sync"), PutMode::Upsert).await.unwrap();
+    first.shutdown(Duration::from_secs(5)).await.unwrap();
+
+    let second = engine(false).await.unwrap();
+    second.ping("sync", Ping::new(Signal::Fail)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(second.channel("ops").unwrap().last_error.unwrap().contains("path: cannot be read"));
+    second.shutdown(Duration::from_secs(5)).await.unwrap();
+
+    let third = engine(true).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(300)).await;
+    assert_eq!(ops.kinds(), [NotificationKind::Down]);
+    third.shutdown(Duration::from_secs(5)).await.unwrap();
 }

@@ -6,7 +6,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use heartbeat_engine::Record;
+use heartbeat_engine::{MonitorSpec, Record};
 
 use crate::app::{App, AppState};
 use crate::keys::{KeyHash, KeyRecord, Scope, check_form};
@@ -81,6 +81,11 @@ impl Caller {
     /// Whether it may deal with this monitor.
     pub(crate) fn covers(&self, monitor: &Record) -> bool {
         self.record.covers(monitor)
+    }
+
+    /// Whether it may deal with this monitor once that is as wished.
+    pub(crate) fn covers_as(&self, monitor: &Record, wish: &MonitorSpec) -> bool {
+        self.record.covers_as(monitor, wish)
     }
 
     /// Whether it may deal with every monitor that has these tags.

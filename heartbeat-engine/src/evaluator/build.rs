@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Done, Edit, Evaluator, Pending, Refusal, Request, Taken, Ticket, UnderWay};
-use crate::step::Draft;
+use super::{Done, Evaluator, Pending, Refusal, Request, Ticket, UnderWay};
+use crate::step::{Draft, Edit, Taken};
 use crate::{Batch, Change, MonitorId, Notification, Outage, Record, StateChange, Timestamp, Transition};
 
 /// What a request came to, if its batch is committed.

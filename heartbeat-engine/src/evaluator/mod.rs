@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build::Group;
-pub use request::{Done, Edit, Refusal, Request, Taken};
+pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;

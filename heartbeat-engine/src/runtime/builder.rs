@@ -120,7 +120,7 @@ impl EngineBuilder {
     /// Builds the engine, spawns its driver on the current tokio runtime and waits until it has loaded what is stored.
     ///
     /// # Errors
-    /// When the storage cannot be read or a stored channel cannot be made.
+    /// When the storage cannot be read.
     pub async fn spawn(self) -> Result<Engine, StartError> {
         let (engine, mut driver) = self.build();
         driver.load().await?;

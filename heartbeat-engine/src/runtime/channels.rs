@@ -5,11 +5,15 @@ use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::time::duration_ms;
-use crate::{ChannelKind, Document, FieldError, Notifier, Version, describe_duration};
+use crate::{
+    Attempt, ChannelKind, DeliveryError, Document, FieldError, Notification, Notifier, Receipt, Version,
+    describe_duration,
+};
 
 /// The kind of the documents that hold channels.
 pub(crate) const DOCUMENT_KIND: &str = "channel";
@@ -201,13 +205,32 @@ impl Channels {
         self.write().remove(name);
     }
 
-    /// Takes over a stored channel.
-    pub(crate) fn load(&self, document: &Document) -> Result<(), Vec<FieldError>> {
-        let spec: ChannelSpec = serde_json::from_value(document.body.clone())
-            .map_err(|error| vec![FieldError::new("", format!("the stored channel cannot be read: {error}"))])?;
-        let notifier = self.build(&document.id, &spec)?;
+    /// Takes over a stored channel. One that cannot be made any more (a file that its settings name is gone) is kept and
+    /// fails at every attempt, so that it can be seen and mended while everything else works.
+    pub(crate) fn load(&self, document: &Document) {
+        let (spec, notifier) = match serde_json::from_value::<ChannelSpec>(document.body.clone()) {
+            Ok(spec) => {
+                let notifier = self.build(&document.id, &spec);
+                (spec, notifier)
+            }
+            Err(error) => {
+                let unreadable = ChannelSpec {
+                    kind: String::new(),
+                    settings: Value::Null,
+                    grouping: Grouping::default(),
+                    fallback: None,
+                    declared_in: None,
+                };
+                (unreadable, Err(vec![FieldError::new("settings", format!("what is stored cannot be read: {error}"))]))
+            }
+        };
+        let notifier = notifier.unwrap_or_else(|faults| {
+            let reasons: Vec<String> = faults.iter().map(ToString::to_string).collect();
+            let reason = reasons.join("; ");
+            tracing::error!(channel = %document.id, %reason, "a stored channel cannot be made; it fails until it is mended");
+            Arc::new(Broken { reason })
+        });
         self.put(&document.id, spec, document.version, notifier);
-        Ok(())
     }
 
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Channel>> {
@@ -216,6 +239,18 @@ impl Channels {
 
     fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Channel>> {
         self.by_name.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Stands in for a channel that cannot be made.
+struct Broken {
+    reason: String,
+}
+
+#[async_trait]
+impl Notifier for Broken {
+    async fn deliver(&self, _: &Notification, _: Attempt<'_>) -> Result<Receipt, DeliveryError> {
+        Err(DeliveryError::retry(format!("the channel cannot be made: {}", self.reason)))
     }
 }
 

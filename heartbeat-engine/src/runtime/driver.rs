@@ -84,12 +84,11 @@ impl Driver {
     /// on, and answered while [`Driver::run`] runs.
     ///
     /// # Errors
-    /// When the storage cannot be read, or a stored channel cannot be made.
+    /// When the storage cannot be read.
     pub async fn load(&mut self) -> Result<(), StartError> {
         let storage = self.shared.storage.clone();
         for document in storage.documents(channels::DOCUMENT_KIND).await? {
-            let name = document.id.clone();
-            self.shared.channels.load(&document).map_err(|faults| StartError::Channel { name, faults })?;
+            self.shared.channels.load(&document);
         }
         let epoch = self.take_over().await?;
         let limits = self.shared.limits.clone();

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use tokio::sync::{broadcast, oneshot};
 
-use crate::evaluator::{Done, Edit, Refusal, Request};
+use crate::evaluator::{Done, Refusal, Request};
 use crate::runtime::builder::EngineBuilder;
 use crate::runtime::directory::{Filter, Target};
 use crate::runtime::error::{EditError, PingError, ShutdownError, Unavailable};
 use crate::runtime::inbox::Work;
 use crate::runtime::random;
 use crate::runtime::shared::Shared;
+use crate::step::Edit;
 use crate::{
     Effect, FieldError, HistoryItem, HistoryQuery, Monitor, MonitorId, MonitorSpec, Page, Ping, Record, Rotating,
     StateChange, Status, StatusWord, Storage, StorageError, Timestamp, Token, Version,

@@ -76,14 +76,6 @@ pub enum StartError {
     /// The storage cannot be read or written.
     #[error(transparent)]
     Storage(#[from] StorageError),
-    /// A stored channel is of a kind that this engine was not given, or its settings are refused.
-    #[error("channel `{name}`: {}", summary(.faults))]
-    Channel {
-        /// The channel.
-        name: String,
-        /// What is wrong.
-        faults: Vec<FieldError>,
-    },
 }
 
 /// Not everything was finished when the time was over.

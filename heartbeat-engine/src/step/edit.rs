@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::evaluator::Edit;
 use crate::step::Draft;
+use crate::step::Edit;
 use crate::{Closing, Monitor, MonitorSpec, NotificationKind, Rotating, Secret, State, Timestamp, routing};
 
 impl Draft<'_> {

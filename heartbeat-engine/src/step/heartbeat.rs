@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::evaluator::Taken;
+use crate::step::Taken;
 use crate::step::advance::{AHEAD_MAX, Failure};
 use crate::step::{ClaimedTimeError, Draft};
 use crate::{Cause, Closing, Effect, NotificationKind, Ping, PingEntry, Signal, State, Timestamp, routing};

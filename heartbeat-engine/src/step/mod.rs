@@ -2,6 +2,7 @@
 
 mod advance;
 mod edit;
+mod event;
 mod expect;
 mod heartbeat;
 mod runs;
@@ -9,25 +10,13 @@ mod suffer;
 
 use std::sync::Arc;
 
+pub use event::{Edit, Event, Taken};
 pub(crate) use suffer::{foreseen, is_ahead, touched};
 
-use crate::evaluator::{Edit, Taken};
 use crate::{
-    Change, Effect, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, Ping, PingEntry,
-    Record, Signal, State, StateChange, Timestamp, Transition, Version, routing,
+    Change, Effect, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, PingEntry, Record,
+    Signal, State, StateChange, Timestamp, Transition, Version, routing,
 };
-
-/// Something that happens to a monitor.
-#[derive(Clone, PartialEq, Debug)]
-#[non_exhaustive]
-pub enum Event {
-    /// Time has passed.
-    Wake,
-    /// A heartbeat arrived.
-    Ping(Box<Ping>),
-    /// Somebody changed it.
-    Edit(Edit),
-}
 
 /// The heartbeat's claimed time is more than 90 days old or more than 60 s in the future (S4.8).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

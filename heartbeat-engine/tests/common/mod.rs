@@ -5,8 +5,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_engine::evaluator::{Edit, Taken};
 use heartbeat_engine::step::{Draft, Event, step};
+use heartbeat_engine::step::{Edit, Taken};
 use heartbeat_engine::{
     Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
     PingEntry, Record, Rotating, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition, Version,

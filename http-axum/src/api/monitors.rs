@@ -242,7 +242,7 @@ struct Batched {
 fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<Batched, Problem> {
     let MonitorWish { spec, token } = read_new(app, item, None)?;
     let before = app.find(Target::slug(&spec.slug))?;
-    check_reach(caller, before.as_deref(), &spec.tags)?;
+    check_reach(caller, before.as_deref(), &spec)?;
     let Some(record) = &before else {
         return Ok(Batched { spec, mode: PutMode::Create { token }, before });
     };
@@ -261,25 +261,29 @@ fn read_new(app: &App, body: &Value, slug: Option<&str>) -> Result<MonitorWish, 
 }
 
 async fn make(app: &App, caller: &Caller, wish: MonitorWish) -> Result<Put, Problem> {
-    check_reach(caller, None, &wish.spec.tags)?;
+    check_reach(caller, None, &wish.spec)?;
     Ok(app.engine.put(wish.spec, PutMode::Create { token: wish.token }).await?)
 }
 
 async fn edit(app: &App, caller: &Caller, record: &Record, wish: MonitorWish, strict: bool) -> Result<Put, Problem> {
-    check_reach(caller, Some(record), &wish.spec.tags)?;
+    check_reach(caller, Some(record), &wish.spec)?;
     refuse_declared(record)?;
     refuse_other_token(record, wish.token.as_ref())?;
     let expected = strict.then_some(record.monitor.revision);
     Ok(app.engine.put(wish.spec, PutMode::Replace { monitor: record.id(), expected }).await?)
 }
 
-/// A limited key may neither touch other monitors nor make one that it could not see.
-fn check_reach(caller: &Caller, record: Option<&Record>, tags: &[String]) -> Result<(), Problem> {
-    match record {
-        Some(record) => caller.require_monitor(record),
-        None if caller.covers_tags(tags) => Ok(()),
-        None => Err(Problem::forbidden("this key may only make monitors that have one of its tags")),
-    }
+/// A limited key may neither touch other monitors nor make or leave one that it could not see.
+fn check_reach(caller: &Caller, record: Option<&Record>, wish: &MonitorSpec) -> Result<(), Problem> {
+    let kept = match record {
+        Some(record) => {
+            caller.require_monitor(record)?;
+            caller.covers_as(record, wish)
+        }
+        None => caller.covers_tags(&wish.tags),
+    };
+    let why = "this key is limited; the monitor must have one of its tags, or be one of its monitors, afterwards too";
+    if kept { Ok(()) } else { Err(Problem::forbidden(why)) }
 }
 
 /// A token is given when a monitor is made; repeating it later changes nothing.

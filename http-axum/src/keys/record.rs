@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use heartbeat_engine::{Record, Timestamp, Version};
+use heartbeat_engine::{MonitorSpec, Record, Timestamp, Version};
 use serde::{Deserialize, Serialize};
 use subtle::ConstantTimeEq;
 
@@ -103,9 +103,13 @@ impl KeyRecord {
 
     /// Whether it may deal with this monitor.
     pub(crate) fn covers(&self, monitor: &Record) -> bool {
-        let spec = monitor.spec();
-        self.covers_tags(&spec.tags)
-            || self.monitors.contains(&spec.slug)
+        self.covers_as(monitor, monitor.spec())
+    }
+
+    /// Whether it may deal with this monitor once that is as wished.
+    pub(crate) fn covers_as(&self, monitor: &Record, wish: &MonitorSpec) -> bool {
+        self.covers_tags(&wish.tags)
+            || self.monitors.contains(&wish.slug)
             || self.monitors.contains(&monitor.id().to_string())
     }
 

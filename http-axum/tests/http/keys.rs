@@ -75,6 +75,13 @@ async fn limited_keys_see_and_touch_only_their_own() {
     let make = |slug: &str, tags: Value| json!({"slug": slug, "schedule": {"every": "1h"}, "tags": tags});
     assert_eq!(server.with_key(&key, "POST", "/api/monitors", &make("d", json!(["two"]))).await.status, 403);
     assert_eq!(server.with_key(&key, "POST", "/api/monitors", &make("d", json!(["one"]))).await.status, 201);
+    for lost in [json!({"tags": ["two"]}), json!({"tags": null})] {
+        assert_eq!(server.with_key(&key, "PATCH", "/api/monitors/d", &lost).await.status, 403, "{lost}");
+    }
+    assert_eq!(
+        server.with_key(&key, "PATCH", "/api/monitors/d", &json!({"tags": ["one"], "name": "D"})).await.status,
+        200
+    );
     assert_eq!(server.with_key(&key, "GET", "/api/channels", &NONE).await.status, 403);
     let tags = server.with_key(&key, "GET", "/api/tags", &NONE).await.json();
     assert_eq!(tags["items"], json!([{"tag": "one", "monitors": 2, "down": 0}]));
