@@ -68,14 +68,12 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    /// Starts from a stored record.
-    #[must_use]
-    pub fn of(record: &'a Record, outages: &'a [Outage]) -> Self {
+    fn new(monitor: Arc<Monitor>, health: Health, before: Option<&'a Record>, outages: &'a [Outage]) -> Self {
         Self {
-            monitor: record.monitor.clone(),
-            health: record.health.clone(),
-            version: record.version.next(),
-            before: Some(record),
+            monitor,
+            health,
+            version: before.map_or(Version::FIRST, |record| record.version.next()),
+            before,
             outages,
             clock: Timestamp::MIN,
             kept: false,
@@ -88,24 +86,16 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// Starts from a stored record.
+    #[must_use]
+    pub fn of(record: &'a Record, outages: &'a [Outage]) -> Self {
+        Self::new(record.monitor.clone(), record.health.clone(), Some(record), outages)
+    }
+
     /// Starts a new monitor: armed at `now`, or by its first heartbeat (S3.2).
     #[must_use]
     pub fn create(monitor: Arc<Monitor>, now: Timestamp, outages: &'a [Outage]) -> Self {
-        let mut draft = Self {
-            health: expect::newborn(now),
-            monitor,
-            version: Version::FIRST,
-            before: None,
-            outages,
-            clock: Timestamp::MIN,
-            kept: false,
-            removed: false,
-            pings: Vec::new(),
-            changes: Vec::new(),
-            incidents: Vec::new(),
-            notifications: Vec::new(),
-            ordinal: 0,
-        };
+        let mut draft = Self::new(monitor, expect::newborn(now), None, outages);
         if draft.monitor.spec.arm == crate::Arm::Created {
             draft.arm(now, false);
         }

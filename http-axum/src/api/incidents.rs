@@ -6,10 +6,10 @@ use axum::{Json, Router};
 use heartbeat_engine::{HistoryItem, HistoryQuery, Incident, IncidentId, Timestamp};
 use serde_json::Value;
 
-use super::request::find_monitor;
+use super::request::{find_monitor, history_page};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanRead};
-use crate::json::{self, page};
+use crate::json;
 use crate::problem::Problem;
 use crate::query::{Query, clip};
 
@@ -32,14 +32,11 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
     };
     let before = query.cursor(read_cursor)?;
     let found = app.engine.history(&HistoryQuery::Incidents { monitor, open, before }, query.limit()?).await?;
-    let mut next = None;
-    let mut items = Vec::new();
-    for item in &found.items {
-        let HistoryItem::Incident(incident) = item else { continue };
-        next = Some(format!("{}.{}", incident.opened_at.as_millis(), incident.id));
-        items.extend(shown(&app, &caller, incident));
-    }
-    Ok(Json(page(items, next.filter(|_| found.more))))
+    Ok(history_page(&found, |item| {
+        let HistoryItem::Incident(incident) = item else { return None };
+        let place = format!("{}.{}", incident.opened_at.as_millis(), incident.id);
+        Some((place, shown(&app, &caller, incident)))
+    }))
 }
 
 async fn read(

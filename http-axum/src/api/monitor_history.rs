@@ -9,11 +9,11 @@ use axum::{Json, Router};
 use heartbeat_engine::{HistoryItem, HistoryQuery};
 use serde_json::Value;
 
-use super::request::find_monitor;
+use super::request::{find_monitor, history_page};
 use super::uptime::uptime;
 use crate::app::AppState;
 use crate::auth::CanRead;
-use crate::json::{self, page};
+use crate::json;
 use crate::problem::Problem;
 use crate::query::{Query, clip};
 
@@ -39,15 +39,10 @@ async fn pings(
     let monitor = find_monitor(&app, &caller, &name)?.id();
     let before = query.cursor(|text| text.parse().ok())?;
     let found = app.engine.history(&HistoryQuery::Pings { monitor, before }, query.limit()?).await?;
-    let mut next = None;
-    let mut items = Vec::with_capacity(found.items.len());
-    for item in &found.items {
-        if let HistoryItem::Ping(entry) = item {
-            next = Some(entry.n.to_string());
-            items.push(json::ping(entry));
-        }
-    }
-    Ok(Json(page(items, next.filter(|_| found.more))))
+    Ok(history_page(&found, |item| match item {
+        HistoryItem::Ping(entry) => Some((entry.n.to_string(), Some(json::ping(entry)))),
+        _ => None,
+    }))
 }
 
 async fn ping_body(
@@ -90,15 +85,10 @@ async fn events(
     let monitor = find_monitor(&app, &caller, &name)?.id();
     let before = query.cursor(|text| text.parse().ok())?;
     let found = app.engine.history(&HistoryQuery::Changes { monitor, before }, query.limit()?).await?;
-    let mut next = None;
-    let mut items = Vec::with_capacity(found.items.len());
-    for item in &found.items {
-        if let HistoryItem::Change(change) = item {
-            next = Some(change.version.to_string());
-            items.push(json::change(change));
-        }
-    }
-    Ok(Json(page(items, next.filter(|_| found.more))))
+    Ok(history_page(&found, |item| match item {
+        HistoryItem::Change(change) => Some((change.version.to_string(), Some(json::change(change)))),
+        _ => None,
+    }))
 }
 
 async fn uptime_of(

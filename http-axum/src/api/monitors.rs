@@ -119,6 +119,7 @@ async fn replace(
                 let wish = read_monitor(&body, reading)?;
                 edit(&app, &caller, record, wish, preconditions.is_strict()).await
             }
+            None if Target::id_or_slug(&name) != Target::slug(&name) => return Err(Problem::not_found("monitor")),
             None => {
                 let wish = read_new(&app, &body, Some(&name))?;
                 if wish.spec.slug != name {
@@ -126,9 +127,6 @@ async fn replace(
                         "slug",
                         format!("must be `{}` as in the URL; leave it out", clip(&name)),
                     ));
-                }
-                if Target::id_or_slug(&name) != Target::slug(&name) {
-                    return Err(Problem::not_found("monitor"));
                 }
                 make(&app, &caller, wish).await
             }

@@ -6,9 +6,10 @@ use axum::{Json, Router};
 use heartbeat_engine::{DeliveryState, HistoryItem, HistoryQuery, IncidentId, NotificationId, OutboxEntry};
 use serde_json::Value;
 
+use super::request::history_page;
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
-use crate::json::{self, page};
+use crate::json;
 use crate::problem::Problem;
 use crate::query::{Query, clip};
 
@@ -44,16 +45,10 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
     };
     let before = query.cursor(|text| text.parse().ok())?;
     let found = app.engine.history(&HistoryQuery::Notifications { state, incident, before }, query.limit()?).await?;
-    let mut next = None;
-    let mut items = Vec::new();
-    for item in &found.items {
-        let HistoryItem::Notification(entry) = item else { continue };
-        next = Some(entry.seq.to_string());
-        if covers(&app, &caller, entry) {
-            items.push(json::notification(entry));
-        }
-    }
-    Ok(Json(page(items, next.filter(|_| found.more))))
+    Ok(history_page(&found, |item| {
+        let HistoryItem::Notification(entry) = item else { return None };
+        Some((entry.seq.to_string(), covers(&app, &caller, entry).then(|| json::notification(entry))))
+    }))
 }
 
 async fn read(

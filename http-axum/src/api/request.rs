@@ -9,13 +9,13 @@ use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use heartbeat_engine::{Record, Version};
+use heartbeat_engine::{HistoryItem, Page, Record, Version};
 use serde_json::{Value, json};
 
 use crate::app::{App, AppState};
 use crate::auth::Caller;
 use crate::body;
-use crate::json::read_object;
+use crate::json::{page, read_object};
 use crate::problem::Problem;
 use crate::query::Query;
 
@@ -41,6 +41,16 @@ impl FromRequestParts<AppState> for Query {
     async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Self::Rejection> {
         Ok(Self::parse(parts.uri.query()))
     }
+}
+
+/// A page of history: of each item its place, from which the next page goes on, and its JSON where the caller may see it.
+pub(crate) fn history_page(
+    found: &Page<HistoryItem>,
+    mut show: impl FnMut(&HistoryItem) -> Option<(String, Option<Value>)>,
+) -> Json<Value> {
+    let shown: Vec<_> = found.items.iter().filter_map(|item| show(item)).collect();
+    let next = shown.last().map(|(place, _)| place.clone()).filter(|_| found.more);
+    Json(page(shown.into_iter().filter_map(|(_, value)| value).collect(), next))
 }
 
 /// The monitor that a path names, when the caller may deal with it.
