@@ -252,7 +252,13 @@ impl Evaluator {
         judged.min(self.absence.mark_due())
     }
 
-    /// Whether requests wait to be decided.
+    /// How many requests wait to be decided.
+    #[must_use]
+    pub fn pending_len(&self) -> usize {
+        self.pending.len() + self.stale.values().map(|stale| stale.waiting.len()).sum::<usize>()
+    }
+
+    /// Whether requests wait to be decided, or monitors to be read again.
     #[must_use]
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty() || !self.stale.is_empty()

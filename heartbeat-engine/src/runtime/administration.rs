@@ -249,7 +249,7 @@ impl Engine {
                 .map(|age| format!("nothing was committed for {} s", age.as_secs()))
         };
         // A far end that fails is no trouble of ours: it is told as a failing channel (S7.4).
-        let idle_max = 3 * self.shared.limits.attempt_timeout;
+        let idle_max = self.shared.limits.attempt_timeout.saturating_mul(3);
         let idle_since = self.shared.counters.backlog().idle_since;
         let delivery = idle_since
             .map(|at| now.since(at))

@@ -90,10 +90,10 @@ impl EngineBuilder {
         self
     }
 
-    /// Limits other than the default ones.
+    /// Limits other than the default ones; none may be 0, which counts as 1.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
+        self.limits = limits.at_least_one();
         self
     }
 

@@ -1,6 +1,8 @@
 //! Delivery: owed notifications to their channels, a task for each channel, so that one that hangs delays no other (S7.5).
 
+mod attempt;
 mod digest;
+mod lane;
 mod window;
 mod worker;
 
@@ -42,26 +44,34 @@ pub(crate) struct Deliveries {
     shared: Arc<Shared>,
     outlets: HashMap<String, Outlet>,
     workers: JoinSet<()>,
+    closed: bool,
 }
 
 impl Deliveries {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, outlets: HashMap::new(), workers: JoinSet::new() }
+        Self { shared, outlets: HashMap::new(), workers: JoinSet::new(), closed: false }
     }
 
     /// Hands a stored notification to its channel's task; one that does not fit in stays in the store until there is room.
     pub(crate) fn hand_over(&mut self, owed: Owed) {
+        if self.closed {
+            // It is stored, and told after the next start.
+            return;
+        }
         let outlet = match self.outlets.get(&owed.notification.channel) {
             Some(outlet) => outlet,
             None => self.open(owed.notification.channel.clone()),
         };
-        if outlet.inlet.try_send(owed).is_err() {
+        // Nothing overtakes what is only in the store; a digest keeps its place by itself.
+        let behind = owed.notification.digest.is_none() && outlet.overflow.load(Ordering::Acquire);
+        if behind || outlet.inlet.try_send(owed).is_err() {
             outlet.overflow.store(true, Ordering::Release);
         }
     }
 
     /// Hands nothing over any more; the tasks end when all that they have was tried.
     pub(crate) fn close(&mut self) -> JoinSet<()> {
+        self.closed = true;
         self.outlets.clear();
         std::mem::take(&mut self.workers)
     }

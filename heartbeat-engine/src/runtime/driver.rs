@@ -87,10 +87,10 @@ impl Driver {
     /// When the storage cannot be read.
     pub async fn load(&mut self) -> Result<(), StartError> {
         let storage = self.shared.storage.clone();
+        let epoch = self.take_over().await?;
         for document in storage.documents(channels::DOCUMENT_KIND).await? {
             self.shared.channels.load(&document);
         }
-        let epoch = self.take_over().await?;
         let limits = self.shared.limits.clone();
         let mut evaluator =
             Evaluator::new(PartitionId(0), epoch, storage.watch_log().await?, limits.batch, limits.outages);
@@ -124,21 +124,23 @@ impl Driver {
             tracing::error!(%error, "the engine could not start");
             self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
         }
-        if let Some(mut evaluator) = self.evaluator.take() {
-            self.work(&mut evaluator).await;
-            self.stop(&mut evaluator).await;
+        let Some(mut evaluator) = self.evaluator.take() else { return };
+        match self.work(&mut evaluator).await {
+            Ok(()) => self.stop(&mut evaluator).await,
+            // Another node has the work; whatever is owed is told by that one.
+            Err(()) => self.shared.inbox.close(),
         }
     }
 
-    async fn work(&mut self, evaluator: &mut Evaluator) {
+    /// Works until the inbox is closed and empty; `Err` when the work belongs to another node.
+    async fn work(&mut self, evaluator: &mut Evaluator) -> Result<(), ()> {
         loop {
             self.receive(evaluator);
-            if self.turn(evaluator).await.is_err() {
-                return;
-            }
+            self.turn(evaluator).await?;
+            self.shared.inbox.set_undecided(evaluator.pending_len());
             let idle = self.aside.is_empty() && !evaluator.has_pending() && self.shared.inbox.len() == 0;
             if idle && !self.shared.inbox.is_open() {
-                return;
+                return Ok(());
             }
         }
     }
@@ -150,7 +152,8 @@ impl Driver {
             self.reload(evaluator, &stale).await;
             return Ok(());
         }
-        let (batch, replies) = self.next_batch(evaluator);
+        let decided = evaluator.poll_batch();
+        let (batch, replies) = self.with_aside(decided.unwrap_or_else(|| evaluator.empty_batch()));
         self.publish(evaluator);
         if batch.is_empty() {
             self.rest(evaluator).await;
@@ -159,8 +162,13 @@ impl Driver {
         self.commit(evaluator, batch, replies).await
     }
 
-    /// Takes what waits in the inbox.
+    /// Takes what waits in the inbox, and the time.
     fn receive(&mut self, evaluator: &mut Evaluator) {
+        let now = self.take_work(evaluator);
+        evaluator.handle_time(now, self.shared.clock.monotonic());
+    }
+
+    fn take_work(&mut self, evaluator: &mut Evaluator) -> Timestamp {
         let (now, work) = self.shared.inbox.take(&*self.shared.clock);
         for (at, work) in work {
             match work {
@@ -179,15 +187,11 @@ impl Driver {
                 Work::Notify(notifications) => self.aside.notifications.extend(notifications),
             }
         }
-        evaluator.handle_time(now, self.shared.clock.monotonic());
+        now
     }
 
-    /// The evaluator's share and what is written along with it, and who waits for the documents in it.
-    fn next_batch(
-        &mut self,
-        evaluator: &mut Evaluator,
-    ) -> (Batch, Vec<oneshot::Sender<Result<Outcome, StorageError>>>) {
-        let mut batch = evaluator.poll_batch().unwrap_or_else(|| evaluator.empty_batch());
+    /// A batch with what is written along with it, and who waits for the documents in it.
+    fn with_aside(&mut self, mut batch: Batch) -> (Batch, Vec<oneshot::Sender<Result<Outcome, StorageError>>>) {
         let mut replies = Vec::new();
         let mut written = HashSet::new();
         let mut later = Vec::new();
@@ -201,9 +205,10 @@ impl Driver {
             }
         }
         self.aside.documents = later;
-        batch.settlements.extend(self.aside.settlements.iter().cloned());
+        // An outcome that comes at the same time as the wish to try again is the newer truth.
         let retried = |entry: &OutboxEntry| Settlement { id: entry.notification.id, delivery: entry.delivery.clone() };
         batch.settlements.extend(self.aside.retries.iter().map(retried));
+        batch.settlements.extend(self.aside.settlements.iter().cloned());
         batch.notifications.extend(self.aside.notifications.iter().cloned());
         (batch, replies)
     }
@@ -340,26 +345,35 @@ impl Driver {
         tokio::time::sleep(pause).await;
     }
 
-    /// An orderly end: what was not tried yet is tried once, and outcomes are stored as they come, with a last mark of
-    /// life (S6.1), so that being cut short costs as little as possible.
+    /// An orderly end: everything is decided once more, with a last mark of life (S6.1). From then on heartbeats are refused
+    /// and so nothing is judged: what was not tried yet is tried once, and the outcomes are stored as they come.
     async fn stop(&mut self, evaluator: &mut Evaluator) {
+        self.receive(evaluator);
+        let mut decided = evaluator.poll_batch().unwrap_or_else(|| evaluator.empty_batch());
+        decided.mark = decided.mark.or(Some(self.shared.clock.now()));
+        self.write_last(evaluator, decided).await;
         let mut workers = self.deliveries.close();
         loop {
-            self.flush(evaluator).await;
             tokio::select! {
                 ended = workers.join_next() => if ended.is_none() { break },
-                () = self.shared.inbox.filled() => {}
+                () = self.shared.inbox.filled() => self.write_outcomes(evaluator).await,
             }
         }
-        self.flush(evaluator).await;
+        self.write_outcomes(evaluator).await;
     }
 
-    async fn flush(&mut self, evaluator: &mut Evaluator) {
-        self.receive(evaluator);
-        let (mut batch, replies) = self.next_batch(evaluator);
-        batch.mark = batch.mark.or(Some(self.shared.clock.now()));
-        // A store that fails now has been told of already; whoever starts next finds an outage.
-        let _ = self.commit(evaluator, batch, replies).await;
+    async fn write_outcomes(&mut self, evaluator: &mut Evaluator) {
+        self.take_work(evaluator);
+        let batch = evaluator.empty_batch();
+        self.write_last(evaluator, batch).await;
+    }
+
+    async fn write_last(&mut self, evaluator: &mut Evaluator, batch: Batch) {
+        let (batch, replies) = self.with_aside(batch);
+        if !batch.is_empty() {
+            // A store that fails now has been told of already; whoever starts next finds an outage.
+            let _ = self.commit(evaluator, batch, replies).await;
+        }
     }
 
     /// Takes the partition's lease with the next epoch, so that an earlier holder is fenced.

@@ -36,6 +36,8 @@ enum Phase {
 struct State {
     phase: Phase,
     waiting: Vec<(Timestamp, Work)>,
+    /// Taken by the driver and not decided yet.
+    undecided: usize,
     limit: usize,
 }
 
@@ -51,7 +53,10 @@ pub(crate) struct Inbox {
 
 impl Inbox {
     pub(crate) fn new(limit: usize) -> Self {
-        Self { state: Mutex::new(State { phase: Phase::Loading, waiting: Vec::new(), limit }), filled: Notify::new() }
+        Self {
+            state: Mutex::new(State { phase: Phase::Loading, waiting: Vec::new(), undecided: 0, limit }),
+            filled: Notify::new(),
+        }
     }
 
     /// Takes work from a caller.
@@ -60,7 +65,7 @@ impl Inbox {
         match state.phase {
             Phase::Loading => return Err(Unavailable::Loading),
             Phase::Closed => return Err(Unavailable::Stopped),
-            Phase::Open if state.waiting.len() >= state.limit => return Err(Unavailable::Overloaded),
+            Phase::Open if state.waiting.len() + state.undecided >= state.limit => return Err(Unavailable::Overloaded),
             Phase::Open => state.waiting.push((clock.now(), work)),
         }
         let first = state.waiting.len() == 1;
@@ -95,8 +100,17 @@ impl Inbox {
         self.filled.notified().await;
     }
 
+    /// Takes calls from now on, unless it was closed meanwhile.
     pub(crate) fn open(&self) {
-        self.lock().phase = Phase::Open;
+        let mut state = self.lock();
+        if state.phase == Phase::Loading {
+            state.phase = Phase::Open;
+        }
+    }
+
+    /// How many requests the driver has taken and not decided yet; they count towards the limit.
+    pub(crate) fn set_undecided(&self, undecided: usize) {
+        self.lock().undecided = undecided;
     }
 
     /// No more calls are taken; those that wait are still decided.

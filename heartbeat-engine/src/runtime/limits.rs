@@ -40,3 +40,19 @@ impl Default for Limits {
         }
     }
 }
+
+impl Limits {
+    /// The same, with 1 for every 0: a limit of nothing would stop the work.
+    pub(crate) fn at_least_one(self) -> Self {
+        Self {
+            inbox: self.inbox.max(1),
+            batch: self.batch.max(1),
+            load_page: self.load_page.max(1),
+            channel_parallel: self.channel_parallel.max(1),
+            channel_queue: self.channel_queue.max(1),
+            attempt_timeout: self.attempt_timeout,
+            subscriber_queue: self.subscriber_queue.max(1),
+            outages: self.outages.max(1),
+        }
+    }
+}

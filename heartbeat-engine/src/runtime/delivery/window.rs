@@ -6,7 +6,7 @@ use crate::runtime::channels::Grouping;
 /// The window of one channel.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    ends_at: Option<Timestamp>,
+    opened_at: Option<Timestamp>,
     sent: u32,
 }
 
@@ -16,15 +16,16 @@ impl Window {
         if grouping.wait.is_zero() {
             return true;
         }
-        self.ends_at.get_or_insert(now + grouping.wait);
+        self.opened_at.get_or_insert(now);
         let admitted = self.sent < grouping.burst;
         self.sent += u32::from(admitted);
         admitted
     }
 
-    /// Whether the window has ended by `now`; then the next message opens another.
-    pub(super) fn close(&mut self, now: Timestamp) -> bool {
-        let ended = self.ends_at.is_some_and(|end| end <= now);
+    /// Whether the window has ended by `now`; then the next message opens another. One that was opened in the future,
+    /// before the clock was set back, has ended too.
+    pub(super) fn close(&mut self, now: Timestamp, grouping: Grouping) -> bool {
+        let ended = self.opened_at.is_some_and(|at| at + grouping.wait <= now || at > now);
         if ended {
             *self = Self::default();
         }
@@ -32,8 +33,8 @@ impl Window {
     }
 
     /// When the open window ends.
-    pub(super) fn ends_at(&self) -> Option<Timestamp> {
-        self.ends_at
+    pub(super) fn ends_at(&self, grouping: Grouping) -> Option<Timestamp> {
+        self.opened_at.map(|at| at + grouping.wait)
     }
 }
 
@@ -54,19 +55,23 @@ mod tests {
         let mut window = Window::default();
         let grouping = Grouping { burst: 2, wait: WAIT };
         assert_eq!([0, 1, 2, 9].map(|s| window.admit(at(s), grouping)), [true, true, false, false]);
-        assert!(!window.close(at(9)));
-        assert_eq!(window.ends_at(), Some(at(10)));
-        assert!(window.close(at(10)));
+        assert!(!window.close(at(9), grouping));
+        assert_eq!(window.ends_at(grouping), Some(at(10)));
+        assert!(window.close(at(10), grouping));
         assert!(window.admit(at(10), grouping), "a new window");
     }
 
     #[test]
     fn no_burst_groups_everything_and_no_wait_nothing() {
         let mut window = Window::default();
-        assert!(!window.admit(at(0), Grouping { burst: 0, wait: WAIT }));
-        assert_eq!(window.ends_at(), Some(at(10)));
+        let all = Grouping { burst: 0, wait: WAIT };
+        assert!(!window.admit(at(0), all));
+        assert_eq!(window.ends_at(all), Some(at(10)));
         let mut window = Window::default();
         assert!((0..100).all(|s| window.admit(at(s), Grouping::NONE)));
-        assert_eq!(window.ends_at(), None);
+        assert_eq!(window.ends_at(Grouping::NONE), None);
+        let mut ahead = Window::default();
+        assert!(!ahead.admit(at(7200), all));
+        assert!(ahead.close(at(0), all), "the clock was set back");
     }
 }

@@ -8,26 +8,19 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
+use super::attempt::{Attempted, attempt, record};
+use super::lane::Lane;
 use super::window::Window;
 use super::{Owed, digest};
 use crate::runtime::inbox::Work;
 use crate::runtime::metrics::{Backlog, Trouble, add};
-use crate::runtime::random;
 use crate::runtime::shared::Shared;
-use crate::{
-    Attempt, Delivery, DeliveryError, DeliveryState, MonitorId, Notification, NotificationId, NotificationKind,
-    Receipt, Timestamp, pause_after,
-};
+use crate::{DeliveryState, Notification, NotificationId, NotificationKind, Timestamp};
 
-/// How long a notification is tried before it is given up (S7.4).
-const GIVEN_UP_AFTER: Duration = Duration::from_secs(24 * 3600);
 /// How long a channel may fail before that is told (S7.4).
 const TOLD_AFTER: Duration = Duration::from_secs(300);
 /// How many notifications are read from the store at a time.
 const PAGE: usize = 256;
-
-/// Messages of one monitor go out one after another; those of no monitor share a lane.
-type Lane = Option<MonitorId>;
 
 /// A notification in its lane.
 #[derive(Debug)]
@@ -39,16 +32,19 @@ struct Waiting {
     admitted: bool,
 }
 
+impl Waiting {
+    /// When it is due: at once where it was not tried yet, whatever the wall clock showed when it was made.
+    fn due_at(&self, now: Timestamp) -> Timestamp {
+        let at = self.owed.delivery.next_attempt_at;
+        if self.owed.delivery.attempts == 0 { at.min(now) } else { at }
+    }
+}
+
 /// What a digest stands for: its place in the order, and the lanes of what it covers.
 #[derive(Debug)]
 struct Cover {
     place: u64,
     lanes: HashSet<Lane>,
-}
-
-struct Attempted {
-    lane: Lane,
-    outcome: Result<Receipt, DeliveryError>,
 }
 
 #[derive(Debug)]
@@ -64,7 +60,7 @@ pub(super) struct Worker {
     places: u64,
     count: usize,
     /// Settled or grouped ones are remembered until that is surely stored.
-    settled: VecDeque<NotificationId>,
+    settled: VecDeque<(NotificationId, Timestamp)>,
     failing_since: Option<Timestamp>,
     told: bool,
     /// When an attempt last began or ended.
@@ -105,6 +101,8 @@ impl Worker {
             let pause = self.pause();
             tokio::select! {
                 owed = inlet.recv(), if !self.closing => match owed {
+                    // What is only in the store came before it; it is read with that.
+                    Some(owed) if owed.notification.digest.is_none() && self.overflow.load(Ordering::Acquire) => {}
                     Some(owed) => self.take(owed),
                     None => self.closing = true,
                 },
@@ -117,33 +115,44 @@ impl Worker {
 
     fn take(&mut self, owed: Owed) {
         let id = owed.notification.id;
-        let lane = lane(&owed.notification);
-        let waiting = self.lanes.entry(lane).or_default();
-        if let Some(known) = waiting.iter_mut().find(|known| known.owed.notification.id == id) {
+        let lane = Lane::of(&owed.notification);
+        let mut known = self.lanes.get_mut(&lane).into_iter().flatten();
+        if let Some(known) = known.find(|known| known.owed.notification.id == id) {
             let delivery = &mut known.owed.delivery;
             delivery.next_attempt_at = delivery.next_attempt_at.min(owed.delivery.next_attempt_at);
             return;
         }
-        if self.count >= self.shared.limits.channel_queue {
+        if self.is_settled(&owed) {
+            return;
+        }
+        let is_digest = owed.notification.digest.is_some();
+        // Digests are few, and what they cover waits for them.
+        if self.count >= self.shared.limits.channel_queue && !is_digest {
             self.overflow.store(true, Ordering::Release);
             return;
         }
         self.places += 1;
         let mut place = self.places;
         if let Some(digest) = &owed.notification.digest {
-            let lanes = || digest.covers.iter().map(|(_, monitor)| *monitor).collect();
+            let lanes = || digest.covers.iter().map(|(_, monitor)| Lane::of_monitor(*monitor)).collect();
             place = self.digests.entry(id).or_insert_with(|| Cover { place, lanes: lanes() }).place;
         }
-        let admitted = owed.delivery.attempts > 0 || owed.notification.digest.is_some();
-        waiting.push_back(Waiting { owed, place, admitted });
+        let admitted = owed.delivery.attempts > 0 || is_digest;
+        self.lanes.entry(lane).or_default().push_back(Waiting { owed, place, admitted });
         self.count += 1;
+    }
+
+    /// Whether it was settled since it was read or handed over; one that somebody wants to be tried again was not.
+    fn is_settled(&self, owed: &Owed) -> bool {
+        let id = owed.notification.id;
+        self.settled.iter().any(|(settled, at)| *settled == id && owed.delivery.next_attempt_at <= *at)
     }
 
     /// Lets a burst of messages out one by one, and makes a digest of the others when their window ends (S7.9).
     fn group(&mut self) {
         let now = self.shared.clock.now();
         let grouping = self.shared.channels.grouping(&self.channel);
-        if self.window.close(now) {
+        if self.window.close(now, grouping) {
             self.make_digest(now);
         }
         let mut fresh: Vec<&mut Waiting> =
@@ -159,31 +168,29 @@ impl Worker {
 
     /// Makes a digest of the messages that were held back, unless it is a single one.
     fn make_digest(&mut self, now: Timestamp) {
-        let held = self.lanes.values().flatten().filter(|waiting| !waiting.admitted).count();
-        if held < 2 {
+        // What stands behind a message that keeps failing goes on waiting: it would hold the whole digest up.
+        let is_held = |waiting: &VecDeque<Waiting>| waiting.front().is_some_and(|first| !first.admitted);
+        if self.lanes.values().filter(|waiting| is_held(waiting)).map(VecDeque::len).sum::<usize>() < 2 {
             return;
         }
-        let mut covered = Vec::with_capacity(held);
-        for waiting in self.lanes.values_mut() {
-            let (kept, taken) = std::mem::take(waiting).into_iter().partition(|waiting| waiting.admitted);
-            *waiting = kept;
-            let taken: VecDeque<Waiting> = taken;
-            covered.extend(taken);
+        let mut covered = Vec::new();
+        for waiting in self.lanes.values_mut().filter(|waiting| is_held(waiting)) {
+            covered.append(&mut Vec::from(std::mem::take(waiting)));
         }
         self.lanes.retain(|_, waiting| !waiting.is_empty());
         self.count -= covered.len();
         covered.sort_unstable_by_key(|waiting| waiting.place);
         let covered: Vec<Notification> = covered.into_iter().map(|waiting| waiting.owed.notification).collect();
-        covered.iter().for_each(|notification| self.remember(notification.id));
+        covered.iter().for_each(|notification| self.remember(notification.id, now));
         let digest = digest::digest(&self.channel, now, &covered);
         self.places += 1;
-        self.digests.insert(digest.id, Cover { place: self.places, lanes: covered.iter().map(lane).collect() });
+        self.digests.insert(digest.id, Cover { place: self.places, lanes: covered.iter().map(Lane::of).collect() });
         let grouped = digest::grouped(&covered, now);
         self.shared.inbox.push_inner(&*self.shared.clock, Work::Group(Box::new(digest), grouped));
     }
 
-    fn remember(&mut self, id: NotificationId) {
-        self.settled.push_back(id);
+    fn remember(&mut self, id: NotificationId, now: Timestamp) {
+        self.settled.push_back((id, now));
         if self.settled.len() > 2 * self.shared.limits.channel_queue {
             self.settled.pop_front();
         }
@@ -192,7 +199,9 @@ impl Worker {
     /// Reads what did not fit in earlier, once there is room for a good part of it.
     async fn refill(&mut self) {
         let limit = self.shared.limits.channel_queue;
-        if self.count > limit / 2 || !self.overflow.swap(false, Ordering::AcqRel) {
+        // A store that takes no writes still owes what was settled meanwhile.
+        let store_ails = self.shared.counters.standing().store_error.is_some();
+        if store_ails || self.count > limit / 2 || !self.overflow.swap(false, Ordering::AcqRel) {
             return;
         }
         let mut after = 0;
@@ -207,11 +216,15 @@ impl Worker {
             };
             for entry in page.items {
                 after = entry.seq;
-                if entry.notification.channel == self.channel && !self.settled.contains(&entry.notification.id) {
+                if entry.notification.channel == self.channel {
                     self.take(Owed { notification: entry.notification, delivery: entry.delivery });
                 }
             }
-            if !page.more || self.count >= limit {
+            if !page.more {
+                return;
+            }
+            if self.count >= limit {
+                self.overflow.store(true, Ordering::Release);
                 return;
             }
         }
@@ -225,13 +238,10 @@ impl Worker {
             return;
         }
         let mut due: Vec<(Timestamp, u64, Lane)> = self
-            .lanes
-            .iter()
-            .filter(|(lane, _)| !self.busy.contains(*lane))
-            .filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)))
-            .filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane))
+            .ready()
+            .filter(|(_, lane)| !self.busy.contains(lane))
             .filter(|(first, _)| !self.closing || first.owed.delivery.attempts == 0)
-            .map(|(first, lane)| (first.owed.delivery.next_attempt_at, first.place, lane))
+            .map(|(first, lane)| (first.due_at(now), first.place, lane))
             .filter(|(at, ..)| *at <= now)
             .collect();
         due.sort_unstable();
@@ -249,30 +259,33 @@ impl Worker {
 
     /// Whether something of the same monitor that came before is not settled yet, in a digest or beside it (S7.3).
     fn must_wait(&self, waiting: &Waiting, lane: Lane) -> bool {
-        let before = |other: &Waiting| other.place < waiting.place;
+        let place = waiting.place;
         match self.digests.get(&waiting.owed.notification.id) {
             Some(cover) => {
                 let mut firsts = cover.lanes.iter().filter_map(|lane| self.lanes.get(lane)?.front());
-                firsts.any(before)
+                let mut digests = self.digests.values().filter(|other| other.place < place);
+                firsts.any(|first| first.place < place) || digests.any(|other| !other.lanes.is_disjoint(&cover.lanes))
             }
-            None => self.digests.values().any(|cover| cover.place < waiting.place && cover.lanes.contains(&lane)),
+            None => self.digests.values().any(|cover| cover.place < place && cover.lanes.contains(&lane)),
         }
     }
 
     /// How long until something is due that waits; a long time when nothing does.
     fn pause(&self) -> Duration {
+        let now = self.shared.clock.now();
         let full = self.busy.len() >= self.shared.limits.channel_parallel.max(1);
-        let idle = self.lanes.iter().filter(|(lane, _)| !full && !self.busy.contains(*lane));
-        let firsts = idle.filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)));
-        let ready = firsts.filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane));
-        let next = ready
-            .map(|(first, _)| first)
-            .map(|first| first.owed.delivery.next_attempt_at)
-            .chain(self.window.ends_at())
-            .min();
+        let ready = self.ready().filter(|(_, lane)| !full && !self.busy.contains(lane));
+        let window = self.window.ends_at(self.shared.channels.grouping(&self.channel));
+        let next = ready.map(|(first, _)| first.due_at(now)).chain(window).min();
         let retry_read =
             if self.overflow.load(Ordering::Acquire) { Duration::from_secs(1) } else { Duration::from_secs(3600) };
-        next.map_or(retry_read, |at| at.since(self.shared.clock.now()).max(Duration::from_millis(1)).min(retry_read))
+        next.map_or(retry_read, |at| at.since(now).max(Duration::from_millis(1)).min(retry_read))
+    }
+
+    /// The first of each lane that may go out, be it due or not.
+    fn ready(&self) -> impl Iterator<Item = (&Waiting, Lane)> {
+        let firsts = self.lanes.iter().filter_map(|(lane, waiting)| waiting.front().map(|first| (first, *lane)));
+        firsts.filter(|(first, lane)| first.admitted && !self.must_wait(first, *lane))
     }
 
     fn ended(&mut self, ended: Result<Attempted, tokio::task::JoinError>) {
@@ -289,7 +302,7 @@ impl Worker {
         let state = delivery.state;
         let notification = notification.clone();
         if state != DeliveryState::Pending {
-            self.remember(notification.id);
+            self.remember(notification.id, now);
             self.digests.remove(&notification.id);
             self.forget_first(lane);
         }
@@ -384,75 +397,8 @@ impl Worker {
 
     fn report(&self) {
         let oldest = self.lanes.values().flatten().map(|waiting| waiting.owed.notification.created_at).min();
-        let firsts = self.lanes.values().filter_map(VecDeque::front).filter(|first| first.admitted);
-        let due = firsts.map(|first| first.owed.delivery.next_attempt_at).min();
+        let due = self.ready().map(|(first, _)| first.owed.delivery.next_attempt_at).min();
         let idle_since = due.map(|at| at.max(self.active_at));
         self.shared.counters.set_backlog(&self.channel, Backlog { count: self.count as u64, oldest, idle_since });
     }
-}
-
-fn lane(notification: &Notification) -> Lane {
-    notification.monitor.as_ref().map(|monitor| monitor.id)
-}
-
-/// One attempt; a notifier that panics has failed like any other.
-async fn attempt(shared: Arc<Shared>, lane: Lane, owed: Owed, now: Timestamp) -> Attempted {
-    let Some(notifier) = shared.channels.notifier(&owed.notification.channel) else {
-        let reason = format!("there is no channel `{}`", owed.notification.channel);
-        return Attempted { lane, outcome: Err(DeliveryError::refused(reason)) };
-    };
-    let timeout = shared.limits.attempt_timeout;
-    let delivered = tokio::spawn(async move {
-        let attempt = Attempt::new(owed.delivery.attempts + 1, now, timeout).sparing(&owed.delivery.recipients_done);
-        tokio::time::timeout(timeout, notifier.deliver(&owed.notification, attempt)).await
-    });
-    let outcome = match delivered.await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) => Err(DeliveryError::unknown(format!("no answer within {} s", timeout.as_secs()))),
-        Err(_) => Err(DeliveryError::retry("the notifier panicked")),
-    };
-    Attempted { lane, outcome }
-}
-
-/// Puts an attempt's outcome into the delivery's state; answers what went wrong, if something did.
-fn record(
-    delivery: &mut Delivery,
-    outcome: &Result<Receipt, DeliveryError>,
-    created_at: Timestamp,
-    now: Timestamp,
-) -> Option<String> {
-    let error = match outcome {
-        Ok(receipt) => {
-            delivery.state = DeliveryState::Delivered;
-            delivery.settled_at = Some(now);
-            let refused: Vec<String> =
-                receipt.refused_recipients.iter().map(|(who, why)| format!("{who}: {why}")).collect();
-            delivery.last_error = (!refused.is_empty()).then(|| refused.join("; "));
-            return delivery.last_error.clone();
-        }
-        Err(error) => error,
-    };
-    let reason = error.to_string();
-    delivery.last_error = Some(reason.clone());
-    let mut pause = pause_after(delivery.attempts, random::unit());
-    let mut dead = now.since(created_at) >= GIVEN_UP_AFTER;
-    match error {
-        DeliveryError::Refused { .. } => dead = true,
-        DeliveryError::Retry { after, recipients_done, .. } => {
-            pause = pause.max(after.unwrap_or_default());
-            for recipient in recipients_done {
-                if !delivery.recipients_done.contains(recipient) {
-                    delivery.recipients_done.push(recipient.clone());
-                }
-            }
-        }
-        DeliveryError::Unknown { .. } => {}
-    }
-    if dead {
-        delivery.state = DeliveryState::Dead;
-        delivery.settled_at = Some(now);
-    } else {
-        delivery.next_attempt_at = now + pause;
-    }
-    Some(reason)
 }
