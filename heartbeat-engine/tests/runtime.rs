@@ -9,8 +9,8 @@ use async_trait::async_trait;
 use heartbeat_engine::testing::TokioClock;
 use heartbeat_engine::{
     Attempt, ChannelKind, ChannelSpec, Clock, DeliveryError, DeliveryState, EditError, Engine, FieldError, Grouping,
-    HistoryItem, HistoryQuery, MemoryStorage, MonitorSpec, Notification, NotificationKind, Notifier, Ping, PingError,
-    PutMode, Receipt, Schedule, Signal, StatusWord, Timestamp, Unavailable,
+    HistoryItem, HistoryQuery, Limits, MemoryStorage, MonitorSpec, Notification, NotificationKind, Notifier, Ping,
+    PingError, PutMode, Receipt, Schedule, Signal, StatusWord, Timestamp, Unavailable,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -399,4 +399,61 @@ async fn a_stored_channel_that_cannot_be_made_any_more_fails_alone_and_its_messa
     tokio::time::sleep(Duration::from_secs(300)).await;
     assert_eq!(ops.kinds(), [NotificationKind::Down]);
     third.shutdown(Duration::from_secs(5)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_does_not_fit_into_memory_is_told_in_order_and_once() {
+    let clock = TokioClock::new(start());
+    let ops = Channel::new(&clock);
+    *ops.broken_until.lock().unwrap() = start() + HOUR / 2;
+    let mut limits = Limits::default();
+    limits.channel_queue = 4;
+    let engine = Engine::builder(MemoryStorage::new()).clock(clock.clone()).notifier("ops", ops.clone());
+    let engine = engine.grouping("ops", Grouping::NONE).limits(limits).spawn().await.unwrap();
+    for signal in [Signal::Success, Signal::Fail, Signal::Success, Signal::Fail] {
+        for n in 0..20 {
+            let slug = format!("sync-{n}");
+            if signal == Signal::Success {
+                engine.put(every_hour(&slug), PutMode::Upsert).await.unwrap();
+            }
+            engine.ping(slug.as_str(), Ping::new(signal)).await.unwrap();
+        }
+        tokio::time::sleep(Duration::from_secs(20)).await;
+    }
+    tokio::time::sleep(HOUR / 2 + Duration::from_secs(600)).await;
+    let received = ops.received();
+    for n in 0..20 {
+        let of_monitor = received.iter().filter(|(_, told)| told.monitor.as_ref().unwrap().slug == format!("sync-{n}"));
+        let kinds: Vec<_> = of_monitor.map(|(_, told)| told.kind).collect();
+        assert_eq!(kinds, [NotificationKind::Down, NotificationKind::Recovered, NotificationKind::Down], "sync-{n}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_judged_while_a_shutdown_refuses_heartbeats() {
+    let clock = TokioClock::new(start());
+    let storage = Arc::new(MemoryStorage::new());
+    let ops = Channel::new(&clock);
+    let mut hung = Channel::new(&clock);
+    hung.hang = true;
+    let first =
+        Engine::builder(storage.clone()).clock(clock.clone()).notifier("ops", ops.clone()).notifier("hung", hung);
+    let first = first.spawn().await.unwrap();
+    first.put(every_hour("healthy"), PutMode::Upsert).await.unwrap();
+    let mut noisy = every_hour("noisy");
+    noisy.channels = ["hung", "ops"].map(str::to_owned).to_vec();
+    first.put(noisy, PutMode::Upsert).await.unwrap();
+    let deadline = first.status("healthy").unwrap().deadline.unwrap();
+    tokio::time::sleep((deadline - Duration::from_secs(10)).since(clock.now())).await;
+    first.ping("noisy", Ping::new(Signal::Fail)).await.unwrap();
+    // The hanging attempt holds the end up beyond the deadline, and heartbeats are refused from now on.
+    first.shutdown(Duration::from_secs(60)).await.unwrap();
+    assert!(clock.now() > deadline);
+
+    let second = engine(&clock, storage, &ops).await;
+    second.ping("healthy", Ping::new(Signal::Success)).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let told: Vec<_> =
+        ops.received().into_iter().filter_map(|(_, told)| told.monitor).map(|about| about.slug).collect();
+    assert_eq!(told, ["noisy"]);
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::header::{ACCEPT, CONTENT_TYPE};
 use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -25,6 +25,8 @@ use crate::keys::Scope;
 use crate::problem::Problem;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+/// The older text format; what OpenMetrics adds are comments to its readers.
+const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
 const BUCKETS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 pub(crate) fn routes() -> Router<AppState> {
@@ -37,7 +39,9 @@ async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Resp
     }
     let mut text = String::new();
     encode(&mut text, &app.metrics.registry).map_err(|error| Problem::internal(error.to_string()))?;
-    let content_type = HeaderValue::from_static(OPENMETRICS);
+    let accepted = headers.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let open = accepted.flat_map(|value| value.split(',')).any(|kind| kind.contains("application/openmetrics-text"));
+    let content_type = HeaderValue::from_static(if open { OPENMETRICS } else { PROMETHEUS });
     Ok(([(CONTENT_TYPE, content_type)], text).into_response())
 }
 

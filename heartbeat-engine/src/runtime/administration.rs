@@ -46,15 +46,22 @@ impl Engine {
         self.shared.channels.privileged_setting(spec)
     }
 
-    /// Makes a channel or replaces it; says whether it was made.
+    /// Every setting of this wish that is wrong; empty when the channel can be made.
+    #[must_use]
+    pub fn channel_faults(&self, name: &str, spec: &ChannelSpec) -> Vec<FieldError> {
+        self.shared.channels.build(name, spec).err().unwrap_or_default()
+    }
+
+    /// Makes a channel or replaces it; says whether it was made. What is begun is finished even when the caller goes away.
     ///
     /// # Errors
-    /// [`EditError::Invalid`] with every setting that is wrong.
+    /// [`EditError::Invalid`] with every setting that is wrong, [`EditError::InUse`] when the host gave the channel, and
+    /// those of [`Engine::write_document`].
     pub async fn put_channel(&self, name: &str, spec: ChannelSpec) -> Result<bool, EditError> {
         let notifier = self.shared.channels.build(name, &spec).map_err(EditError::Invalid)?;
         let stored = self.shared.channels.stored(name);
         if stored.is_none() && self.shared.channels.contains(name) {
-            return Err(EditError::InUse(format!("channel `{name}` belongs to the program that runs the engine")));
+            return Err(belongs_to_host(name));
         }
         if let Some((same, _)) = &stored
             && *same == spec
@@ -64,29 +71,23 @@ impl Engine {
         let body = serde_json::to_value(&spec)
             .map_err(|error| EditError::Invalid(vec![FieldError::new("", error.to_string())]))?;
         let expected = stored.map(|(_, version)| version);
-        let version = self
-            .write_document(DocumentWrite {
-                kind: DOCUMENT_KIND.to_owned(),
-                id: name.to_owned(),
-                expected,
-                body: Some(body),
-            })
-            .await?;
-        self.shared.channels.put(name, spec, version.unwrap_or(Version::FIRST), notifier);
-        Ok(expected.is_none())
+        let (engine, name) = (self.clone(), name.to_owned());
+        finished(async move {
+            let version = engine.write_channel(&name, expected, Some(body)).await?;
+            engine.shared.channels.put(&name, spec, version.unwrap_or(Version::FIRST), notifier);
+            Ok(expected.is_none())
+        })
+        .await
     }
 
-    /// Removes a channel.
+    /// Removes a channel. What is still owed to it is given up.
     ///
     /// # Errors
-    /// [`EditError::InUse`] while a monitor, another channel (as its fallback) or the watcher names it.
+    /// [`EditError::InUse`] while a monitor, another channel or the watcher itself names it, or when the host gave it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), EditError> {
         let Some((_, version)) = self.shared.channels.stored(name) else {
-            return Err(if self.shared.channels.contains(name) {
-                EditError::InUse(format!("channel `{name}` belongs to the program that runs the engine"))
-            } else {
-                EditError::NotFound("channel")
-            });
+            let known = self.shared.channels.contains(name);
+            return Err(if known { belongs_to_host(name) } else { EditError::NotFound("channel") });
         };
         let mut user = None;
         self.shared.directory.for_each(|record| {
@@ -105,15 +106,33 @@ impl Engine {
                 "the watcher itself tells channel `{name}`; take it out there first"
             )));
         }
-        self.write_document(DocumentWrite {
-            kind: DOCUMENT_KIND.to_owned(),
-            id: name.to_owned(),
-            expected: Some(version),
-            body: None,
+        let (engine, name) = (self.clone(), name.to_owned());
+        finished(async move {
+            engine.write_channel(&name, Some(version), None).await?;
+            engine.shared.channels.remove(&name);
+            Ok(())
         })
-        .await?;
-        self.shared.channels.remove(name);
-        Ok(())
+        .await
+    }
+
+    /// Writes a channel's document. When somebody else wrote it meanwhile, or nobody knows, the stored one is taken over.
+    async fn write_channel(
+        &self,
+        name: &str,
+        expected: Option<Version>,
+        body: Option<serde_json::Value>,
+    ) -> Result<Option<Version>, EditError> {
+        let write = DocumentWrite { kind: DOCUMENT_KIND.to_owned(), id: name.to_owned(), expected, body };
+        let outcome = self.write_document(write).await;
+        if outcome.is_err()
+            && let Ok(documents) = self.documents(DOCUMENT_KIND).await
+        {
+            match documents.iter().find(|document| document.id == name) {
+                Some(document) => self.shared.channels.load(document),
+                None => self.shared.channels.remove(name),
+            }
+        }
+        outcome
     }
 
     /// Sends a test message to a channel now, past the outbox, and says how that went; `None` when there is no such channel.
@@ -263,4 +282,15 @@ impl Engine {
             delivery,
         }
     }
+}
+
+fn belongs_to_host(channel: &str) -> EditError {
+    EditError::InUse(format!("channel `{channel}` belongs to the program that runs the engine"))
+}
+
+/// Runs to the end even when the caller goes away.
+async fn finished<T: Send + 'static>(
+    work: impl Future<Output = Result<T, EditError>> + Send + 'static,
+) -> Result<T, EditError> {
+    tokio::spawn(work).await.unwrap_or(Err(EditError::Unavailable(Unavailable::Stopped)))
 }

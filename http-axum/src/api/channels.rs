@@ -5,6 +5,7 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Json, Router};
+use heartbeat_engine::FieldError;
 use serde_json::{Value, json};
 
 use super::request::JsonBody;
@@ -46,20 +47,18 @@ async fn put(
 ) -> Result<Response, Problem> {
     caller.require_unlimited()?;
     refuse_declared(&app, &name)?;
-    let spec = read_channel(&body, &name)?;
+    let spec = read_channel(&body, &name, |spec| {
+        let mut faults = app.engine.channel_faults(&name, spec);
+        let fallback = spec.fallback.iter().filter(|other| **other != name && app.engine.channel(other).is_none());
+        faults.extend(fallback.map(|other| {
+            FieldError::new("fallback", format!("there is no channel `{}`; make it first", crate::query::clip(other)))
+        }));
+        faults
+    })?;
     if let Some(setting) = app.engine.privileged_setting(&spec)
         && !caller.has(Scope::Admin)
     {
         return Err(Problem::forbidden(format!("`{setting}` needs a key of the scope `admin`")));
-    }
-    if let Some(fallback) = &spec.fallback
-        && *fallback != name
-        && app.engine.channel(fallback).is_none()
-    {
-        return Err(Problem::field(
-            "fallback",
-            format!("there is no channel `{}`; make it first", crate::query::clip(fallback)),
-        ));
     }
     let created = app.engine.put_channel(&name, spec).await?;
     let status = if created { StatusCode::CREATED } else { StatusCode::OK };

@@ -31,8 +31,12 @@ pub(crate) fn channel(info: &ChannelInfo) -> Value {
     value
 }
 
-/// Reads a channel; its settings are left to its kind.
-pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Problem> {
+/// Reads a channel; its settings are left to its kind, which `faults_of` asks, so that everything wrong is told at once.
+pub(crate) fn read_channel(
+    value: &Value,
+    name: &str,
+    faults_of: impl FnOnce(&ChannelSpec) -> Vec<FieldError>,
+) -> Result<ChannelSpec, Problem> {
     let Value::Object(object) = value else {
         return Err(Problem::field("", "must be an object"));
     };
@@ -68,10 +72,11 @@ pub(crate) fn read_channel(value: &Value, name: &str) -> Result<ChannelSpec, Pro
         }
     };
     let grouping = grouping_from_json(value).map_err(|more| errors.extend(more)).unwrap_or_default();
-    if !errors.is_empty() {
-        return Err(Problem::invalid(errors));
-    }
-    Ok(ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in: None })
+    let spec = ChannelSpec { kind, settings: Value::Object(settings), grouping, fallback, declared_in: None };
+    let told = errors.clone();
+    let news = faults_of(&spec).into_iter().filter(|fault| told.iter().all(|error| error.field != fault.field));
+    errors.extend(news);
+    if errors.is_empty() { Ok(spec) } else { Err(Problem::invalid(errors)) }
 }
 
 /// Reads `burst` and `group_wait` of a channel's object; what is left out is the default (S7.9). Other fields are left
@@ -117,18 +122,22 @@ mod tests {
     fn masked_secrets_do_not_come_back() {
         let value =
             json!({"kind": "webhook", "url": "https://example.org/", "secret": "***", "headers": {"x": "a***"}});
-        let problem = read_channel(&value, "ops").unwrap_err();
+        let problem = read_channel(&value, "ops", |_| Vec::new()).unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["headers.x", "secret"]);
     }
 
     #[test]
     fn what_belongs_to_every_kind_is_checked() {
-        let problem = read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops").unwrap_err();
+        let problem =
+            read_channel(&json!({"name": "other", "fallback": 1, "version": 2}), "ops", |_| Vec::new()).unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["name", "version", "kind", "fallback"]);
         let spec =
-            read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops").unwrap();
+            read_channel(&json!({"name": "ops", "kind": "webhook", "url": "u", "fallback": "mail"}), "ops", |_| {
+                Vec::new()
+            })
+            .unwrap();
         assert_eq!((spec.kind.as_str(), spec.fallback.as_deref()), ("webhook", Some("mail")));
         assert_eq!(spec.settings, json!({"url": "u"}));
         assert_eq!(spec.grouping, Grouping::default());
@@ -137,10 +146,12 @@ mod tests {
     #[test]
     fn grouping_is_read_for_every_kind() {
         let value = json!({"kind": "webhook", "url": "u", "burst": 0, "group_wait": "90s"});
-        let spec = read_channel(&value, "ops").unwrap();
+        let spec = read_channel(&value, "ops", |_| Vec::new()).unwrap();
         assert_eq!((spec.grouping.burst, spec.grouping.wait.as_secs()), (0, 90));
         assert_eq!(spec.settings, json!({"url": "u"}));
-        let problem = read_channel(&json!({"kind": "webhook", "burst": -1, "group_wait": "soon"}), "ops").unwrap_err();
+        let problem =
+            read_channel(&json!({"kind": "webhook", "burst": -1, "group_wait": "soon"}), "ops", |_| Vec::new())
+                .unwrap_err();
         let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
         assert_eq!(fields, ["burst", "group_wait"]);
     }
