@@ -109,7 +109,7 @@ pub trait ChannelKind: Send + Sync + 'static {
     fn name(&self) -> &'static str;
 
     /// A notifier for the channel `channel` with these settings (an object, without `name`, `kind` and what the engine
-    /// reads itself: `fallback`).
+    /// reads itself: `fallback`, `burst` and `group_wait`).
     ///
     /// # Errors
     /// Every field that is wrong, missing or unknown, with what would be right. Dotted paths such as `to.0`.

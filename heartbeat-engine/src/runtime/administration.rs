@@ -160,7 +160,7 @@ impl Engine {
         )
     }
 
-    /// Tries a dead or waiting notification again now.
+    /// Has a dead or waiting notification tried again as soon as its channel is free.
     ///
     /// # Errors
     /// [`EditError::NotFound`] when there is none, [`EditError::InUse`] when it is delivered already.

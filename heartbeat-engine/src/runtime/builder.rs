@@ -55,7 +55,8 @@ impl EngineBuilder {
         self
     }
 
-    /// Groups the messages of a channel that was given by [`EngineBuilder::notifier`] in another way than the default.
+    /// Groups the messages of a channel in another way than the default; the channel must have been given by
+    /// [`EngineBuilder::notifier`] before, else nothing happens.
     #[must_use]
     pub fn grouping(self, channel: &str, grouping: Grouping) -> Self {
         self.channels.set_grouping(channel, grouping);
@@ -97,7 +98,8 @@ impl EngineBuilder {
         self
     }
 
-    /// The engine and the driver that does its work; until the driver runs, calls answer `Loading`.
+    /// The engine and the driver that does its work. Calls answer `Loading` until the driver has loaded, and are
+    /// answered while it runs.
     #[must_use]
     pub fn build(self) -> (Engine, Driver) {
         let shared = Arc::new(Shared {

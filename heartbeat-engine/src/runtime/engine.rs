@@ -157,7 +157,8 @@ impl Engine {
         }
     }
 
-    /// The same for many monitors, in as few writes as possible; one answer for each, in the same order.
+    /// The same for many monitors, in as few writes as possible; one answer for each, in the same order. Wishes beyond
+    /// [`crate::Limits::inbox`] answer `Overloaded`.
     pub async fn put_many(
         &self,
         wishes: impl IntoIterator<Item = (MonitorSpec, PutMode)>,
@@ -261,8 +262,9 @@ impl Engine {
         self.shared.inbox.nudge();
     }
 
-    /// Stops taking calls, decides and stores those that wait, tries each message that is owed and was not tried yet
-    /// once, and stops the driver. What was acknowledged is stored in any case.
+    /// Stops taking calls, decides and stores those that wait, tries each message that is due and was not tried yet
+    /// once, and stops the driver. What was acknowledged is stored in any case, and so is what is owed: messages that are
+    /// held back for a digest go out after the next start.
     ///
     /// # Errors
     /// When that takes longer than `timeout`.
