@@ -48,7 +48,7 @@ pub(crate) fn history_page(
     found: &Page<HistoryItem>,
     mut show: impl FnMut(&HistoryItem) -> Option<(String, Option<Value>)>,
 ) -> Json<Value> {
-    let shown: Vec<_> = found.items.iter().filter_map(|item| show(item)).collect();
+    let shown: Vec<_> = found.items.iter().filter_map(&mut show).collect();
     let next = shown.last().map(|(place, _)| place.clone()).filter(|_| found.more);
     Json(page(shown.into_iter().filter_map(|(_, value)| value).collect(), next))
 }
