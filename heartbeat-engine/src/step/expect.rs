@@ -43,7 +43,7 @@ impl Draft<'_> {
         let occurrence = before.filter(|_| !every).map_or(occurrence, |before| occurrence.max(before.occurrence));
         let since = if every { at } else { occurrence - spec.early };
         let deadline = spec.schedule.deadline(occurrence, spec.grace);
-        self.expect(occurrence, deadline, since);
+        self.set_expectation(occurrence, deadline, since);
         if let (Some(before), Some(awaited)) = (before, &mut self.health.expectation)
             && (every || before.occurrence == awaited.occurrence)
         {
@@ -52,7 +52,7 @@ impl Draft<'_> {
     }
 
     /// Awaits `occurrence`, and applies the outages that ended after `since` as far as they were looked at already.
-    fn expect(&mut self, occurrence: Timestamp, deadline: Timestamp, since: Timestamp) {
+    fn set_expectation(&mut self, occurrence: Timestamp, deadline: Timestamp, since: Timestamp) {
         self.health.expectation = Some(Expectation { occurrence, deadline, excused: false });
         let outages = self.outages;
         let from = outages.partition_point(|outage| outage.to <= since);
@@ -71,11 +71,11 @@ impl Draft<'_> {
             let spec = &self.monitor.spec;
             let deadline = spec.schedule.deadline(next, spec.grace);
             let since = next - spec.early;
-            return self.expect(next, deadline, since);
+            return self.set_expectation(next, deadline, since);
         };
         let grace = spec.grace.length();
         let occurrence = judged.occurrence.max(judged.deadline - grace) + period;
-        self.expect(occurrence, occurrence + grace, judged.deadline);
+        self.set_expectation(occurrence, occurrence + grace, judged.deadline);
     }
 
     /// The first fixed occurrence from `occurrence` on whose window does not lie in an outage as a whole and ended before

@@ -77,29 +77,29 @@ impl<'a, 'e> Fields<'a, 'e> {
 
     pub(crate) fn text(&mut self, field: &'static str) -> Option<&'a str> {
         let value = self.value(field)?;
-        self.expect(field, value, value.as_str(), "a string")
+        self.read_as(field, value, value.as_str(), "a string")
     }
 
     pub(crate) fn boolean(&mut self, field: &'static str) -> Option<bool> {
         let value = self.value(field)?;
-        self.expect(field, value, value.as_bool(), "true or false")
+        self.read_as(field, value, value.as_bool(), "true or false")
     }
 
     pub(crate) fn count(&mut self, field: &'static str) -> Option<u32> {
         let value = self.value(field)?;
         let count = value.as_u64().and_then(|count| u32::try_from(count).ok());
-        self.expect(field, value, count, "a whole number from 0")
+        self.read_as(field, value, count, "a whole number from 0")
     }
 
     pub(crate) fn number(&mut self, field: &'static str) -> Option<f64> {
         let value = self.value(field)?;
-        self.expect(field, value, value.as_f64(), "a number")
+        self.read_as(field, value, value.as_f64(), "a number")
     }
 
     /// A list of strings; each wrong item is an error of its own, such as `tags.2`.
     pub(crate) fn texts(&mut self, field: &'static str) -> Option<Vec<String>> {
         let value = self.value(field)?;
-        let items = self.expect(field, value, value.as_array(), "a list of strings")?;
+        let items = self.read_as(field, value, value.as_array(), "a list of strings")?;
         let mut texts = Vec::with_capacity(items.len());
         for (index, item) in items.iter().enumerate() {
             match item.as_str() {
@@ -152,7 +152,7 @@ impl<'a, 'e> Fields<'a, 'e> {
         }
     }
 
-    fn expect<T>(&mut self, field: &str, value: &Value, read: Option<T>, right: &str) -> Option<T> {
+    fn read_as<T>(&mut self, field: &str, value: &Value, read: Option<T>, right: &str) -> Option<T> {
         if read.is_none() {
             self.fault(field, format!("must be {right}, not {}", kind(value)));
         }
