@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use heartbeat_benches::{origin, record};
-use heartbeat_engine::step::{Event, step};
+use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{Ping, Signal};
 
 fn steps(c: &mut Criterion) {
@@ -16,12 +16,14 @@ fn steps(c: &mut Criterion) {
     let ping = Event::Ping(Box::new(Ping::new(Signal::Success)));
     let soon = origin() + Duration::from_secs(60);
     let late = origin() + Duration::from_secs(7200);
-    c.bench_function("step: a heartbeat in time", |b| b.iter(|| step(black_box(&record), &ping, soon, &[]).unwrap()));
+    c.bench_function("step: a heartbeat in time", |b| {
+        b.iter(|| step(black_box(&record), &ping, soon, Surroundings::default()).unwrap())
+    });
     c.bench_function("step: a wake too early", |b| {
-        b.iter(|| step(black_box(&record), &Event::Wake, soon, &[]).unwrap());
+        b.iter(|| step(black_box(&record), &Event::Wake, soon, Surroundings::default()).unwrap());
     });
     c.bench_function("step: silence past the deadline", |b| {
-        b.iter(|| step(black_box(&record), &Event::Wake, late, &[]).unwrap());
+        b.iter(|| step(black_box(&record), &Event::Wake, late, Surroundings::default()).unwrap());
     });
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_engine::step::Draft;
+use heartbeat_engine::step::{Draft, Surroundings};
 use heartbeat_engine::{
     Change, Monitor, MonitorId, MonitorSpec, Record, Rotating, Schedule, ScheduleError, Timestamp, Token, TokenError,
     Version,
@@ -50,7 +50,10 @@ pub fn record(n: u64) -> Result<Record, SetUpError> {
         created_at: origin(),
         updated_at: origin(),
     };
-    match Draft::create(Arc::new(monitor), origin(), &[]).finish().map(|transition| transition.change) {
+    match Draft::create(Arc::new(monitor), origin(), Surroundings::default())
+        .finish()
+        .map(|transition| transition.change)
+    {
         Some(Change::Put(record)) => Ok(*record),
         Some(Change::Remove) | None => Err(SetUpError::Empty),
     }

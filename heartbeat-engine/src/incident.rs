@@ -84,9 +84,44 @@ pub struct Incident {
     pub detail: String,
     /// The channels that were told of it; they are told of its end too (S7.6).
     pub told: Vec<String>,
+    /// Who took care of it, and when; from then on nobody is reminded and nothing escalates (S7.7, S7.8).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acknowledged: Option<Acknowledgement>,
+    /// What people wrote about it, oldest first; at most [`Incident::NOTES_MAX`].
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<IncidentNote>,
+    /// The slugs of the monitors that it depends on and that are down themselves: while there are some its messages are
+    /// held back (S5.4).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held_by: Vec<String>,
+}
+
+/// Somebody takes care of an incident.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Acknowledgement {
+    /// When.
+    pub at: Timestamp,
+    /// Who, as they named themselves.
+    pub by: String,
+}
+
+/// What somebody wrote about an incident.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct IncidentNote {
+    /// When.
+    pub at: Timestamp,
+    /// Who, as they named themselves.
+    pub by: String,
+    /// The text; at most [`Incident::NOTE_BYTES_MAX`].
+    pub text: String,
 }
 
 impl Incident {
+    /// How many notes an incident keeps.
+    pub const NOTES_MAX: usize = 100;
+    /// The longest note: bytes of UTF-8.
+    pub const NOTE_BYTES_MAX: usize = 4_000;
+
     /// Whether it lasts still.
     #[must_use]
     pub fn is_open(&self) -> bool {

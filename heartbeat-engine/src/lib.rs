@@ -10,10 +10,12 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod maintenance;
 mod memory;
 mod monitor;
 mod notification;
 mod notifier;
+mod route;
 mod routing;
 #[cfg(feature = "runtime")]
 mod runtime;
@@ -34,17 +36,20 @@ pub use batch::{
 pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
-pub use incident::{Cause, Closing, Incident};
+pub use incident::{Acknowledgement, Cause, Closing, Incident, IncidentNote};
+pub use maintenance::{Maintenance, MaintenanceSpec, MaintenanceTime};
 pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
-    Arm, EndedRun, Expectation, FieldError, Health, LastPing, Monitor, MonitorSpec, OutageMoves, Record, Rotating, Run,
-    Secret, Severity, State, Status, StatusWord, Token, TokenError, TokenHash, slug_from_name,
+    Arm, EndedRun, Escalation, Expectation, FieldError, FlapLimit, Flapping, Flaps, Health, LastPing, Monitor,
+    MonitorSpec, OutageMoves, Pursuit, Record, Rotating, Run, Secret, Severity, State, Status, StatusWord, Token,
+    TokenError, TokenHash, slug_from_name,
 };
 pub use notification::{
     AboutIncident, AboutMonitor, Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationKind,
     OutboxEntry, Settlement,
 };
 pub use notifier::{Attempt, ChannelKind, DeliveryError, Notifier, Receipt};
+pub use route::{Route, RouteSpec};
 #[cfg(feature = "runtime")]
 pub use runtime::{
     ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Grouping, Limits, Metrics, Missed,

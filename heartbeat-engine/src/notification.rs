@@ -17,6 +17,14 @@ pub enum NotificationKind {
     Recovered,
     /// Its incident was closed because it was paused or removed (S5.1).
     Closed,
+    /// It is still down and nobody has acknowledged that (S7.7).
+    Reminder,
+    /// It is still down, nobody has acknowledged that, and a route that waited for this tells more people (S7.8).
+    Escalated,
+    /// It goes down and up so often that single changes are not told until it settles.
+    Flapping,
+    /// It flapped, and has settled.
+    Settled,
     /// A job has something to say (S4.5).
     Report,
     /// The watcher itself was away (S6.3).
@@ -37,6 +45,10 @@ impl NotificationKind {
             Self::Down => "monitor.down",
             Self::Recovered => "monitor.recovered",
             Self::Closed => "monitor.closed",
+            Self::Reminder => "monitor.reminder",
+            Self::Escalated => "monitor.escalated",
+            Self::Flapping => "monitor.flapping",
+            Self::Settled => "monitor.settled",
             Self::Report => "monitor.report",
             Self::WatcherOutage => "watcher.outage",
             Self::ChannelFailing => "channel.failing",

@@ -314,7 +314,7 @@ proptest! {
                 _ => None,
             })
             .collect();
-        let mut draft = Draft::create(Arc::new(monitor(1, spec(&wish), at(CREATED))), at(CREATED), &outages);
+        let mut draft = Draft::create(Arc::new(monitor(1, spec(&wish), at(CREATED))), at(CREATED), (&outages).into());
         for (now, happening) in &history {
             job.outages.extend(outages.iter().filter(|outage| outage.to == at(*now) && matches!(happening, Happening::Outage(_))));
             let event = event(happening);

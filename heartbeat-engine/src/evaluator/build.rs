@@ -4,8 +4,8 @@ use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
 use super::{Done, Evaluator, Pending, Refusal, Request, Ticket, UnderWay};
-use crate::step::{Draft, Edit, Taken};
-use crate::{Batch, Change, MonitorId, Notification, Outage, Record, StateChange, Timestamp, Transition};
+use crate::step::{Draft, Edit, Surroundings, Taken};
+use crate::{Batch, Change, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
 
 /// What a request came to, if its batch is committed.
 pub(super) type Answers = Vec<(Ticket, Result<Option<Taken>, Refusal>)>;
@@ -128,7 +128,8 @@ impl Evaluator {
 
     fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp) -> Decided {
         let slot = self.slots.get(&monitor);
-        let mut draft = slot.map(|slot| Draft::of(&slot.record, &self.outages).on_clock(now));
+        let around = Surroundings { outages: &self.outages, ..Surroundings::default() };
+        let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
             // What is made and removed at once would leave nothing to answer with.
@@ -139,7 +140,7 @@ impl Evaluator {
             }
             // A clock that was set back must not judge by what it showed before.
             let at = pending.at.min(now);
-            decided.answers.push((pending.ticket, apply(&mut draft, &pending.request, at, &self.outages)));
+            decided.answers.push((pending.ticket, apply(&mut draft, &pending.request, at, around)));
             decided.requests.push(pending);
         }
         decided.transition = draft.and_then(|mut draft| {
@@ -189,13 +190,13 @@ fn apply<'a>(
     draft: &mut Option<Draft<'a>>,
     request: &Request,
     at: Timestamp,
-    outages: &'a [Outage],
+    around: Surroundings<'a>,
 ) -> Result<Option<Taken>, Refusal> {
     if let Request::Create(monitor) = request {
         if draft.is_some() {
             return Err(Refusal::Taken("id"));
         }
-        *draft = Some(Draft::create(Arc::new((**monitor).clone()), at, outages));
+        *draft = Some(Draft::create(Arc::new((**monitor).clone()), at, around));
         return Ok(None);
     }
     let Some(draft) = draft.as_mut().filter(|draft| !draft.is_removed()) else { return Err(Refusal::NotFound) };

@@ -60,6 +60,72 @@ pub struct EndedRun {
     pub overran: bool,
 }
 
+/// What is still due of an open incident (S7.7, S7.8).
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Pursuit {
+    /// When people are reminded next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub remind_at: Option<Timestamp>,
+    /// Routes that wait, soonest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub escalations: Vec<Escalation>,
+}
+
+impl Pursuit {
+    /// Whether nothing is due.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remind_at.is_none() && self.escalations.is_empty()
+    }
+
+    /// The first instant at which something is due.
+    #[must_use]
+    pub fn next_at(&self) -> Option<Timestamp> {
+        self.escalations.iter().map(|escalation| escalation.due_at).chain(self.remind_at).min()
+    }
+}
+
+/// A route that tells more people if an incident is neither over nor acknowledged by then (S7.8).
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Escalation {
+    /// The name of the route.
+    pub route: String,
+    /// The channels that it tells.
+    pub channels: Vec<String>,
+    /// When.
+    pub due_at: Timestamp,
+}
+
+/// How often a monitor went down lately, and whether it flaps.
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+pub struct Flaps {
+    /// When it went down lately, oldest first; at most as many as its limit counts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub downs: Vec<Timestamp>,
+    /// Present while it flaps.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub flapping: Option<Flapping>,
+}
+
+impl Flaps {
+    /// Whether it did not go down lately.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.downs.is_empty() && self.flapping.is_none()
+    }
+}
+
+/// A monitor flaps: single changes are not told until it settles.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Flapping {
+    /// Since when.
+    pub since: Timestamp,
+    /// The channels that were told so; they are told when it settles.
+    pub told: Vec<String>,
+    /// When it has settled, unless it changes again before.
+    pub settles_at: Timestamp,
+}
+
 /// The latest heartbeat in short.
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct LastPing {
@@ -105,6 +171,12 @@ pub struct Health {
     pub ended_runs: Vec<EndedRun>,
     /// The open incident; present exactly while down.
     pub incident: Option<Incident>,
+    /// What is due of the open incident: reminders and escalations.
+    #[serde(default, skip_serializing_if = "Pursuit::is_empty")]
+    pub pursuit: Pursuit,
+    /// How often it went down lately.
+    #[serde(default, skip_serializing_if = "Flaps::is_empty")]
+    pub flaps: Flaps,
     /// How many heartbeats it got.
     pub ping_count: u64,
     /// The latest heartbeat.

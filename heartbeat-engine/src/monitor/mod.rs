@@ -10,9 +10,11 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-pub use health::{EndedRun, Expectation, Health, LastPing, OutageMoves, Run, State};
+pub use health::{
+    EndedRun, Escalation, Expectation, Flapping, Flaps, Health, LastPing, OutageMoves, Pursuit, Run, State,
+};
 pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
-pub use spec::{Arm, FieldError, MonitorSpec, Severity, slug_from_name};
+pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, slug_from_name};
 pub use status::{Status, StatusWord};
 
 use crate::{MonitorId, Timestamp, Version};

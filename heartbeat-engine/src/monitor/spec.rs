@@ -62,6 +62,17 @@ impl fmt::Display for Severity {
     }
 }
 
+/// A monitor that goes down this often within this time flaps: that is told once, and single changes are told again when
+/// it has not changed for as long.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct FlapLimit {
+    /// How often: 2 to 100.
+    pub incidents: u32,
+    /// Within which time: 1 minute to 7 days.
+    #[serde(with = "duration_ms")]
+    pub within: Duration,
+}
+
 /// One field that is wrong: where, and what would be right.
 #[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 #[error("{field}: {message}")]
@@ -131,6 +142,15 @@ pub struct MonitorSpec {
     /// The largest value that is no failure (S4.9).
     #[serde(default)]
     pub value_max: Option<f64>,
+    /// How often people are reminded while it is down and nobody has acknowledged that (S7.7).
+    #[serde(default, with = "optional_duration_ms")]
+    pub remind_every: Option<Duration>,
+    /// The monitors that it depends on: while one of them is down its own messages are held back (S5.4).
+    #[serde(default)]
+    pub depends_on: Vec<MonitorId>,
+    /// When it counts as flapping; never where there is none.
+    #[serde(default)]
+    pub flap_limit: Option<FlapLimit>,
     /// Whether its heartbeats must be signed.
     #[serde(default)]
     pub require_signature: bool,
@@ -160,6 +180,9 @@ impl MonitorSpec {
             channels: Vec::new(),
             value_min: None,
             value_max: None,
+            remind_every: None,
+            depends_on: Vec::new(),
+            flap_limit: None,
             require_signature: false,
             declared_in: None,
         }

@@ -87,6 +87,9 @@ impl Draft<'_> {
             cause: failure.cause,
             detail: failure.detail,
             told: self.monitor.spec.channels.clone(),
+            acknowledged: None,
+            notes: Vec::new(),
+            held_by: Vec::new(),
         };
         self.note(State::Down, failure.at, now, format!("{}: {}", incident.cause, incident.detail));
         self.owe(NotificationKind::Down, &incident.told.clone(), now, failure.message, Some(&incident), failure.ping);

@@ -22,6 +22,8 @@ pub(super) fn newborn(now: Timestamp) -> Health {
         runs: Vec::new(),
         ended_runs: Vec::new(),
         incident: None,
+        pursuit: crate::Pursuit::default(),
+        flaps: crate::Flaps::default(),
         ping_count: 0,
         last_ping: None,
     }
@@ -54,7 +56,7 @@ impl Draft<'_> {
     /// Awaits `occurrence`, and applies the outages that ended after `since` as far as they were looked at already.
     fn set_expectation(&mut self, occurrence: Timestamp, deadline: Timestamp, since: Timestamp) {
         self.health.expectation = Some(Expectation { occurrence, deadline, excused: false });
-        let outages = self.outages;
+        let outages = self.around.outages;
         let from = outages.partition_point(|outage| outage.to <= since);
         for outage in outages.get(from..self.outages_seen()).unwrap_or_default() {
             self.suffer(outage);
@@ -82,7 +84,7 @@ impl Draft<'_> {
     /// it did; those before are unobserved (S6.2).
     fn past_unobserved(&mut self, mut occurrence: Timestamp) -> Timestamp {
         let spec = &self.monitor.spec;
-        let outages = self.outages.get(..self.outages_seen()).unwrap_or_default();
+        let outages = self.around.outages.get(..self.outages_seen()).unwrap_or_default();
         loop {
             let span = (occurrence - spec.early, spec.schedule.deadline(occurrence, spec.grace));
             let from = outages.partition_point(|outage| outage.to <= span.1);

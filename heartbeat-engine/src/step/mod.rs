@@ -7,15 +7,17 @@ mod expect;
 mod heartbeat;
 mod runs;
 mod suffer;
+mod surroundings;
 
 use std::sync::Arc;
 
 pub use event::{Edit, Event, Taken};
 pub(crate) use suffer::{foreseen, is_ahead, touched};
+pub use surroundings::Surroundings;
 
 use crate::{
-    Change, Effect, Health, Incident, LastPing, Monitor, Notification, NotificationKind, Outage, PingEntry, Record,
-    Signal, State, StateChange, Timestamp, Transition, Version, routing,
+    Change, Effect, Health, Incident, LastPing, Monitor, Notification, NotificationKind, PingEntry, Record, Signal,
+    State, StateChange, Timestamp, Transition, Version, routing,
 };
 
 /// The heartbeat's claimed time is more than 90 days old or more than 60 s in the future (S4.8).
@@ -24,7 +26,8 @@ use crate::{
 pub struct ClaimedTimeError;
 
 /// What `event` at `now` makes of `record`; `None` when nothing changes. Everything that was due before is applied
-/// first (S3.7), with the watcher's `outages` taken into account (S6.2); they are in order and do not overlap.
+/// first (S3.7), with what lies around it taken into account: the watcher's outages (S6.2), maintenance windows (S5.3),
+/// routes (S7.8) and the monitors that it depends on (S5.4).
 ///
 /// # Errors
 /// When a heartbeat's claimed time is out of range (S4.8).
@@ -32,9 +35,9 @@ pub fn step(
     record: &Record,
     event: &Event,
     now: Timestamp,
-    outages: &[Outage],
+    around: Surroundings<'_>,
 ) -> Result<Option<Transition>, ClaimedTimeError> {
-    let mut draft = Draft::of(record, outages);
+    let mut draft = Draft::of(record, around);
     match event {
         Event::Wake => draft.advance(now),
         Event::Ping(ping) => {
@@ -53,7 +56,7 @@ pub struct Draft<'a> {
     /// The version that the transition will store.
     version: Version,
     before: Option<&'a Record>,
-    outages: &'a [Outage],
+    around: Surroundings<'a>,
     /// What the wall clock shows, when later than the event's own time.
     clock: Timestamp,
     /// Stored even when nothing has changed.
@@ -68,13 +71,13 @@ pub struct Draft<'a> {
 }
 
 impl<'a> Draft<'a> {
-    fn new(monitor: Arc<Monitor>, health: Health, before: Option<&'a Record>, outages: &'a [Outage]) -> Self {
+    fn new(monitor: Arc<Monitor>, health: Health, before: Option<&'a Record>, around: Surroundings<'a>) -> Self {
         Self {
             monitor,
             health,
             version: before.map_or(Version::FIRST, |record| record.version.next()),
             before,
-            outages,
+            around,
             clock: Timestamp::MIN,
             kept: false,
             removed: false,
@@ -88,14 +91,14 @@ impl<'a> Draft<'a> {
 
     /// Starts from a stored record.
     #[must_use]
-    pub fn of(record: &'a Record, outages: &'a [Outage]) -> Self {
-        Self::new(record.monitor.clone(), record.health.clone(), Some(record), outages)
+    pub fn of(record: &'a Record, around: Surroundings<'a>) -> Self {
+        Self::new(record.monitor.clone(), record.health.clone(), Some(record), around)
     }
 
     /// Starts a new monitor: armed at `now`, or by its first heartbeat (S3.2).
     #[must_use]
-    pub fn create(monitor: Arc<Monitor>, now: Timestamp, outages: &'a [Outage]) -> Self {
-        let mut draft = Self::new(monitor, expect::newborn(now), None, outages);
+    pub fn create(monitor: Arc<Monitor>, now: Timestamp, around: Surroundings<'a>) -> Self {
+        let mut draft = Self::new(monitor, expect::newborn(now), None, around);
         if draft.monitor.spec.arm == crate::Arm::Created {
             draft.arm(now, false);
         }

@@ -1,8 +1,8 @@
 //! What the watcher's own outages make of what is expected (S6.2), and a wall clock that was set back (S6.7).
 
 use crate::absence::Outage;
-use crate::step::Draft;
 use crate::step::advance::{AHEAD_MAX, Due};
+use crate::step::{Draft, Surroundings};
 use crate::{Expectation, Health, MonitorSpec, Record, Timestamp};
 
 /// How often a deadline that falls inside an outage is put behind it, at most (S6.2).
@@ -19,7 +19,7 @@ pub(crate) fn foreseen(record: &Record, outages: &[Outage], now: Timestamp) -> O
     if !concerned {
         return None;
     }
-    let mut draft = Draft::of(record, outages).on_clock(now);
+    let mut draft = Draft::of(record, outages.into()).on_clock(now);
     while let Some((_, Due::Outage)) = draft.next_due(now) {
         draft.pass_outage(now);
     }
@@ -45,7 +45,7 @@ pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
     if !may_be {
         return false;
     }
-    let mut draft = Draft::of(record, &[]);
+    let mut draft = Draft::of(record, Surroundings::default());
     draft.come_back_to(now);
     draft.health != *health
 }
@@ -66,14 +66,14 @@ impl Draft<'_> {
     /// How many of the outages, which are in the order of their ends, were looked at.
     pub(super) fn outages_seen(&self) -> usize {
         let seen = self.health.moves.seen;
-        self.outages.partition_point(|outage| outage.to <= seen)
+        self.around.outages.partition_point(|outage| outage.to <= seen)
     }
 
     /// The next outage that began before `now` and was not looked at.
     pub(super) fn unseen_outage(&self, now: Timestamp) -> Option<Outage> {
         // One that ends in the future was stored before the clock was set back (S6.7).
         let horizon = now.max(self.clock) + AHEAD_MAX;
-        let next = self.outages.get(self.outages_seen())?;
+        let next = self.around.outages.get(self.outages_seen())?;
         (next.from < now && next.to <= horizon).then_some(*next)
     }
 

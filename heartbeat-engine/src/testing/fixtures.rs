@@ -7,11 +7,11 @@ use serde_json::Value;
 
 use crate::schedule::Schedule;
 use crate::{
-    AboutIncident, AboutMonitor, Arm, Batch, Cause, Change, Closing, Delivery, DeliveryState, Digest, DigestItem,
-    DocumentWrite, Effect, EndedRun, Expectation, Health, Incident, IncidentId, LastPing, Lease, Monitor, MonitorId,
-    MonitorSpec, Notification, NotificationId, NotificationKind, OutageMoves, PartitionId, PingEntry, Record, Rotating,
-    Run, RunId, Secret, Settlement, Severity, Signal, State, StateChange, StatusWord, Timestamp, Token, Transition,
-    Version,
+    AboutIncident, AboutMonitor, Acknowledgement, Arm, Batch, Cause, Change, Closing, Delivery, DeliveryState, Digest,
+    DigestItem, DocumentWrite, Effect, EndedRun, Expectation, Health, Incident, IncidentId, IncidentNote, LastPing,
+    Lease, Monitor, MonitorId, MonitorSpec, Notification, NotificationId, NotificationKind, OutageMoves, PartitionId,
+    PingEntry, Record, Rotating, Run, RunId, Secret, Settlement, Severity, Signal, State, StateChange, StatusWord,
+    Timestamp, Token, Transition, Version,
 };
 
 /// A text that breaks what is not careful with text: several scripts, quotes, line ends, NUL, and more than 16 bits.
@@ -93,6 +93,8 @@ pub fn health(deadline: Timestamp) -> Health {
         runs: Vec::new(),
         ended_runs: Vec::new(),
         incident: None,
+        pursuit: crate::Pursuit::default(),
+        flaps: crate::Flaps::default(),
         ping_count: 0,
         last_ping: None,
     }
@@ -210,6 +212,9 @@ pub fn incident(n: u64, monitor: MonitorId) -> Incident {
         cause: Cause::Overrun,
         detail: DIFFICULT_TEXT.to_owned(),
         told: vec!["ops".to_owned()],
+        acknowledged: Some(Acknowledgement { at: opened_at + Duration::from_secs(2), by: DIFFICULT_TEXT.to_owned() }),
+        notes: vec![IncidentNote { at: opened_at, by: "ann".to_owned(), text: DIFFICULT_TEXT.to_owned() }],
+        held_by: vec!["router".to_owned()],
     }
 }
 

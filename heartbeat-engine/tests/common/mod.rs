@@ -139,7 +139,7 @@ impl Job {
     }
 
     pub fn event(&mut self, at: Timestamp, event: &Event) -> bool {
-        match step(&self.record, event, at, &self.outages).unwrap() {
+        match step(&self.record, event, at, (&self.outages).into()).unwrap() {
             Some(transition) => {
                 self.store(transition);
                 true

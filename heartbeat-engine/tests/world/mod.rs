@@ -224,7 +224,7 @@ impl World {
         let ping = Ping { message: Some(self.events.len().to_string()), ..Ping::new(Signal::Success) };
         let event = Event::Ping(Box::new(ping));
         self.events.push(event.clone());
-        let transition = step(&record, &event, self.now, &log.outages).unwrap().unwrap();
+        let transition = step(&record, &event, self.now, (&log.outages).into()).unwrap().unwrap();
         self.owed.extend(transition.notifications.iter().map(|notification| notification.id));
         let batch = Batch { transitions: vec![transition], epoch: Epoch(self.epoch), ..Batch::default() };
         self.write(&batch).unwrap();
@@ -298,7 +298,7 @@ impl World {
         for monitor in made {
             let job = self.scan(monitor.id, monitor);
             let mut record = (*kept[&monitor.id]).clone();
-            if let Some(transition) = step(&record, &Event::Wake, self.now, &job.outages).unwrap() {
+            if let Some(transition) = step(&record, &Event::Wake, self.now, (&job.outages).into()).unwrap() {
                 prop_assert!(transition.notifications.is_empty(), "it was looked at");
                 let heartbeat_engine::Change::Put(next) = transition.change else { panic!("nothing was removed") };
                 record = *next;
