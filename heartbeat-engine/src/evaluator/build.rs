@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::{Done, Evaluator, Pending, Refusal, Request, Ticket, UnderWay};
 use crate::step::{Draft, Edit, Surroundings, Taken};
-use crate::{Batch, Change, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
+use crate::{Batch, Change, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
 
 /// What a request came to, if its batch is committed.
 pub(super) type Answers = Vec<(Ticket, Result<Option<Taken>, Refusal>)>;
@@ -128,13 +128,19 @@ impl Evaluator {
 
     fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp) -> Decided {
         let slot = self.slots.get(&monitor);
-        let around = Surroundings { outages: &self.outages, ..Surroundings::default() };
+        let of_made = if slot.is_none() { self.windows_of_made(&requests) } else { Vec::new() };
+        let around = self.around(slot.map_or(&of_made, |slot| &slot.windows));
         let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
+            // What comes after an edit of slug or tags may lie in other maintenance windows than what came before.
+            let covered_anew = draft.as_ref().zip(slot).is_some_and(|(draft, slot)| {
+                !Arc::ptr_eq(draft.monitor(), &slot.record.monitor)
+                    && self.moves_cover(&slot.record.monitor, draft.monitor())
+            });
             // What is made and removed at once would leave nothing to answer with.
             let unmade = slot.is_none() && draft.is_some() && matches!(pending.request, Request::Edit(_, Edit::Remove));
-            if unmade || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
+            if unmade || covered_anew || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
                 decided.later.push(pending);
                 continue;
             }
@@ -153,6 +159,15 @@ impl Evaluator {
             draft.finish()
         });
         decided
+    }
+
+    /// The windows that cover a monitor which is to be made.
+    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
+        let made = requests.iter().find_map(|pending| match &pending.request {
+            Request::Create(monitor) => Some(monitor),
+            _ => None,
+        });
+        made.map_or_else(Vec::new, |monitor| self.windows_of(monitor))
     }
 
     /// The record that a transition leaves; for a removal, the last one.

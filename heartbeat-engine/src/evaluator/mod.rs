@@ -4,6 +4,7 @@
 //! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
 mod build;
+mod policies;
 mod request;
 mod watch;
 
@@ -18,8 +19,8 @@ use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
-    Timestamp, WatchLog,
+    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, Outcome, PartitionId, Record, Route,
+    StateChange, StorageError, Timestamp, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -33,6 +34,8 @@ struct Slot {
     record: Arc<Record>,
     /// The instant of the monitor's entry in the queue; `MAX` when it has none.
     armed_at: Timestamp,
+    /// The maintenance windows that cover it.
+    windows: Vec<Arc<Maintenance>>,
 }
 
 #[derive(Debug)]
@@ -88,9 +91,12 @@ pub struct Evaluator {
     watcher_channels: Vec<String>,
     slots: HashMap<MonitorId, Slot>,
     queue: Deadlines,
-    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future.
+    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
+    /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
+    maintenance: Vec<Arc<Maintenance>>,
+    routes: Vec<Route>,
     /// Monitors that outages moved in memory and not in the store.
     unsaved: HashSet<MonitorId>,
     absence: Absence,
@@ -120,6 +126,8 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
+            maintenance: Vec::new(),
+            routes: Vec::new(),
             unsaved: HashSet::new(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
@@ -247,6 +255,9 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
+        if !self.ahead.is_empty() {
+            return self.clocks.0;
+        }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
         judged.min(self.absence.mark_due())
@@ -275,14 +286,19 @@ impl Evaluator {
         let wake_at = record.health.wake_at();
         match self.slots.get_mut(&id) {
             Some(slot) => {
+                let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
                 slot.record = record;
                 if wake_at < slot.armed_at {
                     slot.armed_at = wake_at;
                     self.queue.push(wake_at, id);
                 }
+                if !same {
+                    self.cover_again(id);
+                }
             }
             None => {
-                self.slots.insert(id, Slot { record, armed_at: wake_at });
+                let windows = self.windows_of(&record.monitor);
+                self.slots.insert(id, Slot { record, armed_at: wake_at, windows });
                 self.queue.push(wake_at, id);
             }
         }
@@ -405,7 +421,7 @@ impl Evaluator {
     fn put_back(&mut self, id: MonitorId) {
         self.rearm(id);
         let now = self.clocks.0;
-        if self.slots.get(&id).is_some_and(|slot| step::is_ahead(&slot.record, now)) {
+        if self.slots.get(&id).is_some_and(|slot| slot.is_held() || step::is_ahead(&slot.record, now)) {
             self.ahead.push(id);
         }
     }

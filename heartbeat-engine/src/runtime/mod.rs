@@ -11,6 +11,7 @@ mod error;
 mod inbox;
 mod limits;
 mod metrics;
+mod policies;
 mod random;
 mod shared;
 
@@ -22,3 +23,4 @@ pub use engine::{Engine, Missed, PingReceipt, Put, PutMode, StateChanges};
 pub use error::{EditError, PingError, ShutdownError, StartError, Unavailable};
 pub use limits::Limits;
 pub use metrics::{Metrics, Readiness};
+pub use policies::PutPolicy;
