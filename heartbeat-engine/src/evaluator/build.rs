@@ -3,12 +3,13 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Done, Evaluator, Pending, Refusal, Request, Ticket, UnderWay};
-use crate::step::{Draft, Edit, Surroundings, Taken};
-use crate::{Batch, Change, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
+use super::request::Reply;
+use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
+use crate::step::{CareError, Draft, Edit, Surroundings};
+use crate::{Batch, Change, Incident, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
 
 /// What a request came to, if its batch is committed.
-pub(super) type Answers = Vec<(Ticket, Result<Option<Taken>, Refusal>)>;
+pub(super) type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
 
 /// One monitor's share of a batch, and what follows when it is committed.
 #[derive(Debug)]
@@ -20,6 +21,8 @@ pub(super) struct Group {
     pub(super) answers: Answers,
     pub(super) record: Arc<Record>,
     pub(super) removed: bool,
+    /// Whether it writes incidents.
+    pub(super) rewrites: bool,
     pub(super) changes: Vec<StateChange>,
     pub(super) owed: Vec<Notification>,
 }
@@ -140,7 +143,7 @@ impl Evaluator {
             }
             // A clock that was set back must not judge by what it showed before.
             let at = pending.at.min(now);
-            decided.answers.push((pending.ticket, apply(&mut draft, &pending.request, at, around)));
+            decided.answers.push((pending.ticket, apply(&mut draft, slot, &pending.request, at, around)));
             decided.requests.push(pending);
         }
         decided.transition = draft.and_then(|mut draft| {
@@ -169,7 +172,7 @@ impl Evaluator {
         let record = self.slots.get(&monitor).map(|slot| slot.record.clone());
         for (ticket, answer) in answers {
             let record = record.clone().ok_or(Refusal::NotFound);
-            self.answers.push_back((ticket, answer.and_then(|ping| Ok(Done { record: record?, ping }))));
+            self.answers.push_back((ticket, answer.and_then(|reply| Ok(Done::new(record?, reply)))));
         }
     }
 }
@@ -180,6 +183,7 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, a
         requests,
         record,
         removed: matches!(transition.change, Change::Remove),
+        rewrites: !transition.incidents.is_empty(),
         changes: transition.changes.clone(),
         owed: transition.notifications.clone(),
         answers,
@@ -188,20 +192,29 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, a
 
 fn apply<'a>(
     draft: &mut Option<Draft<'a>>,
+    slot: Option<&Slot>,
     request: &Request,
     at: Timestamp,
     around: Surroundings<'a>,
-) -> Result<Option<Taken>, Refusal> {
+) -> Result<Reply, Refusal> {
     if let Request::Create(monitor) = request {
         if draft.is_some() {
             return Err(Refusal::Taken("id"));
         }
         *draft = Some(Draft::create(Arc::new((**monitor).clone()), at, around));
-        return Ok(None);
+        return Ok(Reply::Nothing);
     }
     let Some(draft) = draft.as_mut().filter(|draft| !draft.is_removed()) else { return Err(Refusal::NotFound) };
     match request {
-        Request::Ping(_, ping) => draft.ping(ping, at).map(Some).map_err(|_| Refusal::ClaimedTime(at)),
+        Request::Ping(_, ping) => draft.ping(ping, at).map(Reply::Ping).map_err(|_| Refusal::ClaimedTime(at)),
+        Request::Edit(_, Edit::Acknowledge { incident, by }) => about(draft.acknowledge(*incident, by, at)),
+        Request::Edit(_, Edit::Note(new)) => {
+            let seen = new.stored.as_ref().map(|stored| stored.1);
+            if seen.is_some_and(|seen| slot.is_none_or(|slot| seen < slot.rewritten)) {
+                return Err(Refusal::Reread);
+            }
+            about(draft.annotate(new, at))
+        }
         Request::Edit(_, edit) => {
             if let Edit::Spec { expected: Some(expected), .. } = edit
                 && draft.monitor().revision != *expected
@@ -209,8 +222,12 @@ fn apply<'a>(
                 return Err(Refusal::Revision(draft.monitor().revision));
             }
             draft.edit(edit, at);
-            Ok(None)
+            Ok(Reply::Nothing)
         }
-        Request::Create(_) => Ok(None),
+        Request::Create(_) => Ok(Reply::Nothing),
     }
+}
+
+fn about(outcome: Result<Incident, CareError>) -> Result<Reply, Refusal> {
+    outcome.map(|incident| Reply::Incident(Box::new(incident))).map_err(Refusal::Incident)
 }

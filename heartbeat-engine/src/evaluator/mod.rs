@@ -19,7 +19,7 @@ use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
-    Timestamp, WatchLog,
+    Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -33,6 +33,8 @@ struct Slot {
     record: Arc<Record>,
     /// The instant of the monitor's entry in the queue; `MAX` when it has none.
     armed_at: Timestamp,
+    /// At this version of the record or before, incidents of the monitor were written last.
+    rewritten: Version,
 }
 
 #[derive(Debug)]
@@ -152,7 +154,9 @@ impl Evaluator {
                 if self.clocks.0 > Timestamp::MIN && step::is_ahead(&record, self.clocks.0) {
                     self.ahead.push(id);
                 }
+                let version = record.version;
                 self.keep(record);
+                self.rewritten(id, version);
             }
             None => {
                 self.slots.remove(&id);
@@ -282,7 +286,8 @@ impl Evaluator {
                 }
             }
             None => {
-                self.slots.insert(id, Slot { record, armed_at: wake_at });
+                let rewritten = record.version;
+                self.slots.insert(id, Slot { record, armed_at: wake_at, rewritten });
                 self.queue.push(wake_at, id);
             }
         }
@@ -310,18 +315,28 @@ impl Evaluator {
     }
 
     fn commit(&mut self, group: Group) {
-        let Group { monitor, answers, record, changes, owed, removed, .. } = group;
+        let Group { monitor, answers, record, changes, owed, removed, rewrites, .. } = group;
         self.unsaved.remove(&monitor);
         for (ticket, answer) in answers {
-            self.answers.push_back((ticket, answer.map(|ping| Done { record: record.clone(), ping })));
+            self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
         }
         if removed {
             self.slots.remove(&monitor);
             self.tell(monitor, None, changes, owed);
         } else {
             self.keep(record.clone());
+            if rewrites {
+                self.rewritten(monitor, record.version);
+            }
             self.rearm(monitor);
             self.tell(monitor, Some(record), changes, owed);
+        }
+    }
+
+    /// Incidents of a monitor may have been written with this version of its record.
+    fn rewritten(&mut self, id: MonitorId, version: Version) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.rewritten = version;
         }
     }
 

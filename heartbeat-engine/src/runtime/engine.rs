@@ -140,7 +140,7 @@ impl Engine {
                 Err(PingError::Invalid(FieldError::new("ts", claimed_time_fault(claimed_at, now))))
             }
             Err(Refusal::Storage(error)) => Err(PingError::Unavailable(error.into())),
-            Err(Refusal::NotFound | Refusal::Revision(_) | Refusal::Taken(_)) => Err(PingError::NotFound),
+            Err(_) => Err(PingError::NotFound),
         }
     }
 
@@ -346,18 +346,21 @@ impl Engine {
         }
     }
 
-    async fn ask(&self, request: Request) -> Result<Result<Done, Refusal>, Unavailable> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Result<Done, Refusal>, Unavailable> {
         let (answer, answered) = oneshot::channel();
         self.shared.inbox.push(&*self.shared.clock, Work::Request(request, answer))?;
         answered.await.map_err(|_| Unavailable::Stopped)
     }
 }
 
-fn edit_error(refusal: Refusal) -> EditError {
+pub(super) fn edit_error(refusal: Refusal) -> EditError {
     match refusal {
         Refusal::NotFound | Refusal::ClaimedTime(_) => EditError::NotFound("monitor"),
         Refusal::Revision(found) => EditError::Revision { found },
         Refusal::Taken(field) => EditError::Taken { field },
+        Refusal::Invalid(fault) => EditError::Invalid(vec![fault]),
+        Refusal::Incident(error) => EditError::InUse(error.to_string()),
+        Refusal::Reread => EditError::InUse("the incident is written by too many at once".to_owned()),
         Refusal::Storage(error) => EditError::Unavailable(error.into()),
     }
 }

@@ -9,6 +9,7 @@ mod driver;
 mod engine;
 mod error;
 mod inbox;
+mod incidents;
 mod limits;
 mod metrics;
 mod random;

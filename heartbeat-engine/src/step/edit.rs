@@ -25,6 +25,9 @@ impl Draft<'_> {
                     None => Rotating::new(next),
                 });
             }),
+            // Nothing is to be done about an incident that is over; who wants to know asks the draft itself.
+            Edit::Acknowledge { incident, by } => drop(self.acknowledge(*incident, by, now)),
+            Edit::Note(new) => drop(self.annotate(new, now)),
         }
     }
 

@@ -1,6 +1,7 @@
 //! All rules of what a monitor does: pure decisions, time is an argument.
 
 mod advance;
+mod care;
 mod edit;
 mod event;
 mod expect;
@@ -11,6 +12,7 @@ mod surroundings;
 
 use std::sync::Arc;
 
+pub use care::{CareError, NewNote};
 pub use event::{Edit, Event, Taken};
 pub(crate) use suffer::{foreseen, is_ahead, touched};
 pub use surroundings::Surroundings;
@@ -145,6 +147,7 @@ impl<'a> Draft<'a> {
             && !self.removed
             && !self.kept
             && self.pings.is_empty()
+            && self.incidents.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
         {
             // That an outage was looked at, without effect, need not be stored.
