@@ -149,6 +149,7 @@ impl Evaluator {
         decided.transition = draft.and_then(|mut draft| {
             if !draft.is_removed() {
                 draft.advance(now);
+                draft.pursue(now);
             }
             if self.must_save() && self.unsaved.contains(&monitor) {
                 draft.keep();

@@ -1,9 +1,10 @@
-//! Everything that was due before an instant, in time order (S3.7): overruns, deadlines, the watcher's outages.
+//! Everything that was due before an instant, in time order (S3.7): overruns, deadlines, the watcher's outages, the end of
+//! flapping.
 
 use std::time::Duration;
 
 use crate::step::Draft;
-use crate::{Cause, Incident, IncidentId, NotificationKind, PingEntry, State, Timestamp, routing};
+use crate::{Cause, Incident, IncidentId, PingEntry, State, Timestamp, routing};
 
 /// How far nodes' clocks may differ, and so how far ahead of `now` a stored time may be (S4.8, S6.7).
 pub(super) const AHEAD_MAX: Duration = Duration::from_secs(60);
@@ -14,6 +15,7 @@ pub(super) enum Due {
     Overrun,
     Deadline,
     Outage,
+    Settled,
 }
 
 impl Draft<'_> {
@@ -25,6 +27,7 @@ impl Draft<'_> {
                 Due::Overrun => self.overrun(at, now),
                 Due::Deadline => self.judge(at, now),
                 Due::Outage => self.pass_outage(now),
+                Due::Settled => self.settle_by_limit(at, now),
             }
         }
     }
@@ -40,7 +43,8 @@ impl Draft<'_> {
         let deadline = health.expectation.filter(|_| judged).map(|awaited| (awaited.deadline, Due::Deadline));
         let limit = health.runs.iter().filter_map(|run| run.limit_at).min().map(|at| (at, Due::Overrun));
         let outage = self.unseen_outage(now).map(|outage| (outage.from, Due::Outage));
-        let timed = [deadline, limit].into_iter().flatten().filter(|(at, _)| *at < now);
+        let settled = health.flaps.flapping.as_ref().map(|flapping| (flapping.settles_at, Due::Settled));
+        let timed = [deadline, limit, settled].into_iter().flatten().filter(|(at, _)| *at < now);
         timed.chain(outage).min()
     }
 
@@ -85,16 +89,13 @@ impl Draft<'_> {
             closed_at: None,
             closing: None,
             cause: failure.cause,
-            detail: failure.detail,
-            told: self.monitor.spec.channels.clone(),
+            detail: failure.detail.clone(),
+            told: Vec::new(),
             acknowledged: None,
             notes: Vec::new(),
             held_by: Vec::new(),
         };
-        self.note(State::Down, failure.at, now, format!("{}: {}", incident.cause, incident.detail));
-        self.owe(NotificationKind::Down, &incident.told.clone(), now, failure.message, Some(&incident), failure.ping);
-        self.keep_incident(incident.clone());
-        self.health.incident = Some(incident);
+        self.open_incident(incident, &failure, now);
     }
 }
 

@@ -5,7 +5,9 @@ mod care;
 mod edit;
 mod event;
 mod expect;
+mod flap;
 mod heartbeat;
+mod pursue;
 mod runs;
 mod suffer;
 mod surroundings;
@@ -47,6 +49,7 @@ pub fn step(
         }
         Event::Edit(edit) => draft.edit(edit, now),
     }
+    draft.pursue(now);
     Ok(draft.finish())
 }
 
