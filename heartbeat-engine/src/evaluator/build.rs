@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
+use super::depend::{Planned, Verdict};
 use super::request::Reply;
 use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
 use crate::step::{CareError, Draft, Edit, Surroundings};
@@ -42,12 +43,14 @@ impl Evaluator {
         let now = self.clocks.0;
         let mut batch = self.empty_batch();
         let mut groups = Vec::new();
+        let mut planned = Planned::default();
         for (monitor, requests) in self.gather(now) {
-            let decided = self.decide(monitor, requests, now);
+            let decided = self.decide(monitor, requests, now, &planned);
             decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
             match (decided.transition, record) {
                 (Some(transition), Some(record)) => {
+                    self.plan(&mut planned, &record);
                     groups.push(group(&transition, record, decided.requests, decided.answers));
                     batch.transitions.push(transition);
                 }
@@ -91,7 +94,7 @@ impl Evaluator {
                 groups.len() - 1
             });
         }
-        groups
+        self.parents_first(groups, now, &waiting)
     }
 
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
@@ -122,6 +125,13 @@ impl Evaluator {
                 due.push(id);
             }
         }
+        while due.len() < self.batch_max
+            && let Some(id) = self.pop_misheld()
+        {
+            if !waiting.contains(&id) {
+                due.push(id);
+            }
+        }
         if self.must_save() {
             let room = self.batch_max.saturating_sub(due.len());
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
@@ -129,9 +139,10 @@ impl Evaluator {
         due
     }
 
-    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp) -> Decided {
+    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp, planned: &Planned) -> Decided {
         let slot = self.slots.get(&monitor);
-        let around = Surroundings { outages: &self.outages, ..Surroundings::default() };
+        let down_parents = self.down_parents(slot, &requests, planned);
+        let around = Surroundings { outages: &self.outages, down_parents: &down_parents, ..Surroundings::default() };
         let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
@@ -141,15 +152,29 @@ impl Evaluator {
                 decided.later.push(pending);
                 continue;
             }
+            let verdict = self.verdict(draft.as_ref(), &pending.request, planned);
+            if matches!(verdict, Verdict::Later) {
+                decided.later.push(pending);
+                continue;
+            }
             // A clock that was set back must not judge by what it showed before.
             let at = pending.at.min(now);
-            decided.answers.push((pending.ticket, apply(&mut draft, slot, &pending.request, at, around)));
+            let answer = match verdict {
+                Verdict::Refused(refusal) => Err(refusal),
+                Verdict::Fine | Verdict::Later => apply(&mut draft, slot, &pending.request, at, around),
+            };
+            decided.answers.push((pending.ticket, answer));
             decided.requests.push(pending);
         }
         decided.transition = draft.and_then(|mut draft| {
-            if !draft.is_removed() {
-                draft.advance(now);
-                draft.pursue(now);
+            match decided.later.first() {
+                _ if draft.is_removed() => {}
+                // What waits may be a heartbeat that is in time (S3.7).
+                Some(pending) => draft.advance(pending.at.min(now)),
+                None => {
+                    draft.advance(now);
+                    draft.pursue(now);
+                }
             }
             if self.must_save() && self.unsaved.contains(&monitor) {
                 draft.keep();
@@ -157,6 +182,20 @@ impl Evaluator {
             draft.finish()
         });
         decided
+    }
+
+    /// Those that the monitor depends on and that are down.
+    fn down_parents(&self, slot: Option<&Slot>, requests: &[Pending], planned: &Planned) -> Vec<String> {
+        let created = || requests.iter().find_map(|pending| pending.request.wish());
+        let spec = slot.map(|slot| slot.record.spec()).or_else(created);
+        spec.map(|spec| self.down_among(&spec.depends_on, planned)).unwrap_or_default()
+    }
+
+    /// What is to be said to the dependencies in a request.
+    fn verdict(&self, draft: Option<&Draft<'_>>, request: &Request, planned: &Planned) -> Verdict {
+        let Some(wish) = request.wish() else { return Verdict::Fine };
+        let before = draft.map_or(&[][..], |draft| &draft.monitor().spec.depends_on);
+        self.may_depend((request.monitor(), &wish.slug), before, &wish.depends_on, planned)
     }
 
     /// The record that a transition leaves; for a removal, the last one.

@@ -4,6 +4,7 @@
 //! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
 mod build;
+mod depend;
 mod request;
 mod watch;
 
@@ -12,6 +13,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build::Group;
+use depend::Dependencies;
+#[cfg(feature = "runtime")]
+pub(crate) use depend::{cycle, cycle_fault};
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
@@ -105,6 +109,7 @@ pub struct Evaluator {
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
     stale: HashMap<MonitorId, Stale>,
+    dependencies: Dependencies,
 }
 
 impl Evaluator {
@@ -132,6 +137,7 @@ impl Evaluator {
             answers: VecDeque::new(),
             committed: Committed::default(),
             stale: HashMap::new(),
+            dependencies: Dependencies::default(),
         }
     }
 
@@ -157,9 +163,12 @@ impl Evaluator {
                 let version = record.version;
                 self.keep(record);
                 self.rewritten(id, version);
+                if self.clocks.0 > Timestamp::MIN {
+                    self.look_if_misheld(id);
+                }
             }
             None => {
-                self.slots.remove(&id);
+                self.forget(id);
                 self.unsaved.remove(&id);
             }
         }
@@ -180,6 +189,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.look_for_misheld();
         }
     }
 
@@ -253,7 +263,8 @@ impl Evaluator {
     pub fn poll_wake(&self) -> Timestamp {
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
-        judged.min(self.absence.mark_due())
+        let at_once = if self.dependencies.must_look() { self.clocks.0 } else { Timestamp::MAX };
+        judged.min(self.absence.mark_due()).min(at_once)
     }
 
     /// How many requests wait to be decided.
@@ -277,6 +288,8 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
+        let before = self.slots.get(&id).map(|slot| slot.record.clone());
+        let after = record.clone();
         match self.slots.get_mut(&id) {
             Some(slot) => {
                 slot.record = record;
@@ -290,6 +303,14 @@ impl Evaluator {
                 self.slots.insert(id, Slot { record, armed_at: wake_at, rewritten });
                 self.queue.push(wake_at, id);
             }
+        }
+        self.adopt_dependencies(id, before.as_ref(), Some(&after));
+    }
+
+    /// Drops a monitor that is not stored any more.
+    fn forget(&mut self, id: MonitorId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.adopt_dependencies(id, Some(&slot.record), None);
         }
     }
 
@@ -321,7 +342,7 @@ impl Evaluator {
             self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
         }
         if removed {
-            self.slots.remove(&monitor);
+            self.forget(monitor);
             self.tell(monitor, None, changes, owed);
         } else {
             self.keep(record.clone());
@@ -329,6 +350,7 @@ impl Evaluator {
                 self.rewritten(monitor, record.version);
             }
             self.rearm(monitor);
+            self.look_if_misheld(monitor);
             self.tell(monitor, Some(record), changes, owed);
         }
     }
@@ -423,6 +445,7 @@ impl Evaluator {
         if self.slots.get(&id).is_some_and(|slot| step::is_ahead(&slot.record, now)) {
             self.ahead.push(id);
         }
+        self.look_if_misheld(id);
     }
 
     /// Puts a monitor whose entry was taken off the queue back into it.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::step::{CareError, Edit, Taken};
-use crate::{FieldError, Incident, Monitor, MonitorId, Ping, Record, StorageError, Timestamp, Version};
+use crate::{FieldError, Incident, Monitor, MonitorId, MonitorSpec, Ping, Record, StorageError, Timestamp, Version};
 
 /// Something that is asked of one monitor.
 #[derive(Clone, PartialEq, Debug)]
@@ -23,6 +23,15 @@ impl Request {
         match self {
             Self::Ping(id, _) | Self::Edit(id, _) => *id,
             Self::Create(monitor) => monitor.id,
+        }
+    }
+
+    /// The wish in it, where there is one.
+    pub(super) fn wish(&self) -> Option<&MonitorSpec> {
+        match self {
+            Self::Create(monitor) => Some(&monitor.spec),
+            Self::Edit(_, Edit::Spec { spec, .. }) => Some(spec),
+            Self::Edit(..) | Self::Ping(..) => None,
         }
     }
 }

@@ -149,7 +149,7 @@ impl Engine {
     /// # Errors
     /// [`EditError::Invalid`] with every field that is wrong, and the others as their names say.
     pub async fn put(&self, spec: MonitorSpec, mode: PutMode) -> Result<Put, EditError> {
-        self.check(&spec)?;
+        self.check(&spec, &mode)?;
         match mode {
             PutMode::Create { token } => self.create(spec, token).await,
             PutMode::Replace { monitor, expected } => self.replace(monitor, spec, expected).await,
@@ -324,8 +324,9 @@ impl Engine {
         Ok(done.record)
     }
 
-    fn check(&self, spec: &MonitorSpec) -> Result<(), EditError> {
+    fn check(&self, spec: &MonitorSpec, mode: &PutMode) -> Result<(), EditError> {
         let mut faults = spec.faults(self.now());
+        faults.extend(self.dependency_faults(spec, mode));
         for (index, channel) in spec.channels.iter().enumerate() {
             if !self.shared.channels.contains(channel) {
                 let shown: String = channel.chars().take(64).collect();

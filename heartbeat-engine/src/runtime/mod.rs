@@ -4,6 +4,7 @@ mod administration;
 mod builder;
 mod channels;
 mod delivery;
+mod dependencies;
 mod directory;
 mod driver;
 mod engine;
