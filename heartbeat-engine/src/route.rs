@@ -52,6 +52,12 @@ impl Route {
             && (causes.is_empty() || causes.contains(&cause))
             && tags.iter().all(|tag| monitor.tags.contains(tag))
     }
+
+    /// Whether it is for what jobs have to say, which has no cause (S4.5), of this monitor.
+    #[must_use]
+    pub fn is_for_reports(&self, monitor: &MonitorSpec) -> bool {
+        self.spec.causes.is_empty() && self.matches(monitor, Cause::Missed)
+    }
 }
 
 impl RouteSpec {

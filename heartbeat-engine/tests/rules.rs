@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use common::{Job, at, claimed, d, every, of_run, outage, ping, t};
 use heartbeat_engine::step::Edit;
-use heartbeat_engine::step::{Event, step};
+use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{
     Arm, Cause, Closing, Effect, Grace, NotificationKind, Ping, Schedule, Signal, State, StatusWord, Timestamp,
 };
@@ -236,7 +236,7 @@ fn s4_8_the_bounds_of_claimed_times() {
         let mut job = Job::made("0:00", every("366d", "1h"));
         let mut ping = ping(Signal::Success);
         ping.claimed_at = Some(at);
-        step(&job.record, &Event::Ping(Box::new(ping)), now, &[]).map(|transition| {
+        step(&job.record, &Event::Ping(Box::new(ping)), now, Surroundings::default()).map(|transition| {
             job.store(transition.unwrap());
             job.pings[0].at
         })

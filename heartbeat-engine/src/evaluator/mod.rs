@@ -4,6 +4,7 @@
 //! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
 mod build;
+mod depend;
 mod policies;
 mod request;
 mod watch;
@@ -13,6 +14,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build::Group;
+use depend::Dependencies;
+#[cfg(feature = "runtime")]
+pub(crate) use depend::{cycle, cycle_fault};
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
@@ -20,7 +24,7 @@ use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, Outcome, PartitionId, Record, Route,
-    StateChange, StorageError, Timestamp, WatchLog,
+    StateChange, StorageError, Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -36,6 +40,8 @@ struct Slot {
     armed_at: Timestamp,
     /// The maintenance windows that cover it.
     windows: Vec<Arc<Maintenance>>,
+    /// At this version of the record or before, incidents of the monitor were written last.
+    rewritten: Version,
 }
 
 #[derive(Debug)]
@@ -109,6 +115,7 @@ pub struct Evaluator {
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
     stale: HashMap<MonitorId, Stale>,
+    dependencies: Dependencies,
 }
 
 impl Evaluator {
@@ -138,6 +145,7 @@ impl Evaluator {
             answers: VecDeque::new(),
             committed: Committed::default(),
             stale: HashMap::new(),
+            dependencies: Dependencies::default(),
         }
     }
 
@@ -160,10 +168,15 @@ impl Evaluator {
                 if self.clocks.0 > Timestamp::MIN && step::is_ahead(&record, self.clocks.0) {
                     self.ahead.push(id);
                 }
+                let version = record.version;
                 self.keep(record);
+                self.rewritten(id, version);
+                if self.clocks.0 > Timestamp::MIN {
+                    self.look_if_misheld(id);
+                }
             }
             None => {
-                self.slots.remove(&id);
+                self.forget(id);
                 self.unsaved.remove(&id);
             }
         }
@@ -184,6 +197,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.look_for_misheld();
         }
     }
 
@@ -260,7 +274,8 @@ impl Evaluator {
         }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
-        judged.min(self.absence.mark_due())
+        let at_once = if self.dependencies.must_look() { self.clocks.0 } else { Timestamp::MAX };
+        judged.min(self.absence.mark_due()).min(at_once)
     }
 
     /// How many requests wait to be decided.
@@ -284,6 +299,8 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
+        let before = self.slots.get(&id).map(|slot| slot.record.clone());
+        let after = record.clone();
         match self.slots.get_mut(&id) {
             Some(slot) => {
                 let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
@@ -298,9 +315,18 @@ impl Evaluator {
             }
             None => {
                 let windows = self.windows_of(&record.monitor);
-                self.slots.insert(id, Slot { record, armed_at: wake_at, windows });
+                let rewritten = record.version;
+                self.slots.insert(id, Slot { record, armed_at: wake_at, windows, rewritten });
                 self.queue.push(wake_at, id);
             }
+        }
+        self.adopt_dependencies(id, before.as_ref(), Some(&after));
+    }
+
+    /// Drops a monitor that is not stored any more.
+    fn forget(&mut self, id: MonitorId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.adopt_dependencies(id, Some(&slot.record), None);
         }
     }
 
@@ -326,18 +352,29 @@ impl Evaluator {
     }
 
     fn commit(&mut self, group: Group) {
-        let Group { monitor, answers, record, changes, owed, removed, .. } = group;
+        let Group { monitor, answers, record, changes, owed, removed, rewrites, .. } = group;
         self.unsaved.remove(&monitor);
         for (ticket, answer) in answers {
-            self.answers.push_back((ticket, answer.map(|ping| Done { record: record.clone(), ping })));
+            self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
         }
         if removed {
-            self.slots.remove(&monitor);
+            self.forget(monitor);
             self.tell(monitor, None, changes, owed);
         } else {
             self.keep(record.clone());
+            if rewrites {
+                self.rewritten(monitor, record.version);
+            }
             self.rearm(monitor);
+            self.look_if_misheld(monitor);
             self.tell(monitor, Some(record), changes, owed);
+        }
+    }
+
+    /// Incidents of a monitor may have been written with this version of its record.
+    fn rewritten(&mut self, id: MonitorId, version: Version) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.rewritten = version;
         }
     }
 
@@ -424,6 +461,7 @@ impl Evaluator {
         if self.slots.get(&id).is_some_and(|slot| slot.is_held() || step::is_ahead(&slot.record, now)) {
             self.ahead.push(id);
         }
+        self.look_if_misheld(id);
     }
 
     /// Puts a monitor whose entry was taken off the queue back into it.

@@ -78,7 +78,7 @@ impl Evaluator {
     fn foresee(&mut self, now: Timestamp) {
         let slots = self.slots.values();
         let moved: Vec<Record> =
-            slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows), now)).collect();
+            slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows, &[]), now)).collect();
         for record in moved {
             let record = Arc::new(record);
             self.committed.records.push((record.id(), Some(record.clone())));

@@ -1,9 +1,10 @@
-//! Everything that was due before an instant, in time order (S3.7): overruns, deadlines, the watcher's outages.
+//! Everything that was due before an instant, in time order (S3.7): overruns, deadlines, the watcher's outages, the end of
+//! flapping.
 
 use std::time::Duration;
 
 use crate::step::Draft;
-use crate::{Cause, Incident, IncidentId, NotificationKind, PingEntry, State, Timestamp, routing};
+use crate::{Cause, Incident, IncidentId, PingEntry, State, Timestamp, routing};
 
 /// How far nodes' clocks may differ, and so how far ahead of `now` a stored time may be (S4.8, S6.7).
 pub(super) const AHEAD_MAX: Duration = Duration::from_secs(60);
@@ -19,6 +20,7 @@ pub(super) enum Due {
     Overrun,
     Deadline,
     Outage,
+    Settled,
 }
 
 impl Draft<'_> {
@@ -32,6 +34,7 @@ impl Draft<'_> {
                 Due::Overrun => self.overrun(at, now),
                 Due::Deadline => self.judge(at, now),
                 Due::Window | Due::Outage => self.pass_stretch(now),
+                Due::Settled => self.settle_by_limit(at, now),
             }
         }
     }
@@ -44,7 +47,8 @@ impl Draft<'_> {
         let stretch = self.unseen_stretch(now).filter(|stretch| stretch.is_over(now));
         let stretch = stretch
             .map(|stretch| (stretch.span.from, if stretch.begins_in_window { Due::Window } else { Due::Outage }));
-        let timed = [deadline, limit].into_iter().flatten().filter(|(at, _)| *at < now);
+        let settled = health.flaps.flapping.as_ref().map(|flapping| (flapping.settles_at, Due::Settled));
+        let timed = [deadline, limit, settled].into_iter().flatten().filter(|(at, _)| *at < now);
         timed.chain(stretch).min()
     }
 
@@ -101,16 +105,13 @@ impl Draft<'_> {
             closed_at: None,
             closing: None,
             cause: failure.cause,
-            detail: failure.detail,
-            told: self.monitor.spec.channels.clone(),
+            detail: failure.detail.clone(),
+            told: Vec::new(),
             acknowledged: None,
             notes: Vec::new(),
             held_by: Vec::new(),
         };
-        self.note(State::Down, failure.at, now, format!("{}: {}", incident.cause, incident.detail));
-        self.owe(NotificationKind::Down, &incident.told.clone(), now, failure.message, Some(&incident), failure.ping);
-        self.keep_incident(incident.clone());
-        self.health.incident = Some(incident);
+        self.open_incident(incident, &failure, now);
     }
 }
 

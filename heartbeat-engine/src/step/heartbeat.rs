@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::step::Taken;
 use crate::step::advance::{AHEAD_MAX, Failure, IN_WINDOW};
 use crate::step::{ClaimedTimeError, Draft};
-use crate::{Cause, Closing, Effect, NotificationKind, Ping, PingEntry, Signal, State, Timestamp, routing};
+use crate::{Cause, Closing, Effect, NotificationKind, Ping, PingEntry, Pursuit, Signal, State, Timestamp, routing};
 
 /// How old a claimed time may be (S4.8).
 const CLAIM_AGE_MAX: Duration = Duration::from_secs(90 * 86_400);
@@ -156,6 +156,8 @@ impl Draft<'_> {
         incident.closed_at = Some(now.max(incident.opened_at));
         incident.closing = Some(Closing::Recovered);
         self.health.successes = 0;
+        self.health.pursuit = Pursuit::default();
+        self.has_changed(now);
         let message = routing::recovered_message(&self.monitor, &incident);
         self.note(State::Up, now, now, "recovered".to_owned());
         let told = incident.told.clone();
@@ -190,7 +192,7 @@ impl Draft<'_> {
             (None, false) => "reports".to_owned(),
         };
         let message = routing::sentence(&self.monitor, &said);
-        let channels = self.monitor.spec.channels.clone();
+        let channels = self.channels_for_reports();
         self.owe(NotificationKind::Report, &channels, now, &message, None, Some(entry));
     }
 

@@ -1,10 +1,13 @@
 //! All rules of what a monitor does: pure decisions, time is an argument.
 
 mod advance;
+mod care;
 mod edit;
 mod event;
 mod expect;
+mod flap;
 mod heartbeat;
+mod pursue;
 mod runs;
 mod silence;
 mod suffer;
@@ -12,6 +15,7 @@ mod surroundings;
 
 use std::sync::Arc;
 
+pub use care::{CareError, NewNote};
 pub use event::{Edit, Event, Taken};
 pub(crate) use suffer::{explains, foreseen, is_ahead, touched};
 pub use surroundings::Surroundings;
@@ -46,6 +50,7 @@ pub fn step(
         }
         Event::Edit(edit) => draft.edit(edit, now),
     }
+    draft.pursue(now);
     Ok(draft.finish())
 }
 
@@ -149,6 +154,7 @@ impl<'a> Draft<'a> {
             && !self.removed
             && !self.kept
             && self.pings.is_empty()
+            && self.incidents.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
         {
             // That an outage was looked at, without effect, need not be stored.

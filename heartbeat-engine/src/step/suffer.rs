@@ -57,7 +57,10 @@ pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
         || health.latest_at > horizon
         || health.moves.seen > horizon
         || health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon)
-        || health.runs.iter().any(|run| run.began_at > horizon);
+        || health.runs.iter().any(|run| run.began_at > horizon)
+        || health.incident.as_ref().is_some_and(|incident| incident.detected_at > horizon)
+        || health.flaps.downs.iter().any(|at| *at > horizon)
+        || health.flaps.flapping.is_some();
     if !may_be {
         return false;
     }
@@ -201,6 +204,7 @@ impl Draft<'_> {
     pub(super) fn come_back_to(&mut self, now: Timestamp) {
         let now = now.max(self.clock);
         let horizon = now + AHEAD_MAX;
+        self.bring_pursuit_back(now, horizon);
         let health = &mut self.health;
         let moved = health.moves.first.is_some() || health.moves.extended > 0;
         let ahead = health.based_at > horizon || (moved && health.moves.seen > horizon);

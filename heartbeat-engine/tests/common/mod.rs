@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_engine::step::{Draft, Event, step};
+use heartbeat_engine::step::{Draft, Event, Surroundings, step};
 use heartbeat_engine::step::{Edit, Taken};
 use heartbeat_engine::{
     Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
@@ -107,7 +107,7 @@ impl Job {
     pub fn made_at(at: Timestamp, spec: MonitorSpec) -> Self {
         let faults = spec.faults(at);
         assert!(faults.is_empty(), "{faults:?}");
-        let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, &[]).finish().unwrap();
+        let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, Surroundings::default()).finish().unwrap();
         let Change::Put(record) = transition.change else { panic!("made") };
         Self {
             record: *record,
