@@ -104,8 +104,10 @@ pub struct Batch {
     pub mark: Option<Timestamp>,
     /// An outage of the watcher that ended (S6.6).
     pub outage: Option<Outage>,
-    /// Forget outages that ended before this instant.
+    /// Forget outages that ended before this instant. What is forgotten goes first: the outage of this batch stays.
     pub forget_outages_before: Option<Timestamp>,
+    /// Forget outages that end after this instant, because the wall clock was set back (S6.7). This goes first, too.
+    pub forget_outages_after: Option<Timestamp>,
 }
 
 impl Batch {
@@ -119,6 +121,7 @@ impl Batch {
             && self.mark.is_none()
             && self.outage.is_none()
             && self.forget_outages_before.is_none()
+            && self.forget_outages_after.is_none()
     }
 }
 
