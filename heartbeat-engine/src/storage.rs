@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Applied, Batch, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry, PartitionId, PingEntry,
@@ -36,8 +37,25 @@ pub enum Name {
     Token(TokenHash),
 }
 
+impl Name {
+    /// Every name that leads to a monitor: its slug, its token, and the token that is retiring.
+    pub fn all_of(record: &Record) -> impl Iterator<Item = Self> {
+        let tokens = record.monitor.token.all().map(|token| Self::Token(token.hash()));
+        std::iter::once(Self::Slug(record.spec().slug.clone())).chain(tokens)
+    }
+
+    /// What [`crate::Outcome::NameTaken`] calls it: `slug` or `token`.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Slug(_) => "slug",
+            Self::Token(_) => "token",
+        }
+    }
+}
+
 /// Who works on a partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Lease {
     /// The partition.
     pub partition: PartitionId,
@@ -74,7 +92,7 @@ impl<T> Page<T> {
 }
 
 /// What a storage knows of the watcher's own life (S6).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct WatchLog {
     /// The latest mark of life.
     pub mark: Option<Timestamp>,

@@ -104,12 +104,12 @@ impl State {
         }
         match &transition.change {
             Change::Put(record) => {
-                let taken = names(record).find(|name| self.names.get(name).is_some_and(|owner| *owner != id));
+                let taken = Name::all_of(record).find(|name| self.names.get(name).is_some_and(|owner| *owner != id));
                 if let Some(name) = taken {
-                    return Outcome::NameTaken { field: if matches!(name, Name::Slug(_)) { "slug" } else { "token" } };
+                    return Outcome::NameTaken { field: name.field() };
                 }
                 let (pings, changes) = self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.changes));
-                self.names.extend(names(record).map(|name| (name, id)));
+                self.names.extend(Name::all_of(record).map(|name| (name, id)));
                 self.due.insert((partition, record.health.wake_at(), id));
                 let mut slot = Slot { partition, record: (**record).clone(), pings, changes };
                 slot.pings.extend(transition.pings.iter().cloned());
@@ -142,7 +142,7 @@ impl State {
     /// Takes a monitor out of every index.
     fn take(&mut self, id: MonitorId) -> Option<Slot> {
         let slot = self.monitors.remove(&id)?;
-        for name in names(&slot.record) {
+        for name in Name::all_of(&slot.record) {
             self.names.remove(&name);
         }
         self.due.remove(&(slot.partition, slot.record.health.wake_at(), id));
@@ -288,11 +288,6 @@ impl State {
         let outages = self.outages.iter().map(|(to, from)| Outage { from: *from, to: *to }).collect();
         WatchLog { mark: self.mark, outages }
     }
-}
-
-fn names(record: &Record) -> impl Iterator<Item = Name> {
-    let tokens = record.monitor.token.all().map(|token| Name::Token(token.hash()));
-    std::iter::once(Name::Slug(record.spec().slug.clone())).chain(tokens)
 }
 
 /// Takes out what is beyond the limit, the oldest first.
