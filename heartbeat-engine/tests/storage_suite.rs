@@ -3,6 +3,7 @@
 
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use heartbeat_engine::testing::{Check, StorageHarness, run, storage_promises};
@@ -36,10 +37,19 @@ enum Fault {
     OverwritesDocuments,
     RepeatsTheCursor,
     ForgetsIncidentsOfTheRemoved,
+    TurnsTheFeedRound,
+    RepeatsAnEvent,
+    CountsTheFeedAnew,
+    ShowsAnEventLate,
+    RenumbersOnCrash,
+    PublishesConflicts,
+    KeepsTheFuture,
+    ForgetsTheNewOutage,
 }
 
 struct Broken {
     fault: Fault,
+    crashes: AtomicU64,
     inner: MemoryStorage,
 }
 
@@ -88,6 +98,8 @@ impl Broken {
                 let removed = batch.transitions.iter_mut().filter(|t| matches!(t.change, Change::Remove));
                 removed.for_each(|t| t.incidents.clear());
             }
+            Fault::KeepsTheFuture => batch.forget_outages_after = None,
+            Fault::ForgetsTheNewOutage if batch.forget_outages_after.is_some() => batch.outage = None,
             Fault::OverwritesDocuments => {
                 for write in &mut batch.documents {
                     let found = self.inner.documents(&write.kind).await?;
@@ -99,18 +111,42 @@ impl Broken {
         Ok(batch)
     }
 
+    /// The feed as a storage with the fault gives it.
+    async fn feed(&self, after: u64, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
+        let mut all = self.inner.history(&HistoryQuery::Feed { after: 0 }, usize::MAX).await?.items;
+        let place = |item: &HistoryItem| if let HistoryItem::Event { seq, .. } = item { *seq } else { 0 };
+        let newest = all.last().map_or(0, place);
+        match self.fault {
+            Fault::TurnsTheFeedRound => all.reverse(),
+            Fault::ShowsAnEventLate => all.retain(|item| place(item) % 8 != 3 || newest >= place(item) + 4),
+            Fault::CountsTheFeedAnew | Fault::RenumbersOnCrash => {
+                let crashes = self.crashes.load(Ordering::Relaxed);
+                for (n, item) in all.iter_mut().enumerate() {
+                    if let HistoryItem::Event { seq, .. } = item {
+                        *seq = if self.fault == Fault::RenumbersOnCrash { *seq + crashes } else { n as u64 + 1 };
+                    }
+                }
+            }
+            _ => (),
+        }
+        let from = after.saturating_sub(u64::from(self.fault == Fault::RepeatsAnEvent));
+        Ok(Page::cut(all.into_iter().filter(|item| place(item) > from), limit))
+    }
+
     /// What it wrongly writes after the batch.
     async fn aftermath(&self, batch: &Batch, applied: &Applied) -> Result<(), StorageError> {
         let conflicts = (batch.transitions.iter().zip(&applied.transitions))
             .filter(|(_, outcome)| matches!(outcome, Outcome::Conflict { .. }))
             .map(|(transition, _)| transition);
-        for transition in conflicts.filter(|_| self.fault == Fault::WritesPingsOfConflicts) {
+        let written = [Fault::WritesPingsOfConflicts, Fault::PublishesConflicts].contains(&self.fault);
+        for transition in conflicts.filter(|_| written) {
             if let Some(record) = self.inner.load(&[transition.monitor]).await?.remove(0) {
                 let expected = Some(record.version);
                 let again = heartbeat_engine::Transition {
                     expected,
                     change: Change::Put(Box::new(record)),
-                    changes: vec![],
+                    pings: if self.fault == Fault::PublishesConflicts { vec![] } else { transition.pings.clone() },
+                    changes: if self.fault == Fault::PublishesConflicts { transition.changes.clone() } else { vec![] },
                     incidents: vec![],
                     notifications: vec![],
                     ..transition.clone()
@@ -197,6 +233,9 @@ impl Storage for Broken {
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
+        if let HistoryQuery::Feed { after } = query {
+            return self.feed(*after, limit).await;
+        }
         let mut page = self.inner.history(query, limit).await?;
         page.more |= self.fault == Fault::CountsPagesWrong && page.items.len() == limit;
         if let (Fault::OwesAgain, HistoryQuery::Notifications { state: Some(DeliveryState::Dead), .. }) =
@@ -222,10 +261,11 @@ impl StorageHarness for Harness {
     type Storage = Broken;
 
     async fn fresh(&self) -> Arc<Broken> {
-        Arc::new(Broken { fault: self.0, inner: MemoryStorage::new() })
+        Arc::new(Broken { fault: self.0, crashes: AtomicU64::new(0), inner: MemoryStorage::new() })
     }
 
     async fn reopen(&self, storage: Arc<Broken>) -> Arc<Broken> {
+        storage.crashes.fetch_add(1, Ordering::Relaxed);
         if self.0 == Fault::ForgetsOnCrash { self.fresh().await } else { storage }
     }
 }
@@ -267,6 +307,15 @@ fn every_fault_is_found_by_the_promise_that_it_breaks() {
         (Fault::OverwritesDocuments, "a_document_is_written_under_its_version"),
         (Fault::RepeatsTheCursor, "notifications_are_owed_in_order"),
         (Fault::ForgetsIncidentsOfTheRemoved, "removing_takes_pings_and_changes_and_keeps_the_rest"),
+        (Fault::TurnsTheFeedRound, "the_feed_is_in_the_order_of_commits"),
+        (Fault::RepeatsAnEvent, "the_feed_is_paged_oldest_first"),
+        (Fault::CountsTheFeedAnew, "events_of_a_removed_monitor_leave_the_feed"),
+        (Fault::CountsTheFeedAnew, "a_place_in_the_feed_is_never_given_twice"),
+        (Fault::ShowsAnEventLate, "nothing_enters_the_feed_behind_a_reader"),
+        (Fault::RenumbersOnCrash, "the_feed_survives_a_crash"),
+        (Fault::PublishesConflicts, "a_conflict_leaves_nothing_in_the_feed"),
+        (Fault::KeepsTheFuture, "outages_of_the_future_are_forgotten"),
+        (Fault::ForgetsTheNewOutage, "outages_of_the_future_are_forgotten"),
     ];
     let promises = storage_promises::<Harness>();
     for (fault, promise) in expected {
