@@ -26,6 +26,7 @@ use clap::Parser;
 use url::Url;
 
 use crate::arguments::{Arguments, Command};
+use crate::declare::Named;
 use crate::server::Failure;
 use crate::settings::{ConfigFault, Settings};
 
@@ -75,12 +76,16 @@ fn finish(result: Result<(), Failure>) -> ExitCode {
 fn check(settings: &Settings) -> ExitCode {
     match declare::check(settings, &server::channel_kinds()) {
         Ok(declarations) => {
-            for (path, name) in declarations.elsewhere {
-                let place = settings.fault(&path, format!("channel `{name}` is not declared; it must be in the store"));
-                eprintln!("note: {place}");
+            for Named { path, kind, name } in declarations.elsewhere {
+                let message = format!("{} `{name}` is not declared; it must be in the store", kind.name());
+                eprintln!("note: {}", settings.fault(&path, message));
             }
-            let (channels, monitors) = (settings.channels.len(), declarations.monitors.len());
-            println!("the configuration is right; it declares {channels} channels and {monitors} monitors");
+            let (channels, routes) = (settings.channels.len(), declarations.routes.len());
+            let (monitors, windows) = (declarations.monitors.len(), declarations.maintenance.len());
+            println!(
+                "the configuration is right; it declares {channels} channels, {routes} routes, {monitors} monitors and \
+                 {windows} maintenance windows"
+            );
             ExitCode::SUCCESS
         }
         Err(fault) => fail(CONFIGURATION_WRONG, &fault.to_string()),

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::arguments::Arguments;
 use crate::logging;
-use crate::settings_file::{DeclaredChannel, DeclaredMonitor, FileSettings};
+use crate::settings_file::{DeclaredChannel, DeclaredMonitor, DeclaredPolicy, FileSettings};
 use crate::storage_url::StorageUrl;
 use crate::toml_document::{FileFault, TomlDocument};
 
@@ -31,6 +31,10 @@ pub(crate) struct Settings {
     pub(crate) ping_url: Option<Url>,
     pub(crate) channels: Vec<DeclaredChannel>,
     pub(crate) monitors: Vec<DeclaredMonitor>,
+    pub(crate) maintenance: Vec<DeclaredPolicy>,
+    pub(crate) routes: Vec<DeclaredPolicy>,
+    /// Bytes of a heartbeat's body that are kept, where the file says how many.
+    pub(crate) ping_body_limit: Option<usize>,
     /// The file that declares them, for messages.
     pub(crate) document: Option<TomlDocument>,
 }
@@ -101,6 +105,9 @@ impl Settings {
             self_channels: file.as_mut().map(|file| std::mem::take(&mut file.self_channels)).unwrap_or_default(),
             channels: file.as_mut().map(|file| std::mem::take(&mut file.channels)).unwrap_or_default(),
             monitors: file.as_mut().map(|file| std::mem::take(&mut file.monitors)).unwrap_or_default(),
+            maintenance: file.as_mut().map(|file| std::mem::take(&mut file.maintenance)).unwrap_or_default(),
+            routes: file.as_mut().map(|file| std::mem::take(&mut file.routes)).unwrap_or_default(),
+            ping_body_limit: file.as_ref().and_then(|file| file.ping_body_limit),
             document: file.map(|file| file.document),
         })
     }

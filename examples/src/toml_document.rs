@@ -109,7 +109,7 @@ fn shown_key(path: &str) -> String {
     let (Some(section), index) = (parts.next(), parts.next()) else { return String::new() };
     let rest = parts.collect::<Vec<_>>().join(".");
     match (section, index) {
-        ("monitor" | "channel", Some(index)) if index.bytes().all(|b| b.is_ascii_digit()) => {
+        ("monitor" | "channel" | "maintenance" | "route", Some(index)) if index.bytes().all(|b| b.is_ascii_digit()) => {
             format!("[[{section}]] {rest}").trim_end().to_owned()
         }
         ("self", Some(key)) => format!("[self] {}", [key, &rest].join(".").trim_end_matches('.')),
@@ -152,7 +152,11 @@ impl Reader<'_> {
                 let parsed = number.as_str().replace('_', "").parse::<f64>().ok();
                 self.number(parsed.and_then(Number::from_f64), path)
             }
-            DeValue::Datetime(_) => self.refuse(path, "is a date; write it between quotation marks"),
+            // With its offset from UTC a date is a moment, and a moment is a text here.
+            DeValue::Datetime(moment) if moment.offset.is_some() => Value::String(moment.to_string()),
+            DeValue::Datetime(_) => {
+                self.refuse(path, "is a date without its offset from UTC; write for example 2026-11-20T22:00:00Z")
+            }
             DeValue::Array(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {

@@ -223,13 +223,25 @@ impl Engine {
         let standing = counters.standing();
         let backlog = counters.backlog();
         let mut monitors = [0u64; 5];
-        let mut overdue = 0;
+        let mut windows = self.maintenance();
+        windows.retain(|window| window.spec.current(now).is_some());
+        let (mut overdue, mut in_maintenance, mut flapping, mut acknowledged, mut held) = (0, 0, 0, 0, 0);
         self.shared.directory.for_each(|record| {
+            in_maintenance += u64::from(windows.iter().any(|window| window.covers(record)));
+            flapping += u64::from(record.health.flaps.flapping.is_some());
+            if let Some(incident) = &record.health.incident {
+                acknowledged += u64::from(incident.acknowledged.is_some());
+                held += u64::from(!incident.held_by.is_empty());
+            }
             monitors[Status::of(record, now).word as usize] += 1;
             overdue += u64::from(record.health.wake_at() < now);
         });
         Metrics {
             monitors: STATUS_WORDS.into_iter().zip(monitors).collect(),
+            in_maintenance,
+            flapping,
+            acknowledged,
+            held,
             pings: counters.pings(),
             changes: counters.changes(),
             batches: read(&counters.batches),
