@@ -28,12 +28,14 @@ pub(crate) fn routes() -> Router<AppState> {
 
 async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Query) -> Result<Json<Value>, Problem> {
     let (filter, limit) = query.read(|parameters| {
-        let mut filter = Filter::default();
-        filter.tags = parameters.list("tag");
-        filter.status = parameters.word("status", &STATUSES.map(|word| (word.name(), word)));
-        filter.text = parameters.text("q").map(str::to_owned);
         let limit = parameters.limit();
-        filter.after = parameters.text("cursor").map(str::to_owned);
+        let filter = Filter {
+            tags: parameters.list("tag"),
+            status: parameters.word("status", &STATUSES.map(|word| (word.name(), word))),
+            text: parameters.text("q").map(str::to_owned),
+            after: parameters.text("cursor").map(str::to_owned),
+            ..Filter::default()
+        };
         (filter, limit)
     })?;
     let (items, next) = collect(&app, &caller, filter, limit);

@@ -120,7 +120,10 @@ async fn changes(engine: &Engine, incident: &Incident, since: Timestamp) -> Resu
             let is_closing =
                 change.from == State::Down && change.to != State::Down && Some(change.at) == incident.closed_at;
             let is_later = incident.closed_at.is_some_and(|closed_at| change.at > closed_at);
-            if !is_opening && !is_closing && !is_later {
+            // The history has a line of its own for it.
+            let acknowledged = incident.acknowledged.as_ref().map(|by| by.at);
+            let is_acknowledgement = change.to == change.from && acknowledged == Some(change.at);
+            if !is_opening && !is_closing && !is_later && !is_acknowledgement {
                 found.push(change);
             }
         }

@@ -50,7 +50,7 @@ async fn each_wrong_field_is_named() {
         (
             "c",
             json!({"flap_limit": {"incidents": 1, "within": "8d"}}),
-            vec!["flap_limit.incidents", "flap_limit.within"],
+            vec!["flap_limit.within", "flap_limit.incidents"],
         ),
         ("c", json!({"flap_limit": {"within": "1h"}}), vec!["flap_limit.incidents"]),
         ("c", json!({"flap_limit": {"incidents": 5, "within": "1h", "x": 1}}), vec!["flap_limit.x"]),
