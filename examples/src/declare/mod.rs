@@ -74,8 +74,7 @@ impl Faults {
     }
 }
 
-/// Makes or updates what the file declares. Channels come first, because others name them; monitors come last, so that a new
-/// one finds its windows and routes.
+/// Makes or updates what the file declares, what others name before those that name it.
 pub(crate) async fn declare(
     engine: &Engine,
     settings: &Settings,
@@ -91,8 +90,8 @@ pub(crate) async fn declare(
     let mut summary = Summary::default();
     channels::declare(engine, settings, &mut summary).await?;
     policies::declare_routes(engine, settings, &routes, &mut summary).await?;
-    policies::declare_maintenance(engine, settings, &maintenance, &mut summary).await?;
     monitors::declare(engine, settings, monitors, &mut summary).await?;
+    policies::declare_maintenance(engine, settings, &maintenance, &mut summary).await?;
     policies::release_routes(engine, settings, &mut summary).await?;
     policies::release_maintenance(engine, settings, &mut summary).await?;
     channels::release(engine, settings, &mut summary).await?;
