@@ -216,6 +216,7 @@ impl Outbox {
             Some(delivery) if delivery.state != DeliveryState::Dead => self.settle(id, delivery.clone()),
             _ => {
                 self.settled.forget(id);
+                self.outdates(id);
                 self.handle_owed(owed);
             }
         }
@@ -325,7 +326,7 @@ impl Outbox {
         if self.may_scan(now) {
             return now;
         }
-        [due, window, self.reads_again_at()].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
+        [due, window, self.reads_again_at(now)].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
     }
 
     /// How it stands.
