@@ -188,10 +188,13 @@ fn texts(world: &World) -> Vec<String> {
 #[test]
 fn a_digest_that_was_being_made_is_not_overtaken_after_a_crash() {
     // The message of the same monitor is committed with the digest, just before it, or long before what else waits.
-    for (together, queue) in [(true, 1000), (false, 1000), (true, 3)] {
-        let mut world = World::new(grouping(0, 10), OutboxLimits { queue, parallel: 8 });
-        (0..3).for_each(|_| _ = world.owe(1));
+    for (together, queue) in [(true, 1000), (false, 1000), (true, 4)] {
+        let mut world = World::new(grouping(1, 10), OutboxLimits { queue, parallel: 8 });
+        (0..4).for_each(|_| _ = world.owe(1));
         world.commit(true);
+        world.end(0, &Ok(Receipt::default()));
+        world.commit(true);
+        world.log.clear();
         world.advance(seconds(10));
         assert!(world.writes[0].notifications[0].digest.is_some());
         (0..4).for_each(|_| _ = world.owe(1));
@@ -206,6 +209,21 @@ fn a_digest_that_was_being_made_is_not_overtaken_after_a_crash() {
         world.end(0, &Ok(Receipt::default()));
         world.heal();
     }
+}
+
+#[test]
+fn what_is_handed_over_while_the_store_is_read_is_told_once() {
+    let mut world = World::new(Grouping::NONE, OutboxLimits { queue: 8, parallel: 8 });
+    (1..30).for_each(|monitor| _ = world.owe(monitor));
+    world.commit(true);
+    while world.page.is_none() {
+        world.end(0, &Ok(Receipt::default()));
+    }
+    // The page that is under way does not have them; later ones do, and they are settled long before the last.
+    (30..60).for_each(|monitor| _ = world.owe(monitor));
+    world.commit(true);
+    world.heal();
+    assert_eq!(world.log.len(), 59);
 }
 
 #[test]

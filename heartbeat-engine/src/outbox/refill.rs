@@ -101,7 +101,6 @@ impl Outbox {
         match &mut self.refill.scan {
             Some(scan) if scan.late.len() < self.limits.queue => scan.late.push(owed),
             Some(scan) => scan.missed = true,
-            None if self.refill.overflow => {}
             None => return Some(owed),
         }
         None
