@@ -167,7 +167,7 @@ fn configure_writer(connection: &Connection, options: &SqliteOptions) -> rusqlit
 }
 
 /// One name for the file, so that every way to write it leads to the same lock.
-fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(OpenError::NotAFile { path: path.to_owned() }),
         Ok(_) => return fs::canonicalize(path).map_err(|source| from_io(path, source)),
@@ -238,7 +238,7 @@ fn read_start(file: &mut File, into: &mut [u8]) -> io::Result<bool> {
 }
 
 /// Whose database it is and of which version; the log counts, so only SQLite can tell.
-fn check_contents(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_contents(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| from_sqlite(path, &error);
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
@@ -262,7 +262,7 @@ fn from_io(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
-fn from_sqlite(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },
