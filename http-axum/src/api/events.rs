@@ -165,7 +165,7 @@ impl Reader {
             if !self.more {
                 self.wait().await;
             } else if let Err(error) = self.read().await {
-                tracing::warn!(%error, "events cannot be read");
+                tracing::debug!(%error, "events cannot be read");
                 self.pause(COME_BACK_AFTER).await;
             }
         }

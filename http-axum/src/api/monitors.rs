@@ -1,12 +1,14 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
+use std::sync::Arc;
+
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use heartbeat_engine::{Filter, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
+use heartbeat_engine::{Filter, Maintenance, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
 use serde_json::Value;
 
 use super::request::{JsonBody, Preconditions, TURNS, find_monitor, location, versioned};
@@ -44,6 +46,9 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 /// The monitors of a page, passing over those that the caller may not see.
 fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec<Value>, Option<String>) {
     let mut items = Vec::new();
+    let now = app.engine.now();
+    let mut windows = app.engine.maintenance();
+    windows.retain(|window| window.spec.current(now).is_some());
     loop {
         let wanted = if caller.is_limited() { PAGE_MAX } else { limit };
         let found = app.engine.list(&filter, wanted);
@@ -53,7 +58,7 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
             }
             filter.after = Some(record.spec().slug.clone());
             if caller.covers(record) {
-                items.push(shown(app, caller, record));
+                items.push(shown_in(app, caller, record, &windows));
             }
         }
         if !found.more {
@@ -241,8 +246,13 @@ pub(super) fn refuse_declared(record: &Record) -> Result<(), Problem> {
 
 /// A monitor as this caller may see it.
 pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
+    shown_in(app, caller, record, &app.engine.maintenance_of(record.id()))
+}
+
+/// The same of one of many; `windows` are those that are in force now, for whichever monitors.
+fn shown_in(app: &App, caller: &Caller, record: &Record, windows: &[Arc<Maintenance>]) -> Value {
     let url = caller.has(Scope::Manage).then(|| app.ping_url(record.monitor.token.current.reveal()));
-    json::monitor(record, &app.engine, url)
+    json::monitor(record, &app.engine, windows, url)
 }
 
 fn created(app: &App, caller: &Caller, put: &Put, location: Option<HeaderValue>) -> Response {

@@ -1,5 +1,7 @@
 //! Monitors: the wish that is read, and the answer that also tells how they stand.
 
+use std::sync::Arc;
+
 use heartbeat_engine::schedule::{Schedule, Zone};
 use heartbeat_engine::{
     Arm, Engine, FieldError, FlapLimit, Maintenance, MonitorId, MonitorSpec, Record, Severity, Status, Target,
@@ -133,8 +135,14 @@ pub(crate) fn wish(spec: &MonitorSpec, engine: &Engine) -> Value {
     })
 }
 
-/// A monitor as an answer tells it; the token and its URL only where `ping_url` is given.
-pub(crate) fn monitor(record: &Record, engine: &Engine, ping_url: Option<String>) -> Value {
+/// A monitor as an answer tells it; the token and its URL only where `ping_url` is given. `windows` are those that are in
+/// force now, for whichever monitors.
+pub(crate) fn monitor(
+    record: &Record,
+    engine: &Engine,
+    windows: &[Arc<Maintenance>],
+    ping_url: Option<String>,
+) -> Value {
     let now = engine.now();
     let status = Status::of(record, now);
     let (monitor, health) = (&record.monitor, &record.health);
@@ -160,7 +168,7 @@ pub(crate) fn monitor(record: &Record, engine: &Engine, ping_url: Option<String>
     value["deadline"] = instant(status.deadline);
     value["incident"] = health.incident.as_ref().map_or(Value::Null, history::incident_fields);
     value["flapping_since"] = instant(health.flaps.flapping.as_ref().map(|flapping| flapping.since));
-    value["maintenance"] = in_force(&engine.maintenance_of(monitor.id), now);
+    value["maintenance"] = covering(record, windows, now);
     value["created_at"] = instant(monitor.created_at);
     value["updated_at"] = instant(monitor.updated_at);
     value["version"] = monitor.revision.0.into();
@@ -276,16 +284,16 @@ fn resolve(wish: &mut MonitorWish, engine: &Engine, errors: &mut Vec<FieldError>
     wish.spec.depends_on = parents;
 }
 
-/// The maintenance windows that a monitor is in; null where there is none.
-fn in_force(windows: &[std::sync::Arc<Maintenance>], now: Timestamp) -> Value {
-    if windows.is_empty() {
-        return Value::Null;
-    }
-    let shown = windows.iter().map(|window| {
-        let ends = window.spec.current(now).map(|(_, to)| to);
-        json!({"id": window.id, "title": window.spec.title, "to": instant(ends)})
-    });
-    shown.collect()
+/// The windows that cover a monitor; null where there is none.
+fn covering(record: &Record, windows: &[Arc<Maintenance>], now: Timestamp) -> Value {
+    let covering = windows.iter().filter(|window| window.covers(record));
+    let shown: Vec<_> = covering
+        .map(|window| {
+            let ends = window.spec.current(now).map(|(_, to)| to);
+            json!({"id": window.id, "title": window.spec.title, "to": instant(ends)})
+        })
+        .collect();
+    if shown.is_empty() { Value::Null } else { Value::Array(shown) }
 }
 
 fn checks(spec: &MonitorSpec, engine: &Engine) -> Vec<FieldError> {
