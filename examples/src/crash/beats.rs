@@ -49,7 +49,7 @@ const TOO_LARGE: Saying = ("", "&value=11", "fail");
 
 /// Sends the heartbeats of one monitor, one after the other.
 #[derive(Debug)]
-pub(crate) struct Sender {
+pub struct Sender {
     client: reqwest::Client,
     url: String,
     slug: String,
@@ -60,19 +60,28 @@ pub(crate) struct Sender {
 }
 
 impl Sender {
-    pub(crate) fn new(api: &Api, slug: &str, watched: &Watched, name: String) -> Self {
+    /// A sender whose messages begin with this name, which no other has.
+    #[must_use]
+    pub fn new(api: &Api, slug: &str, watched: &Watched, name: String) -> Self {
         let url = api.url(&format!("/ping/{}", watched.token));
         Self { client: api.client(), url, slug: slug.to_owned(), name, sent: 0, surely_up: false }
     }
 
-    pub(crate) async fn send(&mut self, (end, query, signal): Saying) -> Beat {
+    /// Sends a success.
+    pub async fn report(&mut self) -> Beat {
+        self.send(SUCCESS, 0).await
+    }
+
+    /// Sends something, with a body of so many bytes.
+    pub(crate) async fn send(&mut self, (end, query, signal): Saying, body_bytes: usize) -> Beat {
         self.sent += 1;
         let message = format!("{}-{}", self.name, self.sent);
         let url = format!("{}{end}?msg={message}{query}", self.url);
-        let fate = match self.client.get(url).send().await {
+        let fate = match self.client.post(url).body(vec![b'.'; body_bytes]).send().await {
             Ok(answer) => match answer.status().as_u16() {
                 200 => Fate::Acknowledged,
-                503 => Fate::Unavailable,
+                // A sender must be told when to come back.
+                503 if answer.headers().contains_key("retry-after") => Fate::Unavailable,
                 status => Fate::Refused(status),
             },
             Err(_) => Fate::Unanswered,
@@ -102,6 +111,8 @@ pub struct Pace {
     pub beats_max: u32,
     /// Longest pause between two heartbeats, in milliseconds.
     pub pause_ms_max: u64,
+    /// Bytes of each heartbeat's body.
+    pub body_bytes: usize,
     /// Whether a stream ends with the first heartbeat that finds nobody.
     pub until_gone: bool,
 }
@@ -140,7 +151,7 @@ impl Streams {
 async fn stream(mut sender: Sender, role: Role, mut random: Random, stopped: Arc<AtomicBool>, pace: Pace) -> Vec<Beat> {
     let mut beats = Vec::new();
     while beats.len() < pace.beats_max as usize && !stopped.load(Ordering::Relaxed) {
-        let beat = sender.send(saying(role, &mut random)).await;
+        let beat = sender.send(saying(role, &mut random), pace.body_bytes).await;
         let gone = beat.fate == Fate::Unanswered;
         beats.push(beat);
         if gone && pace.until_gone {

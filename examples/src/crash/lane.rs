@@ -21,7 +21,7 @@ use crate::world::{Role, World};
 /// How long silence may take to be found, and messages to arrive, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// A stream between two kills: so short that a check still finds each heartbeat among those that are kept.
-const PACE: Pace = Pace { beats_max: 20, pause_ms_max: 24, until_gone: true };
+const PACE: Pace = Pace { beats_max: 20, pause_ms_max: 24, body_bytes: 0, until_gone: true };
 
 /// What happens between a start and the kill.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,7 +153,7 @@ impl Lane {
     ) -> Result<(), Failure> {
         for (slug, watched) in self.world.of(roles) {
             let mut sender = Sender::new(api, slug, watched, format!("{name}-{slug}-{}", saying.2));
-            let beat = sender.send(saying).await;
+            let beat = sender.send(saying, 0).await;
             if beat.fate != Fate::Acknowledged {
                 return Err(Failure::broken("S8.3", format!("a running server did not take {beat:?}")));
             }

@@ -22,7 +22,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use api::Api;
-pub use beats::{Beat, Fate, Pace, Streams};
+pub use beats::{Beat, Fate, Pace, Sender, Streams};
 pub use failure::Failure;
 pub use ledger::Ledger;
 pub use process::{Process, Program, Starting};
