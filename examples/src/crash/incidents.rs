@@ -183,6 +183,7 @@ impl Ledger {
         let broken = |account: String| Err(Failure::broken("S7.3", format!("{channel}: {account}")));
         let mut taken: HashMap<String, u64> = HashMap::new();
         let (mut first, mut refused, mut in_digests) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
+        let (mut unlisted, mut unlisted_refused) = (0, 0);
         for arrival in receiver.arrivals(lane, channel) {
             if !self.notifications.contains_key(&arrival.id) {
                 return broken(format!("{} arrived and is not stored", arrival.id));
@@ -193,6 +194,7 @@ impl Ledger {
                     let times = taken.entry(arrival.id.clone()).or_default();
                     *times += 1;
                     if *times == 1 {
+                        unlisted += arrival.unlisted;
                         first.push(arrival.id);
                     } else {
                         figures.duplicates += 1;
@@ -200,6 +202,7 @@ impl Ledger {
                 }
                 400 => {
                     refused.extend(arrival.digest);
+                    unlisted_refused += arrival.unlisted;
                     refused.insert(arrival.id);
                 }
                 _ => {}
@@ -213,6 +216,15 @@ impl Ledger {
                 "delivered" if itself => figures.delivered += 1,
                 "delivered" if in_digest => figures.grouped += 1,
                 "dead" if refused.contains(&notification.id) || refused.contains(&name) => figures.dead += 1,
+                // A long digest does not say which messages it counts beside those that it lists.
+                "delivered" if unlisted > 0 => {
+                    unlisted -= 1;
+                    figures.grouped += 1;
+                }
+                "dead" if unlisted_refused > 0 => {
+                    unlisted_refused -= 1;
+                    figures.dead += 1;
+                }
                 _ => return broken(format!("it did not arrive: {notification:?}")),
             }
         }

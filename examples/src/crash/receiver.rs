@@ -26,6 +26,8 @@ pub struct Arrival {
     pub status: u16,
     /// Each message that it tells, where it is a digest, as [`told`] names it.
     pub digest: Vec<String>,
+    /// How many more messages it stands for, which a long digest only counts.
+    pub unlisted: u64,
 }
 
 /// Where attempts arrived: the lane and its channel.
@@ -122,7 +124,9 @@ async fn receive(
     tokio::time::sleep(pause).await;
     let items = body.pointer("/data/digest").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let digest = items.iter().map(|item| told(text(item, "/type"), text(item, "/incident/id"), text(item, "/message")));
-    let arrival = Arrival { id: text(&body, "/data/id").to_owned(), status, digest: digest.collect() };
+    let total = body.pointer("/data/digest_total").and_then(Value::as_u64).unwrap_or(0);
+    let unlisted = total.saturating_sub(items.len() as u64);
+    let arrival = Arrival { id: text(&body, "/data/id").to_owned(), status, digest: digest.collect(), unlisted };
     shared.arrivals.lock().unwrap_or_else(PoisonError::into_inner).entry(place).or_default().push(arrival);
     (StatusCode::from_u16(status).unwrap_or(StatusCode::NO_CONTENT), Bytes::new())
 }
