@@ -22,21 +22,19 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Program {
     /// The binary.
     pub server: PathBuf,
-    /// A command with arguments that runs it, such as `nsenter`; empty to run it directly.
-    pub wrapper: Vec<String>,
     /// Variables for it.
     pub environment: Vec<(String, String)>,
     client: reqwest::Client,
 }
 
 impl Program {
-    /// Starts the binary directly.
+    /// Starts this binary.
     ///
     /// # Errors
     /// When the HTTP client to talk to it cannot be made.
     pub fn new(server: &Path) -> Result<Self, Failure> {
         let client = api::client()?;
-        Ok(Self { server: server.to_owned(), wrapper: Vec::new(), environment: Vec::new(), client })
+        Ok(Self { server: server.to_owned(), environment: Vec::new(), client })
     }
 
     /// Starts it on `heartbeat.db` in a folder, on a free port; its log goes to `server.log` beside the folder.
@@ -47,10 +45,9 @@ impl Program {
         let log = folder.with_extension("log");
         let log = OpenOptions::new().create(true).append(true).open(&log);
         let log = log.map_err(|error| Failure::harness("the server's log", &error))?;
-        let mut words = self.wrapper.iter().map(String::as_str).chain(self.server.to_str());
-        let mut command = Command::new(words.next().unwrap_or_default());
+        let mut command = Command::new(&self.server);
         let storage = format!("sqlite:{}", folder.join("heartbeat.db").display());
-        command.args(words).args(["--listen", "127.0.0.1:0", "--storage", &storage]);
+        command.args(["--listen", "127.0.0.1:0", "--storage", &storage]);
         for (name, _) in std::env::vars_os() {
             if name.to_string_lossy().starts_with("HEARTBEAT_") {
                 command.env_remove(name);
