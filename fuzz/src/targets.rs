@@ -71,11 +71,16 @@ fn lines(input: &[u8]) -> Vec<String> {
     String::from_utf8_lossy(input).lines().map(str::to_owned).collect()
 }
 
-/// A message for people: not empty, one line, and not as long as the input that it speaks of.
+/// A message for people: not empty, and not as long as the input that it speaks of.
 fn assert_message(message: &str) {
     assert!(!message.is_empty(), "an error without a message");
-    assert!(!message.contains('\n'), "a message of several lines: {message:?}");
     assert!(message.len() <= MESSAGE_BYTES_MAX, "a message of {} bytes: {message:?}", message.len());
+}
+
+/// A message that is written to a log or a terminal as it is.
+fn assert_line(message: &str) {
+    assert_message(message);
+    assert!(!message.contains(char::is_control), "a message with control characters: {message:?}");
 }
 
 /// Texts are cut to 64 characters where they are repeated, and a message repeats few.

@@ -117,7 +117,7 @@ impl Store {
         let load = || block_on(self.storage.load(&[id])).map(|mut found| found.remove(0).unwrap());
         let Some(found) = understood(load()) else { return };
         let page = block_on(self.storage.monitors(None, 10)).expect("what one read understands, another does");
-        assert_eq!(page.items, [found.clone()]);
+        assert_eq!(page.items, std::slice::from_ref(&found));
         let next = Record { version: found.version.next(), ..found };
         let change = Change::Put(Box::new(next.clone()));
         self.commit(&batch([transition(id, Some(Version(next.version.0 - 1)), change)]));
@@ -195,7 +195,7 @@ fn understood<T>(read: Result<T, StorageError>) -> Option<T> {
     match read {
         Ok(found) => Some(found),
         Err(StorageError::Corrupt(message)) => {
-            assert_message(&message.replace('\n', " "));
+            assert_message(&message);
             None
         }
         Err(other) => panic!("a damaged record is told as {other:?}"),

@@ -15,7 +15,7 @@ use heartbeat_engine::schedule::{Grace, Schedule, ScheduleError, ScheduleSpec, Z
 use heartbeat_engine::testing::schedule_steps;
 use heartbeat_engine::{Timestamp, parse_duration};
 
-use super::{assert_message, lines};
+use super::{assert_line, lines};
 
 /// Steps of one calculation: a month, a day or a stretch with one offset is a step. A rule like "29 February when it is a
 /// Monday" goes over 40 years.
@@ -68,13 +68,13 @@ fn counted<T>(work: impl FnOnce() -> T) -> (T, u64) {
 }
 
 fn assert_error(error: &ScheduleError) {
-    assert_message(&error.to_string());
+    assert_line(&error.to_string());
     let known = ["schedule", "grace", "early"];
     assert!(known.iter().any(|field| error.field().starts_with(field)), "{error:?} names {}", error.field());
 }
 
 fn check(schedule: &Schedule, grace: Grace, early: Duration, from: Timestamp) {
-    assert_message(&schedule.describe());
+    assert_line(&schedule.describe());
     let text = serde_json::to_string(schedule).unwrap();
     assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), *schedule, "{text} is read as another one");
     if let Schedule::Cron(cron) = schedule {

@@ -1,6 +1,6 @@
 //! The settings file. The input is the file.
 
-use super::assert_message;
+use super::assert_line;
 
 const FILE: &str = "heartbeat.toml";
 
@@ -9,9 +9,9 @@ pub(super) fn run(input: &[u8]) {
     let checked = heartbeat_examples::check_text(FILE, text);
     assert_eq!(heartbeat_examples::check_text(FILE, text), checked, "the same file is judged in another way");
     match checked {
-        Ok(summary) => assert_message(&summary),
+        Ok(summary) => assert_line(&summary),
         Err(fault) => {
-            assert_message(&fault);
+            assert_line(&fault);
             let rest = fault.strip_prefix(FILE).expect("the fault names its file");
             if let Some(rest) = rest.strip_prefix(", line ") {
                 let digits = rest.split_once([':', ',']).expect("something follows the line").0;

@@ -63,5 +63,5 @@ fn there_and_back<T: FromStr<Err: Display> + Display + Debug + PartialEq>(text: 
 }
 
 fn assert_short(error: &impl Display) {
-    assert_message(&error.to_string().replace('\n', " "));
+    assert_message(&error.to_string());
 }
