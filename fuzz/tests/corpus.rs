@@ -43,11 +43,11 @@ macro_rules! targets {
 targets! {
     schedule: 2000,
     text: 5000,
-    http_ping: 1000,
-    http_dialects: 1000,
-    http_api: 1000,
-    toml: 1000,
-    record: 1000,
+    http_ping: 500,
+    http_dialects: 500,
+    http_api: 500,
+    toml: 500,
+    record: 400,
 }
 
 #[test]

@@ -15,7 +15,7 @@ use heartbeat_engine::testing::fixtures::{
 };
 use heartbeat_engine::{
     Batch, Change, Delivery, HistoryItem, HistoryQuery, Notification, PingEntry, Record, Settlement, Storage,
-    StorageError, Version,
+    StorageError, Transition, Version,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, Synchronous};
 use rusqlite::Connection;
@@ -35,8 +35,27 @@ thread_local! {
 struct Store {
     storage: SqliteStorage,
     raw: Connection,
+    filled: Batch,
     // Removed after both are closed.
     _folder: TempDir,
+}
+
+fn one_of_everything() -> Batch {
+    let record = record(1);
+    let opened = incident(1, record.id());
+    // A large body makes every run slow.
+    let ping = PingEntry { body: Some(b"\xffbody".to_vec()), ..full_ping(1) };
+    let mut told = full_notification(1, &opened);
+    told.ping = Some(ping.clone());
+    let filled = Transition {
+        pings: vec![ping],
+        changes: vec![change(record.id(), 1)],
+        incidents: vec![opened],
+        notifications: vec![told],
+        ..create(&record)
+    };
+    let documents = vec![write_document("fuzz", "one", None, Some(serde_json::json!({"n": 1})))];
+    Batch { documents, ..batch([filled]) }
 }
 
 pub(super) fn run(input: &[u8]) {
@@ -69,28 +88,14 @@ impl Store {
         let storage = SqliteStorage::open(&path, options).unwrap();
         let raw = Connection::open(&path).unwrap();
         raw.pragma_update(None, "synchronous", "OFF").unwrap();
-        Self { storage, raw, _folder: folder }
+        Self { storage, raw, filled: one_of_everything(), _folder: folder }
     }
 
-    /// One of everything, as the storage writes it.
+    /// Nothing but one of everything, as the storage writes it.
     fn fill(&self) {
         let clear: String = TABLES.map(|table| format!("DELETE FROM {table};")).concat();
         self.raw.execute_batch(&format!("BEGIN; {clear} COMMIT;")).unwrap();
-        let record = record(1);
-        let opened = incident(1, record.id());
-        // A large body makes every run slow.
-        let ping = PingEntry { body: Some(b"\xffbody".to_vec()), ..full_ping(1) };
-        let mut told = full_notification(1, &opened);
-        told.ping = Some(ping.clone());
-        let filled = heartbeat_engine::Transition {
-            pings: vec![ping],
-            changes: vec![change(record.id(), 1)],
-            incidents: vec![opened.clone()],
-            notifications: vec![told],
-            ..create(&record)
-        };
-        let documents = vec![write_document("fuzz", "one", None, Some(serde_json::json!({"n": 1})))];
-        self.commit(&Batch { documents, ..batch([filled]) });
+        self.commit(&self.filled);
     }
 
     fn commit(&self, batch: &Batch) {
@@ -131,7 +136,7 @@ impl Store {
     }
 
     /// Stores something of the monitor beside a new version of its record.
-    fn store_again(&self, fill: impl FnOnce(&mut heartbeat_engine::Transition)) {
+    fn store_again(&self, fill: impl FnOnce(&mut Transition)) {
         let clear = ["pings", "changes", "incidents", "notifications"].map(|table| format!("DELETE FROM {table};"));
         self.raw.execute_batch(&format!("BEGIN; {} COMMIT;", clear.concat())).unwrap();
         let next = Record { version: Version(2), ..record(1) };
