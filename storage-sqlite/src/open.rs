@@ -102,12 +102,24 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
         Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_CREATE | writer_flags()).map_err(failed)?;
     check_contents(&connection, &path)?;
     configure_writer(&connection, options).map_err(failed)?;
+    fold_log(&connection).map_err(failed)?;
     let from = migrations::migrate(&mut connection).map_err(failed)?;
     // Version 0 is a file that was just made.
     if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");
     }
     Ok(Opened { path, connection, lock })
+}
+
+/// Writes what the log of an earlier process holds into the file. That process may have died between a write and its sync,
+/// or after a sync that failed, upon which some systems take for clean what never reached the disk: nothing new may be
+/// appended to such a log, since a loss of power would cut off both.
+fn fold_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::warn!("the log of the database is not folded into its file, because another program reads it");
+    }
+    Ok(())
 }
 
 /// A connection for the writer to a database that was opened before.

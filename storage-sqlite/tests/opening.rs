@@ -148,3 +148,22 @@ fn an_empty_file_becomes_a_database() {
     let storage = open(&path).unwrap();
     run(async { assert_eq!(storage.watch_log().await.unwrap().mark, Some(Timestamp::from_secs(1))) });
 }
+
+/// What a process that was killed left in its log may have reached the disk or not; nothing is appended to it.
+#[test]
+fn the_log_of_an_earlier_process_is_folded_into_the_file() {
+    let directory = tempfile::tempdir().unwrap();
+    let (lived, left) = (directory.path().join("lived.db"), directory.path().join("left.db"));
+    let storage = open(&lived).unwrap();
+    let batch = Batch { mark: Some(Timestamp::from_secs(1)), ..Batch::default() };
+    run(async { drop(storage.commit(&batch).await.unwrap()) });
+    let log = |path: &Path| format!("{}-wal", path.display());
+    // As after a kill: nothing was closed.
+    fs::copy(&lived, &left).unwrap();
+    fs::copy(log(&lived), log(&left)).unwrap();
+    assert!(fs::metadata(log(&left)).unwrap().len() > 0, "the mark is in the log");
+
+    let storage = open(&left).unwrap();
+    assert_eq!(fs::metadata(log(&left)).unwrap().len(), 0);
+    run(async { assert_eq!(storage.watch_log().await.unwrap().mark, Some(Timestamp::from_secs(1))) });
+}
