@@ -9,8 +9,8 @@ use heartbeat_engine::step::{Draft, Event, Surroundings, step};
 use heartbeat_engine::step::{Edit, Taken};
 use heartbeat_engine::{
     Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
-    PingEntry, Record, Rotating, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition, Version,
-    Weekdays, Zone, parse_duration,
+    PingEntry, Record, Rotating, Route, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition,
+    Version, Weekdays, Zone, parse_duration,
 };
 
 /// Midnight.
@@ -92,6 +92,8 @@ pub fn of_run(signal: Signal, n: u8) -> Ping {
 pub struct Job {
     pub record: Record,
     pub outages: Vec<Outage>,
+    pub routes: Vec<Route>,
+    pub down_parents: Vec<String>,
     pub incidents: Vec<Incident>,
     pub notifications: Vec<Notification>,
     pub changes: Vec<StateChange>,
@@ -112,6 +114,8 @@ impl Job {
         Self {
             record: *record,
             outages: Vec::new(),
+            routes: Vec::new(),
+            down_parents: Vec::new(),
             incidents: Vec::new(),
             notifications: Vec::new(),
             changes: Vec::new(),
@@ -139,7 +143,12 @@ impl Job {
     }
 
     pub fn event(&mut self, at: Timestamp, event: &Event) -> bool {
-        match step(&self.record, event, at, (&self.outages).into()).unwrap() {
+        let around = Surroundings {
+            routes: &self.routes,
+            down_parents: &self.down_parents,
+            ..Surroundings::from(&self.outages)
+        };
+        match step(&self.record, event, at, around).unwrap() {
             Some(transition) => {
                 self.store(transition);
                 true
@@ -193,6 +202,26 @@ impl Job {
     /// Time has passed.
     pub fn look(&mut self, at: &str) -> bool {
         self.event(t(at), &Event::Wake)
+    }
+
+    /// Time passes until then, with a look whenever something is due.
+    pub fn watch(&mut self, until: &str) {
+        let mut last = Timestamp::MIN;
+        loop {
+            let due = self.record.health.wake_at();
+            assert!(due > last, "a look at {last} settles what was due by then");
+            if due >= t(until) {
+                return;
+            }
+            last = due;
+            self.event(due + Duration::from_millis(1), &Event::Wake);
+        }
+    }
+
+    /// What was told, to whom and when: whole minutes.
+    pub fn messages(&self) -> Vec<(String, NotificationKind, Timestamp)> {
+        let minute = |at: Timestamp| Timestamp::from_millis(at.as_millis() / 60_000 * 60_000);
+        self.notifications.iter().map(|n| (n.channel.clone(), n.kind, minute(n.created_at))).collect()
     }
 
     pub fn state(&self) -> State {
