@@ -7,7 +7,9 @@ use super::depend::{Planned, Verdict};
 use super::request::Reply;
 use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
 use crate::step::{CareError, Draft, Edit, Surroundings};
-use crate::{Batch, Change, Incident, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
+use crate::{
+    Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
+};
 
 /// What a request came to, if its batch is committed.
 pub(super) type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
@@ -142,13 +144,19 @@ impl Evaluator {
     fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp, planned: &Planned) -> Decided {
         let slot = self.slots.get(&monitor);
         let down_parents = self.down_parents(slot, &requests, planned);
-        let around = Surroundings { outages: &self.outages, down_parents: &down_parents, ..Surroundings::default() };
+        let of_made = if slot.is_none() { self.windows_of_made(&requests) } else { Vec::new() };
+        let around = self.around(slot.map_or(&of_made, |slot| &slot.windows), &down_parents);
         let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
+            // What comes after an edit of slug or tags may lie in other maintenance windows than what came before.
+            let covered_anew = draft.as_ref().zip(slot).is_some_and(|(draft, slot)| {
+                !Arc::ptr_eq(draft.monitor(), &slot.record.monitor)
+                    && self.moves_cover(&slot.record.monitor, draft.monitor())
+            });
             // What is made and removed at once would leave nothing to answer with.
             let unmade = slot.is_none() && draft.is_some() && matches!(pending.request, Request::Edit(_, Edit::Remove));
-            if unmade || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
+            if unmade || covered_anew || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
                 decided.later.push(pending);
                 continue;
             }
@@ -196,6 +204,15 @@ impl Evaluator {
         let Some(wish) = request.wish() else { return Verdict::Fine };
         let before = draft.map_or(&[][..], |draft| &draft.monitor().spec.depends_on);
         self.may_depend((request.monitor(), &wish.slug), before, &wish.depends_on, planned)
+    }
+
+    /// The windows that cover a monitor which is to be made.
+    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
+        let made = requests.iter().find_map(|pending| match &pending.request {
+            Request::Create(monitor) => Some(monitor),
+            _ => None,
+        });
+        made.map_or_else(Vec::new, |monitor| self.windows_of(monitor))
     }
 
     /// The record that a transition leaves; for a removal, the last one.

@@ -5,6 +5,7 @@
 
 mod build;
 mod depend;
+mod policies;
 mod request;
 mod watch;
 
@@ -22,8 +23,8 @@ use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
-    Timestamp, Version, WatchLog,
+    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, Outcome, PartitionId, Record, Route,
+    StateChange, StorageError, Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -39,6 +40,8 @@ struct Slot {
     armed_at: Timestamp,
     /// At this version of the record or before, incidents of the monitor were written last.
     rewritten: Version,
+    /// The maintenance windows that cover it.
+    windows: Vec<Arc<Maintenance>>,
 }
 
 #[derive(Debug)]
@@ -94,9 +97,12 @@ pub struct Evaluator {
     watcher_channels: Vec<String>,
     slots: HashMap<MonitorId, Slot>,
     queue: Deadlines,
-    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future.
+    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
+    /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
+    maintenance: Vec<Arc<Maintenance>>,
+    routes: Vec<Route>,
     /// Monitors that outages moved in memory and not in the store.
     unsaved: HashSet<MonitorId>,
     absence: Absence,
@@ -127,6 +133,8 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
+            maintenance: Vec::new(),
+            routes: Vec::new(),
             unsaved: HashSet::new(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
@@ -261,10 +269,12 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
+        if !self.ahead.is_empty() || self.dependencies.must_look() {
+            return self.clocks.0;
+        }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
-        let at_once = if self.dependencies.must_look() { self.clocks.0 } else { Timestamp::MAX };
-        judged.min(self.absence.mark_due()).min(at_once)
+        judged.min(self.absence.mark_due())
     }
 
     /// How many requests wait to be decided.
@@ -292,15 +302,20 @@ impl Evaluator {
         let after = record.clone();
         match self.slots.get_mut(&id) {
             Some(slot) => {
+                let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
                 slot.record = record;
                 if wake_at < slot.armed_at {
                     slot.armed_at = wake_at;
                     self.queue.push(wake_at, id);
                 }
+                if !same {
+                    self.cover_again(id);
+                }
             }
             None => {
                 let rewritten = record.version;
-                self.slots.insert(id, Slot { record, armed_at: wake_at, rewritten });
+                let windows = self.windows_of(&record.monitor);
+                self.slots.insert(id, Slot { record, armed_at: wake_at, rewritten, windows });
                 self.queue.push(wake_at, id);
             }
         }
@@ -442,7 +457,7 @@ impl Evaluator {
     fn put_back(&mut self, id: MonitorId) {
         self.rearm(id);
         let now = self.clocks.0;
-        if self.slots.get(&id).is_some_and(|slot| step::is_ahead(&slot.record, now)) {
+        if self.slots.get(&id).is_some_and(|slot| slot.is_held() || step::is_ahead(&slot.record, now)) {
             self.ahead.push(id);
         }
         self.look_if_misheld(id);

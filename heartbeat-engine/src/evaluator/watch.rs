@@ -76,8 +76,9 @@ impl Evaluator {
 
     /// Lets what the outages moved be seen at once.
     fn foresee(&mut self, now: Timestamp) {
-        let records = self.slots.values().map(|slot| &slot.record);
-        let moved: Vec<Record> = records.filter_map(|record| foreseen(record, &self.outages, now)).collect();
+        let slots = self.slots.values();
+        let moved: Vec<Record> =
+            slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows, &[]), now)).collect();
         for record in moved {
             let record = Arc::new(record);
             self.committed.records.push((record.id(), Some(record.clone())));
@@ -100,7 +101,7 @@ impl Evaluator {
         let horizon = now + Duration::from_secs(60);
         self.outages.retain(|outage| outage.to <= horizon);
         let records = self.slots.values().map(|slot| &slot.record);
-        self.ahead = records.filter(|record| is_ahead(record, now)).map(|record| record.id()).collect();
+        self.ahead.extend(records.filter(|record| is_ahead(record, now)).map(|record| record.id()));
     }
 
     fn outage_notifications(&self, outage: Outage) -> Vec<Notification> {

@@ -41,6 +41,10 @@ pub struct OutageMoves {
     pub extended: u8,
     /// Outages that ended at or before this instant have been applied.
     pub seen: Timestamp,
+    /// The awaited deadline that a maintenance window in force holds back until its end; it counts again when the window is
+    /// ended early (S5.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Timestamp>,
 }
 
 /// An open run of the job (S4.2).

@@ -15,6 +15,7 @@ pub use health::{
 };
 pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
 pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, slug_from_name};
+pub(crate) use spec::{is_slug, list_faults};
 pub use status::{Status, StatusWord};
 
 use crate::{MonitorId, Timestamp, Version};

@@ -293,14 +293,14 @@ pub fn slug_from_name(name: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-fn is_slug(text: &str) -> bool {
+pub(crate) fn is_slug(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=SLUG_CHARS_MAX).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-fn list_faults(field: &str, items: &[String], faults: &mut Vec<FieldError>) {
+pub(crate) fn list_faults(field: &str, items: &[String], faults: &mut Vec<FieldError>) {
     if items.len() > LIST_MAX {
         faults.push(FieldError::new(field, format!("has {} entries; at most {LIST_MAX} are allowed", items.len())));
     }

@@ -83,7 +83,7 @@ impl Engine {
     /// Removes a channel. What is still owed to it is given up.
     ///
     /// # Errors
-    /// [`EditError::InUse`] while a monitor, another channel or the watcher itself names it, or when the host gave it.
+    /// [`EditError::InUse`] while a monitor, a route, another channel or the watcher itself names it, or when the host gave it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), EditError> {
         let Some((_, version)) = self.shared.channels.stored(name) else {
             let known = self.shared.channels.contains(name);
@@ -105,6 +105,9 @@ impl Engine {
             return Err(EditError::InUse(format!(
                 "the watcher itself tells channel `{name}`; take it out there first"
             )));
+        }
+        if let Some(route) = self.shared.policies.route_to(name) {
+            return Err(EditError::InUse(format!("route `{route}` tells channel `{name}`; take it out there first")));
         }
         let (engine, name) = (self.clone(), name.to_owned());
         finished(async move {
@@ -289,7 +292,7 @@ fn belongs_to_host(channel: &str) -> EditError {
 }
 
 /// Runs to the end even when the caller goes away.
-async fn finished<T: Send + 'static>(
+pub(crate) async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, EditError>> + Send + 'static,
 ) -> Result<T, EditError> {
     tokio::spawn(work).await.unwrap_or(Err(EditError::Unavailable(Unavailable::Stopped)))

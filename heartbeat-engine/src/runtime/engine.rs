@@ -327,16 +327,18 @@ impl Engine {
     fn check(&self, spec: &MonitorSpec, mode: &PutMode) -> Result<(), EditError> {
         let mut faults = spec.faults(self.now());
         faults.extend(self.dependency_faults(spec, mode));
-        for (index, channel) in spec.channels.iter().enumerate() {
-            if !self.shared.channels.contains(channel) {
-                let shown: String = channel.chars().take(64).collect();
-                faults.push(FieldError::new(
-                    format!("channels.{index}"),
-                    format!("there is no channel `{shown}`; make it first"),
-                ));
-            }
-        }
+        faults.extend(self.unknown_channels(&spec.channels));
         if faults.is_empty() { Ok(()) } else { Err(EditError::Invalid(faults)) }
+    }
+
+    pub(crate) fn unknown_channels(&self, channels: &[String]) -> Vec<FieldError> {
+        let unknown = channels.iter().enumerate().filter(|(_, channel)| !self.shared.channels.contains(channel));
+        unknown
+            .map(|(index, channel)| {
+                let shown: String = channel.chars().take(64).collect();
+                FieldError::new(format!("channels.{index}"), format!("there is no channel `{shown}`; make it first"))
+            })
+            .collect()
     }
 
     fn find_loaded(&self, target: &Target) -> Result<Option<Arc<Record>>, Unavailable> {

@@ -13,6 +13,7 @@ mod inbox;
 mod incidents;
 mod limits;
 mod metrics;
+mod policies;
 mod random;
 mod shared;
 
@@ -24,3 +25,4 @@ pub use engine::{Engine, Missed, PingReceipt, Put, PutMode, StateChanges};
 pub use error::{EditError, PingError, ShutdownError, StartError, Unavailable};
 pub use limits::Limits;
 pub use metrics::{Metrics, Readiness};
+pub use policies::PutPolicy;

@@ -9,9 +9,14 @@ use crate::{Cause, Incident, IncidentId, PingEntry, State, Timestamp, routing};
 /// How far nodes' clocks may differ, and so how far ahead of `now` a stored time may be (S4.8, S6.7).
 pub(super) const AHEAD_MAX: Duration = Duration::from_secs(60);
 
+/// Says in the history that a failure changed no count (S5.3).
+pub(super) const IN_WINDOW: &str = "in a maintenance window, not counted";
+
 /// What is due, in the order in which it is applied at one instant.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Due {
+    /// A stretch of silence whose first instant lies in a maintenance window.
+    Window,
     Overrun,
     Deadline,
     Outage,
@@ -21,12 +26,14 @@ pub(super) enum Due {
 impl Draft<'_> {
     /// Applies what was due before `now`. What is due *at* `now` waits: a heartbeat of the same instant is in time.
     pub fn advance(&mut self, now: Timestamp) {
+        self.let_go();
+        self.passed = 0;
         self.come_back_to(now);
         while let Some((at, due)) = self.next_due(now) {
             match due {
                 Due::Overrun => self.overrun(at, now),
                 Due::Deadline => self.judge(at, now),
-                Due::Outage => self.pass_outage(now),
+                Due::Window | Due::Outage => self.pass_stretch(now),
                 Due::Settled => self.settle_by_limit(at, now),
             }
         }
@@ -34,22 +41,31 @@ impl Draft<'_> {
 
     pub(super) fn next_due(&self, now: Timestamp) -> Option<(Timestamp, Due)> {
         let health = &self.health;
-        // While down a missed deadline matters only where it breaks a recovery that has begun (S3.4).
-        let judged = match health.state {
-            State::New | State::Up => true,
-            State::Down => health.successes > 0,
-            State::Paused => false,
-        };
-        let deadline = health.expectation.filter(|_| judged).map(|awaited| (awaited.deadline, Due::Deadline));
+        let deadline =
+            health.expectation.filter(|_| self.judges_silence()).map(|awaited| (awaited.deadline, Due::Deadline));
         let limit = health.runs.iter().filter_map(|run| run.limit_at).min().map(|at| (at, Due::Overrun));
-        let outage = self.unseen_outage(now).map(|outage| (outage.from, Due::Outage));
+        let stretch = self.unseen_stretch(now).filter(|stretch| stretch.is_over(now));
+        let stretch = stretch
+            .map(|stretch| (stretch.span.from, if stretch.begins_in_window { Due::Window } else { Due::Outage }));
         let settled = health.flaps.flapping.as_ref().map(|flapping| (flapping.settles_at, Due::Settled));
         let timed = [deadline, limit, settled].into_iter().flatten().filter(|(at, _)| *at < now);
-        timed.chain(outage).min()
+        timed.chain(stretch).min()
+    }
+
+    /// Whether a missed deadline matters; while down only where it breaks a recovery that has begun (S3.4).
+    pub(super) fn judges_silence(&self) -> bool {
+        match self.health.state {
+            State::New | State::Up => true,
+            State::Down => self.health.successes > 0,
+            State::Paused => false,
+        }
     }
 
     /// Judges the silence at the awaited deadline.
     fn judge(&mut self, deadline: Timestamp, now: Timestamp) {
+        if self.hold(now) {
+            return;
+        }
         let Some(awaited) = self.health.expectation else { return };
         if awaited.excused {
             self.expect_next();

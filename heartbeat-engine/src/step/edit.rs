@@ -77,6 +77,7 @@ impl Draft<'_> {
 
     /// Sets the deadline of the awaited occurrence again, but not earlier while it is late (S3.9).
     fn change_grace(&mut self, before: &MonitorSpec, now: Timestamp) {
+        self.let_go();
         let spec = &self.monitor.spec;
         let Some(awaited) = &mut self.health.expectation else { return };
         let by_old_grace = before.schedule.deadline(awaited.occurrence, before.grace);
@@ -87,6 +88,7 @@ impl Draft<'_> {
         };
         let late = awaited.occurrence <= now;
         awaited.deadline = if late { deadline.max(awaited.deadline) } else { deadline };
+        self.hold(now);
     }
 
     fn pause(&mut self, manual_resume: bool, now: Timestamp) {
@@ -97,6 +99,7 @@ impl Draft<'_> {
         self.note(State::Paused, now, now, "paused".to_owned());
         self.close_incident(Closing::Paused, now);
         self.health.expectation = None;
+        self.health.moves.held = None;
         self.health.failures = 0;
         self.health.successes = 0;
         self.health.latest_at = self.health.latest_at.max(now);

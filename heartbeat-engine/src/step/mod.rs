@@ -9,6 +9,7 @@ mod flap;
 mod heartbeat;
 mod pursue;
 mod runs;
+mod silence;
 mod suffer;
 mod surroundings;
 
@@ -16,7 +17,7 @@ use std::sync::Arc;
 
 pub use care::{CareError, NewNote};
 pub use event::{Edit, Event, Taken};
-pub(crate) use suffer::{foreseen, is_ahead, touched};
+pub(crate) use suffer::{explains, foreseen, is_ahead, touched};
 pub use surroundings::Surroundings;
 
 use crate::{
@@ -64,6 +65,8 @@ pub struct Draft<'a> {
     around: Surroundings<'a>,
     /// What the wall clock shows, when later than the event's own time.
     clock: Timestamp,
+    /// How many stretches of silence were passed since the event began.
+    passed: usize,
     /// Stored even when nothing has changed.
     kept: bool,
     removed: bool,
@@ -84,6 +87,7 @@ impl<'a> Draft<'a> {
             before,
             around,
             clock: Timestamp::MIN,
+            passed: 0,
             kept: false,
             removed: false,
             pings: Vec::new(),
