@@ -207,12 +207,20 @@ impl Evaluator {
         if self.under_way.is_some() || !self.stale.is_empty() {
             return None;
         }
-        let batch = match (self.unsure, self.look) {
-            (Some((outage, mark)), _) => self.outage_batch(outage, mark),
-            (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
-            (None, Look::Steady | Look::SetBack) => self.work_batch(),
-        };
-        (!batch.is_empty()).then_some(batch)
+        loop {
+            let batch = match (self.unsure, self.look) {
+                (Some((outage, mark)), _) => self.outage_batch(outage, mark),
+                (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
+                (None, Look::Steady | Look::SetBack) => self.work_batch(),
+            };
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            // Those that came first change nothing and are answered; others may wait behind them.
+            if self.pending.is_empty() {
+                return None;
+            }
+        }
     }
 
     /// A batch of this partition without content, for what the host has to write; it needs no
