@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{Job, at, claimed, cron, d, every, of_run, outage, ping, run, t};
+use common::{Job, at, claimed, cron, d, every, of_run, outage, ping, recurring, run, t, window};
 use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{Arm, Cause, Effect, NotificationKind, Outage, Ping, Schedule, Signal, State};
 
@@ -76,6 +76,38 @@ fn s6_7_case_8_after_the_clock_was_a_day_ahead_a_dead_job_is_found_at_its_next_d
     assert_eq!(job.deadline(), t("1:41"));
     job.look("1:42");
     assert_eq!(job.spans(), [(t("1:41"), None)]);
+}
+
+#[test]
+fn s5_3_case_18_a_window_longer_than_the_period_alarms_nobody_who_reports_afterwards() {
+    let mut job = Job::made("0:00", every("24h", "1h")).under(window("0:00", "26:00"));
+    job.success("0:30");
+    job.look("26:01");
+    assert_eq!(job.deadline(), t("51:00"), "its end + 24 h + 1 h");
+    job.success("48:30");
+    job.look("73:00");
+    job.assert_no_alert();
+    // The same with a report inside the window.
+    let mut job = Job::made("0:00", every("24h", "1h")).under(window("0:00", "26:00"));
+    job.success("0:30");
+    job.success("24:30");
+    job.success("48:30");
+    job.look("73:00");
+    job.assert_no_alert();
+}
+
+#[test]
+fn s5_3_case_19_an_occurrence_in_a_window_is_excused_although_its_deadline_is_not() {
+    let mut job = Job::made("0:00", at(&["02:30"], "UTC", "1h")).under(window("2:00", "2:46"));
+    job.look("3:31");
+    job.assert_no_alert();
+    assert_eq!(job.deadline(), t("27:30"));
+}
+
+#[test]
+fn s5_3_case_20_a_dead_job_is_found_although_a_window_touches_every_night() {
+    let mut job = Job::made("0:00", at(&["16:05"], "UTC", "end_of_day")).under(recurring("30 23 * * *", "1h"));
+    assert_eq!(job.down_by("80:00"), Some(t("49:30")), "the second deadline, 1 h behind the window that it lies in");
 }
 
 #[test]

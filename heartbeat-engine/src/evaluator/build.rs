@@ -152,9 +152,9 @@ impl Evaluator {
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
             // What comes after an edit of slug or tags may lie in other maintenance windows than what came before.
-            let covered_anew = draft.as_ref().zip(slot).is_some_and(|(draft, slot)| {
-                !Arc::ptr_eq(draft.monitor(), &slot.record.monitor)
-                    && self.moves_cover(&slot.record.monitor, draft.monitor())
+            let covered_anew = draft.as_ref().is_some_and(|draft| {
+                let edited = slot.is_none_or(|slot| !Arc::ptr_eq(draft.monitor(), &slot.record.monitor));
+                edited && !self.are_windows_of(draft.monitor(), around.maintenance)
             });
             // What is made and removed at once would leave nothing to answer with.
             let unmade = slot.is_none() && draft.is_some() && matches!(pending.request, Request::Edit(_, Edit::Remove));
@@ -194,6 +194,15 @@ impl Evaluator {
         decided
     }
 
+    /// The windows that cover a monitor which is to be made.
+    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
+        let made = requests.iter().find_map(|pending| match &pending.request {
+            Request::Create(monitor) => Some(monitor),
+            _ => None,
+        });
+        made.map_or_else(Vec::new, |monitor| self.windows_of(monitor))
+    }
+
     /// Those that the monitor depends on and that are down.
     fn down_parents(&self, slot: Option<&Slot>, requests: &[Pending], planned: &Planned) -> Vec<String> {
         let created = || requests.iter().find_map(|pending| pending.request.wish());
@@ -206,15 +215,6 @@ impl Evaluator {
         let Some(wish) = request.wish() else { return Verdict::Fine };
         let before = draft.map_or(&[][..], |draft| &draft.monitor().spec.depends_on);
         self.may_depend((request.monitor(), &wish.slug), before, &wish.depends_on, planned)
-    }
-
-    /// The windows that cover a monitor which is to be made.
-    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
-        let made = requests.iter().find_map(|pending| match &pending.request {
-            Request::Create(monitor) => Some(monitor),
-            _ => None,
-        });
-        made.map_or_else(Vec::new, |monitor| self.windows_of(monitor))
     }
 
     /// The record that a transition leaves; for a removal, the last one.

@@ -38,10 +38,10 @@ struct Slot {
     record: Arc<Record>,
     /// The instant of the monitor's entry in the queue; `MAX` when it has none.
     armed_at: Timestamp,
-    /// At this version of the record or before, incidents of the monitor were written last.
-    rewritten: Version,
     /// The maintenance windows that cover it.
     windows: Vec<Arc<Maintenance>>,
+    /// At this version of the record or before, incidents of the monitor were written last.
+    rewritten: Version,
 }
 
 #[derive(Debug)]
@@ -321,9 +321,9 @@ impl Evaluator {
                 }
             }
             None => {
-                let rewritten = record.version;
                 let windows = self.windows_of(&record.monitor);
-                self.slots.insert(id, Slot { record, armed_at: wake_at, rewritten, windows });
+                let rewritten = record.version;
+                self.slots.insert(id, Slot { record, armed_at: wake_at, windows, rewritten });
                 self.queue.push(wake_at, id);
             }
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Evaluator, Slot};
 use crate::step::Surroundings;
-use crate::{Maintenance, Monitor, MonitorId, Record, Route};
+use crate::{Health, Maintenance, Monitor, MonitorId, Record, Route};
 
 impl Evaluator {
     /// Takes every maintenance window and every route: while loading, and whenever one of them has changed.
@@ -24,9 +24,10 @@ impl Evaluator {
         covering(&self.maintenance, monitor)
     }
 
-    /// Whether an edit made other windows cover the monitor.
-    pub(super) fn moves_cover(&self, before: &Monitor, after: &Monitor) -> bool {
-        self.maintenance.iter().any(|window| window.covers_monitor(before) != window.covers_monitor(after))
+    /// Whether these windows are those that cover a monitor; an edit may have changed that.
+    pub(super) fn are_windows_of(&self, monitor: &Monitor, windows: &[Arc<Maintenance>]) -> bool {
+        let covering = self.maintenance.iter().filter(|window| window.covers_monitor(monitor));
+        covering.map(Arc::as_ptr).eq(windows.iter().map(Arc::as_ptr))
     }
 
     /// A monitor's new wish may be covered by other windows.
@@ -49,14 +50,15 @@ impl Evaluator {
 }
 
 impl Slot {
-    /// Whether a window that may have been ended or moved meanwhile holds the deadline back.
+    /// Whether windows that may have been ended or moved meanwhile hold back its deadline or what is due of its incident.
     pub(super) fn is_held(&self) -> bool {
         is_held(&self.record)
     }
 }
 
 fn is_held(record: &Record) -> bool {
-    record.health.moves.held.is_some()
+    let Health { moves, pursuit, .. } = &record.health;
+    moves.held.is_some() || !pursuit.escalations.is_empty()
 }
 
 fn covering(windows: &[Arc<Maintenance>], monitor: &Monitor) -> Vec<Arc<Maintenance>> {

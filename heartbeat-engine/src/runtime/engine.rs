@@ -326,8 +326,8 @@ impl Engine {
 
     fn check(&self, spec: &MonitorSpec, mode: &PutMode) -> Result<(), EditError> {
         let mut faults = spec.faults(self.now());
-        faults.extend(self.dependency_faults(spec, mode));
         faults.extend(self.unknown_channels(&spec.channels));
+        faults.extend(self.dependency_faults(spec, mode));
         if faults.is_empty() { Ok(()) } else { Err(EditError::Invalid(faults)) }
     }
 

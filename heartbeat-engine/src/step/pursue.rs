@@ -12,11 +12,40 @@ impl Draft<'_> {
     /// Does what is due about the open incident, as it stands at `now` after everything else: tells what was held back,
     /// escalates and reminds. What is not true any more by then is not told.
     pub fn pursue(&mut self, now: Timestamp) {
+        self.let_escalations_go(now);
         if self.removed || self.health.incident.is_none() || self.is_held_back(now) || !self.health.is_pursued() {
             return;
         }
+        if let Some(end) = self.in_maintenance(now) {
+            return self.wait_for_window(end, now);
+        }
         let told_now = self.escalate(now);
         self.remind(now, &told_now);
+    }
+
+    /// In a maintenance window escalations wait for its end, and reminders are left out (S5.3).
+    fn wait_for_window(&mut self, end: Timestamp, now: Timestamp) {
+        let pursuit = &mut self.health.pursuit;
+        for escalation in pursuit.escalations.iter_mut().filter(|escalation| escalation.due_at < now) {
+            escalation.due_at = end;
+        }
+        pursuit.escalations.sort_by_key(|escalation| escalation.due_at);
+        if pursuit.remind_at.is_some_and(|at| at < now) {
+            self.plan_reminder(now);
+        }
+    }
+
+    /// Lets escalations count again from when the incident was detected: the windows that they waited for may have been
+    /// ended early.
+    fn let_escalations_go(&mut self, now: Timestamp) {
+        let Some(incident) = &self.health.incident else { return };
+        for escalation in &mut self.health.pursuit.escalations {
+            let due_at = incident.detected_at + escalation.after;
+            if due_at < now {
+                escalation.due_at = escalation.due_at.min(due_at);
+            }
+        }
+        self.health.pursuit.escalations.sort_by_key(|escalation| escalation.due_at);
     }
 
     /// Opens an incident that `failure` brought about, and tells those whom it concerns.

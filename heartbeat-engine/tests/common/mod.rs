@@ -8,9 +8,9 @@ use std::time::Duration;
 use heartbeat_engine::step::{Draft, Event, Surroundings, step};
 use heartbeat_engine::step::{Edit, Taken};
 use heartbeat_engine::{
-    Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
-    PingEntry, Record, Rotating, Route, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition,
-    Version, Weekdays, Zone, parse_duration,
+    Change, Grace, Incident, LocalTime, Maintenance, MaintenanceSpec, MaintenanceTime, Monitor, MonitorId, MonitorSpec,
+    Notification, NotificationKind, Outage, Ping, PingEntry, Record, Rotating, Route, RunId, Schedule, Signal, State,
+    StateChange, Timestamp, Token, Transition, Version, Weekdays, Zone, parse_duration,
 };
 
 /// Midnight.
@@ -32,6 +32,35 @@ pub fn d(text: &str) -> Duration {
 
 pub fn outage(from: &str, to: &str) -> Outage {
     Outage { from: t(from), to: t(to) }
+}
+
+/// A maintenance window of every monitor.
+pub fn window(from: &str, to: &str) -> Arc<Maintenance> {
+    window_at(t(from), t(to))
+}
+
+pub fn window_at(from: Timestamp, to: Timestamp) -> Arc<Maintenance> {
+    maintenance(MaintenanceTime::Once { from, to })
+}
+
+/// A maintenance window of every monitor, by a cron expression in UTC.
+pub fn recurring(expression: &str, length: &str) -> Arc<Maintenance> {
+    let schedule = Schedule::cron(expression, Zone::utc()).unwrap();
+    maintenance(MaintenanceTime::Recurring { schedule, length: d(length) })
+}
+
+fn maintenance(time: MaintenanceTime) -> Arc<Maintenance> {
+    let spec = MaintenanceSpec { all: true, ..MaintenanceSpec::new("by plan", time) };
+    let faults = spec.faults(midnight());
+    assert!(faults.is_empty(), "{faults:?}");
+    Arc::new(Maintenance { id: "w".to_owned(), spec })
+}
+
+/// The same window, ended early.
+pub fn ended(window: &Arc<Maintenance>, at: &str) -> Arc<Maintenance> {
+    let mut window = (**window).clone();
+    window.spec.ended_at = Some(t(at));
+    Arc::new(window)
 }
 
 pub fn run(n: u8) -> RunId {
@@ -92,6 +121,7 @@ pub fn of_run(signal: Signal, n: u8) -> Ping {
 pub struct Job {
     pub record: Record,
     pub outages: Vec<Outage>,
+    pub windows: Vec<Arc<Maintenance>>,
     pub routes: Vec<Route>,
     pub down_parents: Vec<String>,
     pub incidents: Vec<Incident>,
@@ -114,6 +144,7 @@ impl Job {
         Self {
             record: *record,
             outages: Vec::new(),
+            windows: Vec::new(),
             routes: Vec::new(),
             down_parents: Vec::new(),
             incidents: Vec::new(),
@@ -122,6 +153,17 @@ impl Job {
             pings: Vec::new(),
             removed: false,
         }
+    }
+
+    /// The same under a maintenance window.
+    pub fn under(mut self, window: Arc<Maintenance>) -> Self {
+        self.windows.push(window);
+        self
+    }
+
+    pub fn around(&self) -> Surroundings<'_> {
+        let Self { outages, windows, routes, down_parents, .. } = self;
+        Surroundings { outages, maintenance: windows, routes, down_parents }
     }
 
     /// Takes what was stored.
@@ -143,12 +185,7 @@ impl Job {
     }
 
     pub fn event(&mut self, at: Timestamp, event: &Event) -> bool {
-        let around = Surroundings {
-            routes: &self.routes,
-            down_parents: &self.down_parents,
-            ..Surroundings::from(&self.outages)
-        };
-        match step(&self.record, event, at, around).unwrap() {
+        match step(&self.record, event, at, self.around()).unwrap() {
             Some(transition) => {
                 self.store(transition);
                 true
