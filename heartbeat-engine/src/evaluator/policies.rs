@@ -39,7 +39,7 @@ impl Evaluator {
         }
     }
 
-    /// What lies around a monitor with these windows.
+    /// What lies around a monitor with these windows, while those that it depends on are down.
     pub(super) fn around<'a>(
         &'a self,
         windows: &'a [Arc<Maintenance>],
