@@ -7,12 +7,12 @@ mod model;
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Job, midnight, monitor};
+use common::{Job, midnight, monitor, recurring, window_at};
 use heartbeat_engine::step::Edit;
-use heartbeat_engine::step::{Draft, Event};
+use heartbeat_engine::step::{Draft, Event, Surroundings};
 use heartbeat_engine::{
-    Arm, Change, Expectation, Grace, LocalTime, MonitorSpec, NotificationKind, Outage, Ping, Record, RunId, Schedule,
-    Signal, State, Timestamp, Transition, Weekdays, Zone,
+    Arm, Change, Expectation, Grace, LocalTime, Maintenance, MonitorSpec, NotificationKind, Outage, Ping, Record,
+    RunId, Schedule, Signal, State, StateChange, Timestamp, Transition, Weekdays, Zone,
 };
 use model::{Happening, Plan, Said, Slack, Told, Wish, Word, replay};
 use proptest::prelude::*;
@@ -163,6 +163,59 @@ fn history(of: impl Strategy<Value = Happening>) -> impl Strategy<Value = Vec<(i
     })
 }
 
+/// A maintenance window: once from a minute on, or at a minute of each hour or day.
+#[derive(Clone, Copy, Debug)]
+enum Planned {
+    Once(i64, i64),
+    Hourly(i64, i64),
+    Daily(i64, i64),
+}
+
+impl Planned {
+    fn window(self) -> Arc<Maintenance> {
+        match self {
+            Self::Once(from, length) => window_at(at(from), at(from + length)),
+            Self::Hourly(minute, length) => recurring(&format!("{minute} * * * *"), &format!("{length}m")),
+            Self::Daily(minute, length) => {
+                recurring(&format!("{} {} * * *", minute % 60, minute / 60), &format!("{length}m"))
+            }
+        }
+    }
+
+    /// Every window from the day before to three days after `until`.
+    fn spans(self, until: i64) -> Vec<(i64, i64)> {
+        let (first, step, length) = match self {
+            Self::Once(from, length) => return vec![(from, from + length)],
+            Self::Hourly(minute, length) => (minute, 60, length),
+            Self::Daily(minute, length) => (minute, 1440, length),
+        };
+        (first - 1440..until + 3 * 1440).step_by(step).map(|from| (from, from + length)).collect()
+    }
+}
+
+fn windows() -> impl Strategy<Value = Vec<Planned>> {
+    let once = (CREATED - 100..CREATED + 3000, prop_oneof![1_i64..30, 1_i64..2000]);
+    let one = prop_oneof![
+        4 => once.prop_map(|(from, length)| Planned::Once(from, length)),
+        1 => (0_i64..60, 1_i64..60).prop_map(|(minute, length)| Planned::Hourly(minute, length)),
+        2 => (0_i64..1440, prop_oneof![1_i64..90, 1_i64..1440]).prop_map(|(minute, length)| Planned::Daily(minute, length)),
+    ];
+    let several =
+        prop::collection::vec(one, 1..5).prop_filter("time remains between them", |planned| leave_time(planned));
+    prop_oneof![1 => Just(Vec::new()), 3 => several]
+}
+
+/// Whether time remains between the windows: the step joins a limited number of them.
+fn leave_time(windows: &[Planned]) -> bool {
+    let mut spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans(6 * 1440)).collect();
+    spans.sort_unstable();
+    let mut begun = (i64::MIN, i64::MIN);
+    spans.into_iter().all(|(from, to)| {
+        begun = if from <= begun.1 { (begun.0, begun.1.max(to)) } else { (from, to) };
+        begun.1 - begun.0 < 4000
+    })
+}
+
 /// An edit that keeps the plan and changes the rest.
 fn same_plan(wish: &Wish, mut history: Vec<(i64, Happening)>) -> Vec<(i64, Happening)> {
     for (_, happening) in &mut history {
@@ -187,12 +240,12 @@ struct Seen {
     told: Vec<Told>,
 }
 
-fn by_model(wish: &Wish, history: &[(i64, Happening)]) -> Seen {
-    let model = replay(wish, CREATED, history);
+fn by_model(wish: &Wish, windows: &[(i64, i64)], history: &[(i64, Happening)]) -> Seen {
+    let model = replay(wish, CREATED, windows, history);
     Seen {
         word: model.word,
         counts: (model.failures, model.successes),
-        awaited: model.awaited().map(|awaited| Expectation {
+        awaited: model.shown().map(|awaited| Expectation {
             occurrence: at(awaited.occurrence),
             deadline: at(awaited.deadline),
             excused: awaited.excused,
@@ -258,7 +311,8 @@ fn check(job: &Job, before: &Record, happening: &Happening, now: Timestamp) -> R
     if let (Happening::Ping { .. }, Some(old), Some(new)) = (happening, before.health.expectation, health.expectation) {
         // S2.8, apart from what a deadline that passed meanwhile did.
         if job.record.spec().schedule.is_every() {
-            prop_assert!(new.deadline >= old.deadline);
+            let real = |record: &Record, awaited: Expectation| record.health.moves.held.unwrap_or(awaited.deadline);
+            prop_assert!(real(&job.record, new) >= real(before, old));
         } else {
             prop_assert!(new.occurrence >= old.occurrence);
         }
@@ -289,24 +343,37 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
 
     #[test]
-    fn step_agrees_with_a_replay_of_the_whole_history(wish in wish(), history in history(happening())) {
+    fn step_agrees_with_a_replay_of_the_whole_history(
+        wish in wish(),
+        windows in windows(),
+        history in history(happening()),
+    ) {
         let history = same_plan(&wish, history);
         let mut job = Job::made_at(at(CREATED), spec(&wish));
+        job.windows = windows.iter().map(|planned| planned.window()).collect();
+        let end = history.last().map_or(CREATED, |last| last.0);
+        let spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans(end)).collect();
         for (index, (now, happening)) in history.iter().enumerate() {
             if let Happening::Outage(from) = happening {
                 job.outages.push(Outage { from: at(*from), to: at(*now) });
             }
             let before = job.record.clone();
             job.event(at(*now), &event(happening));
-            prop_assert_eq!(by_step(&job), by_model(&wish, &history[..=index]), "after {:?} at {}", happening, now);
+            prop_assert_eq!(by_step(&job), by_model(&wish, &spans, &history[..=index]), "after {:?} at {}", happening, now);
             check(&job, &before, happening, at(*now))?;
             prop_assert!(!job.event(at(*now), &Event::Wake), "a spurious look changes nothing");
         }
     }
 
     #[test]
-    fn events_folded_in_one_draft_come_to_the_same_as_one_after_another(wish in wish(), history in history(happening())) {
+    fn events_folded_in_one_draft_come_to_the_same_as_one_after_another(
+        wish in wish(),
+        windows in windows(),
+        history in history(happening()),
+    ) {
         let mut job = Job::made_at(at(CREATED), spec(&wish));
+        job.windows = windows.iter().map(|planned| planned.window()).collect();
+        let maintenance = job.windows.clone();
         let outages: Vec<Outage> = history
             .iter()
             .filter_map(|(now, happening)| match happening {
@@ -314,7 +381,8 @@ proptest! {
                 _ => None,
             })
             .collect();
-        let mut draft = Draft::create(Arc::new(monitor(1, spec(&wish), at(CREATED))), at(CREATED), (&outages).into());
+        let around = Surroundings { outages: &outages, maintenance: &maintenance, ..Surroundings::default() };
+        let mut draft = Draft::create(Arc::new(monitor(1, spec(&wish), at(CREATED))), at(CREATED), around);
         for (now, happening) in &history {
             job.outages.extend(outages.iter().filter(|outage| outage.to == at(*now) && matches!(happening, Happening::Outage(_))));
             let event = event(happening);
@@ -327,5 +395,45 @@ proptest! {
             }
         }
         same_result(&job, &draft.finish().unwrap())?;
+    }
+
+    /// How often somebody looks must not matter, in a window as elsewhere.
+    #[test]
+    fn looks_in_between_change_nothing(
+        wish in wish(),
+        windows in windows(),
+        history in history(happening()),
+        every in prop_oneof![1_i64..5, 5_i64..200],
+    ) {
+        let mut seldom = Job::made_at(at(CREATED), spec(&wish));
+        seldom.windows = windows.iter().map(|planned| planned.window()).collect();
+        let mut often = seldom.clone();
+        let mut before = CREATED;
+        for (now, happening) in &history {
+            let until = if let Happening::Outage(from) = happening { *from } else { *now };
+            for minute in (before..until).step_by(usize::try_from(every).unwrap()) {
+                often.event(at(minute), &Event::Wake);
+            }
+            before = *now;
+            for job in [&mut seldom, &mut often] {
+                if let Happening::Outage(from) = happening {
+                    job.outages.push(Outage { from: at(*from), to: at(*now) });
+                }
+                job.event(at(*now), &event(happening));
+            }
+            let health = |job: &Job| {
+                let mut health = job.record.health.clone();
+                (health.moves.seen, health.incident) = (at(0), None);
+                health
+            };
+            prop_assert_eq!(health(&seldom), health(&often), "after {:?} at {}", happening, now);
+        }
+        let lines = |job: &Job| {
+            let line = |change: &StateChange| (change.at, change.from, change.to, change.reason.clone());
+            job.changes.iter().map(line).collect::<Vec<_>>()
+        };
+        prop_assert_eq!(lines(&seldom), lines(&often));
+        prop_assert_eq!(seldom.spans(), often.spans());
+        prop_assert_eq!(seldom.told(), often.told());
     }
 }

@@ -373,3 +373,29 @@ fn s6_2_an_outage_ends_what_it_may_have_hidden_of_runs() {
     assert_eq!(found.record.health.ended_runs[0].id, Some(run(1)));
     assert_eq!(Outage { from: t("2:00"), to: t("2:10") }, found.outages[0]);
 }
+
+#[test]
+fn s5_4_case_29_the_parent_recovers_while_the_child_is_still_down() {
+    let mut child = Job::made("0:00", every("1h", "10m"));
+    child.down_parents = vec!["router".to_owned()];
+    child.look("1:11");
+    assert!(child.notifications.is_empty(), "it is held back");
+    assert_eq!(child.spans(), [(t("1:10"), None)], "and kept as usual");
+    child.down_parents.clear();
+    child.look("1:30");
+    assert_eq!(child.told(), [NotificationKind::Down], "the held notification goes out");
+    child.success("1:40");
+    assert_eq!(child.told(), [NotificationKind::Down, NotificationKind::Recovered]);
+}
+
+#[test]
+fn s7_7_case_30_back_after_a_long_outage_there_is_one_reminder() {
+    let mut spec = every("1h", "10m");
+    spec.remind_every = Some(d("1h"));
+    let mut job = Job::made("0:00", spec);
+    job.look("1:11");
+    job.away("2:00", "22:00");
+    job.look("22:01");
+    assert_eq!(job.told(), [NotificationKind::Down, NotificationKind::Reminder], "one, not twenty");
+    assert_eq!(job.record.health.pursuit.remind_at, Some(t("22:10")));
+}

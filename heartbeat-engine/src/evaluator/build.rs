@@ -46,8 +46,10 @@ impl Evaluator {
         let mut batch = self.empty_batch();
         batch.forget_outages_after = self.forget_after;
         let mut groups = Vec::new();
-        let mut planned = Planned::default();
-        for (monitor, requests) in self.gather(now) {
+        let gathered = self.gather(now);
+        let mut planned = self.plan_ahead(&gathered);
+        for (monitor, requests) in gathered {
+            planned.begin(monitor);
             let decided = self.decide(monitor, requests, now, &planned);
             decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));

@@ -46,6 +46,15 @@ pub(super) struct Planned {
     down: HashMap<MonitorId, String>,
     /// What monitors depend on by then, where that changes.
     parents: HashMap<MonitorId, Vec<MonitorId>>,
+    /// Monitors that may come to depend on others by requests that are not decided yet.
+    undecided: HashSet<MonitorId>,
+}
+
+impl Planned {
+    /// Now the requests of this monitor are decided.
+    pub(super) fn begin(&mut self, id: MonitorId) {
+        self.undecided.remove(&id);
+    }
 }
 
 /// What is to be said to a wish to depend on others.
@@ -183,6 +192,15 @@ impl Evaluator {
         self.slots.get(&id).map_or(&[], |slot| &slot.record.spec().depends_on)
     }
 
+    /// What is known of a batch before anything in it is decided.
+    pub(super) fn plan_ahead(&self, groups: &[(MonitorId, Vec<Pending>)]) -> Planned {
+        let changes = |(id, requests): &&(MonitorId, Vec<Pending>)| {
+            let wishes = requests.iter().filter_map(|pending| pending.request.wish());
+            wishes.into_iter().any(|wish| wish.depends_on != self.parents(*id))
+        };
+        Planned { undecided: groups.iter().filter(changes).map(|group| group.0).collect(), ..Planned::default() }
+    }
+
     /// Remembers what was decided about a monitor until its batch is committed.
     pub(super) fn plan(&self, planned: &mut Planned, record: &Record) {
         if record.health.state == State::Down {
@@ -210,7 +228,8 @@ impl Evaluator {
             self.parents(parent).iter().chain(planned).copied().collect()
         };
         let Some(path) = cycle(id, wished, parents) else { return Verdict::Fine };
-        if path.iter().any(|on_path| planned.parents.contains_key(on_path)) {
+        let changes = |on: &MonitorId| planned.parents.contains_key(on) || planned.undecided.contains(on);
+        if path.iter().any(changes) {
             return Verdict::Later;
         }
         let name = |on_path: &MonitorId| match self.slots.get(on_path) {

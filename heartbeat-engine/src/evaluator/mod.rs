@@ -212,12 +212,20 @@ impl Evaluator {
         if self.under_way.is_some() || !self.stale.is_empty() {
             return None;
         }
-        let batch = match (self.unsure, self.look) {
-            (Some((outage, mark)), _) => self.outage_batch(outage, mark),
-            (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
-            (None, Look::Steady | Look::SetBack) => self.work_batch(),
-        };
-        (!batch.is_empty()).then_some(batch)
+        loop {
+            let batch = match (self.unsure, self.look) {
+                (Some((outage, mark)), _) => self.outage_batch(outage, mark),
+                (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
+                (None, Look::Steady | Look::SetBack) => self.work_batch(),
+            };
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            // Those that came first change nothing and are answered; others may wait behind them.
+            if self.pending.is_empty() {
+                return None;
+            }
+        }
     }
 
     /// A batch of this partition without content, for what the host has to write; it needs no
@@ -275,13 +283,12 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
-        if !self.ahead.is_empty() {
+        if !self.ahead.is_empty() || self.dependencies.must_look() {
             return self.clocks.0;
         }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
-        let at_once = if self.dependencies.must_look() { self.clocks.0 } else { Timestamp::MAX };
-        judged.min(self.absence.mark_due()).min(at_once)
+        judged.min(self.absence.mark_due())
     }
 
     /// How many requests wait to be decided.

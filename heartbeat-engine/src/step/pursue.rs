@@ -80,12 +80,14 @@ impl Draft<'_> {
     /// Sets the next reminder: the first one after `now`, where there is somebody to be reminded.
     pub(super) fn plan_reminder(&mut self, now: Timestamp) {
         let every = self.monitor.spec.remind_every;
+        let last = self.health.pursuit.remind_at;
         let incident = self.health.incident.as_ref();
         let wanted = incident.filter(|incident| incident.acknowledged.is_none() && !incident.told.is_empty());
         self.health.pursuit.remind_at = wanted.zip(every).map(|(incident, every)| {
             // The clock was set back since it went down (S6.7).
             if now < incident.opened_at {
-                return now + every;
+                let on = last.filter(|last| *last <= now && *last + every > now);
+                return on.unwrap_or(now) + every;
             }
             let period = u64::try_from(every.as_millis()).unwrap_or(u64::MAX).max(1);
             let lasted = u64::try_from(now.since(incident.opened_at).as_millis()).unwrap_or(u64::MAX);

@@ -76,9 +76,10 @@ impl Draft<'_> {
     pub(super) fn overrun(&mut self, limit: Timestamp, now: Timestamp) {
         let Some(index) = self.health.runs.iter().position(|run| run.limit_at == Some(limit)) else { return };
         let run = self.health.runs.remove(index);
+        let in_window = self.in_maintenance(limit).is_some();
         let lasting = self.stretch_after(limit, now).filter(|stretch| !stretch.is_over(now));
-        if lasting.is_some_and(|stretch| stretch.hides(limit)) || self.in_maintenance(limit).is_some() {
-            self.close_unobserved(run, now);
+        if in_window || lasting.is_some_and(|stretch| stretch.hides(limit)) {
+            self.close_unobserved(run, limit, now);
             return;
         }
         self.remember(EndedRun { id: run.id, overran: true });
@@ -88,7 +89,7 @@ impl Draft<'_> {
             &self.monitor,
             &format!("is down: a run that began at {} has not ended after {lasted}", run.began_at),
         );
-        self.fail(Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
+        self.fail(&Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
     }
 
     /// Closes the runs whose end the watcher may have missed (S6.2).
@@ -103,15 +104,16 @@ impl Draft<'_> {
         self.health.runs = kept;
         gone.sort_by_key(|run| run.limit_at);
         for run in gone {
-            self.close_unobserved(run, now);
+            // What would have been found only later is found by nobody.
+            let limit = run.limit_at.filter(|limit| *limit < span.to).unwrap_or(Timestamp::MAX);
+            self.close_unobserved(run, limit, now);
         }
     }
 
-    /// Closes a run without a failure; an overrun in a maintenance window is recorded (S5.3).
-    fn close_unobserved(&mut self, run: Run, now: Timestamp) {
+    /// Closes a run without a failure; that its limit passed in a maintenance window is recorded (S5.3).
+    fn close_unobserved(&mut self, run: Run, limit: Timestamp, now: Timestamp) {
         self.remember(EndedRun { id: run.id, overran: false });
-        let limit = run.limit_at.filter(|limit| *limit < now && self.in_maintenance(*limit).is_some());
-        if let Some(limit) = limit {
+        if self.in_maintenance(limit).is_some() {
             let reason = format!("{}: {} ({IN_WINDOW})", Cause::Overrun, overrun_detail(&run, limit));
             self.note(self.health.state, limit, now, reason);
         }

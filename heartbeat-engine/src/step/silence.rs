@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use crate::Timestamp;
 use crate::absence::Outage;
 use crate::maintenance::JOINED_MAX;
 use crate::step::{Draft, Surroundings};
-use crate::{Maintenance, Timestamp};
 
 /// The shortest time.
 pub(super) const INSTANT: Duration = Duration::from_millis(1);
@@ -41,8 +41,7 @@ impl Surroundings<'_> {
     /// The end of the maintenance windows that `at` lies in; those that overlap or touch are one.
     pub(super) fn window_end(&self, at: Timestamp) -> Option<Timestamp> {
         let holds = |window: &(Timestamp, Timestamp)| window.0 <= at;
-        let mut windows = self.maintenance.iter().filter_map(|window| window.spec.ending_after(at).filter(holds));
-        let (from, to) = windows.next()?;
+        let (from, to) = self.first_ending_after(at).find(holds)?;
         Some(self.grown(Outage { from, to }, &[]).to)
     }
 
@@ -52,8 +51,8 @@ impl Surroundings<'_> {
         let known = self.outages.partition_point(|outage| outage.to <= horizon);
         let outages = self.outages.get(..known).unwrap_or_default();
         let outage = outages.get(outages.partition_point(|outage| outage.to <= x)).copied();
-        let windows = self.maintenance.iter().filter_map(|window| window.spec.ending_after(x));
-        let window = windows.map(|(from, to)| Outage { from, to }).min_by_key(|span| span.from);
+        let windows = self.first_ending_after(x).map(|(from, to)| Outage { from, to });
+        let window = windows.min_by_key(|span| span.from);
         let first = outage.into_iter().chain(window).min_by_key(|span| span.from).filter(|span| span.from < now)?;
         if self.maintenance.is_empty() {
             return Some(Stretch::plain(first));
@@ -67,12 +66,17 @@ impl Surroundings<'_> {
         Some(Stretch { span, announced, begins_in_window })
     }
 
-    /// The span with everything that it overlaps, and the windows that it touches.
+    /// The span with everything that it overlaps; a window that it touches belongs to it where its edge is a window's too.
     fn grown(&self, mut span: Outage, outages: &[Outage]) -> Outage {
         for _ in 0..JOINED_MAX {
             let before = span;
             for window in self.maintenance {
-                span = with_window(span, window);
+                if let Some((from, _)) = window.spec.ending_after(span.from) {
+                    span.from = span.from.min(from);
+                }
+                if let Some((_, to)) = window.spec.ending_after(span.to).filter(|(from, _)| *from < span.to) {
+                    span.to = to;
+                }
             }
             for edge in [span.from, span.to] {
                 let next = outages.get(outages.partition_point(|outage| outage.to <= edge));
@@ -81,24 +85,32 @@ impl Surroundings<'_> {
                 }
             }
             if span == before {
+                span = self.with_touching(span);
+            }
+            if span == before {
                 break;
             }
         }
         span
     }
-}
 
-/// The span with those windows of one maintenance that reach over its ends or touch them.
-fn with_window(mut span: Outage, maintenance: &Maintenance) -> Outage {
-    if let Some((from, _)) = maintenance.spec.ending_after(span.from - INSTANT) {
-        span.from = span.from.min(from);
+    /// The span, which overlaps no further window, with a window on either side that touches one in it.
+    fn with_touching(&self, mut span: Outage) -> Outage {
+        let ends_at = |at: Timestamp| self.first_ending_after(at - INSTANT).find(|(_, to)| *to == at);
+        let begins_at = |at: Timestamp| self.first_ending_after(at).find(|(from, _)| *from == at);
+        if let (Some((from, _)), Some(_)) = (ends_at(span.from), begins_at(span.from)) {
+            span.from = from;
+        }
+        if let (Some(_), Some((_, to))) = (ends_at(span.to), begins_at(span.to)) {
+            span.to = to;
+        }
+        span
     }
-    if let Some((from, to)) = maintenance.spec.ending_after(span.to)
-        && from <= span.to
-    {
-        span.to = to;
+
+    /// Of each maintenance, the first window that ends after `x`.
+    fn first_ending_after(&self, x: Timestamp) -> impl Iterator<Item = (Timestamp, Timestamp)> {
+        self.maintenance.iter().filter_map(move |window| window.spec.ending_after(x))
     }
-    span
 }
 
 impl Draft<'_> {

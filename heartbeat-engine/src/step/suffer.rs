@@ -132,7 +132,8 @@ impl Draft<'_> {
     /// known now may change, so nothing else follows from it yet.
     pub(super) fn hold(&mut self, now: Timestamp) -> bool {
         let due = self.health.expectation.map(|awaited| awaited.deadline).filter(|deadline| *deadline < now);
-        let Some(deadline) = due.filter(|_| !self.around.maintenance.is_empty()) else { return false };
+        let may_wait = self.judges_silence() && !self.around.maintenance.is_empty();
+        let Some(deadline) = due.filter(|_| may_wait) else { return false };
         let stretch = self.stretch_after(deadline, now).filter(|stretch| stretch.hides(deadline));
         let Some(stretch) = stretch.filter(|stretch| !stretch.is_over(now)) else { return false };
         self.health.moves.held = Some(deadline);
@@ -167,7 +168,7 @@ impl Draft<'_> {
         let fixed = !self.monitor.spec.schedule.is_every();
         let excused = awaited.excused || (fixed && window_end(awaited.occurrence).is_some());
         let deadline = window_end(awaited.deadline).unwrap_or(awaited.deadline);
-        self.health.expectation = Some(Expectation { excused, deadline, ..awaited });
+        self.health.expectation = Some(Expectation { deadline, excused, ..awaited });
     }
 
     /// Applies an outage to what is awaited (S6.2).

@@ -58,8 +58,13 @@ fn maintenance(time: MaintenanceTime) -> Arc<Maintenance> {
 
 /// The same window, ended early.
 pub fn ended(window: &Arc<Maintenance>, at: &str) -> Arc<Maintenance> {
+    ended_at(window, t(at))
+}
+
+/// The same window, ended at an instant unless it was before.
+pub fn ended_at(window: &Arc<Maintenance>, at: Timestamp) -> Arc<Maintenance> {
     let mut window = (**window).clone();
-    window.spec.ended_at = Some(t(at));
+    window.spec.ended_at = Some(window.spec.ended_at.map_or(at, |before| before.min(at)));
     Arc::new(window)
 }
 
@@ -123,6 +128,7 @@ pub struct Job {
     pub outages: Vec<Outage>,
     pub windows: Vec<Arc<Maintenance>>,
     pub routes: Vec<Route>,
+    pub down_parents: Vec<String>,
     pub incidents: Vec<Incident>,
     pub notifications: Vec<Notification>,
     pub changes: Vec<StateChange>,
@@ -145,6 +151,7 @@ impl Job {
             outages: Vec::new(),
             windows: Vec::new(),
             routes: Vec::new(),
+            down_parents: Vec::new(),
             incidents: Vec::new(),
             notifications: Vec::new(),
             changes: Vec::new(),
@@ -160,8 +167,8 @@ impl Job {
     }
 
     pub fn around(&self) -> Surroundings<'_> {
-        let Self { outages, windows, routes, .. } = self;
-        Surroundings { outages, maintenance: windows, routes, ..Surroundings::default() }
+        let Self { outages, windows, routes, down_parents, .. } = self;
+        Surroundings { outages, maintenance: windows, routes, down_parents }
     }
 
     /// Takes what was stored.
@@ -237,6 +244,26 @@ impl Job {
     /// Time has passed.
     pub fn look(&mut self, at: &str) -> bool {
         self.event(t(at), &Event::Wake)
+    }
+
+    /// Time passes until then, with a look whenever something is due.
+    pub fn watch(&mut self, until: &str) {
+        let mut last = Timestamp::MIN;
+        loop {
+            let due = self.record.health.wake_at();
+            assert!(due > last, "a look at {last} settles what was due by then");
+            if due >= t(until) {
+                return;
+            }
+            last = due;
+            self.event(due + Duration::from_millis(1), &Event::Wake);
+        }
+    }
+
+    /// What was told, to whom and when: whole minutes.
+    pub fn messages(&self) -> Vec<(String, NotificationKind, Timestamp)> {
+        let minute = |at: Timestamp| Timestamp::from_millis(at.as_millis() / 60_000 * 60_000);
+        self.notifications.iter().map(|n| (n.channel.clone(), n.kind, minute(n.created_at))).collect()
     }
 
     pub fn state(&self) -> State {

@@ -1,8 +1,10 @@
 //! The rules of a monitor once more, slow and plain: everything is replayed from the whole history. Times are minutes.
 #![allow(dead_code, unreachable_pub)]
 
+mod quiet;
 mod silence;
 
+use quiet::{Quiet, joined};
 use silence::Silence;
 
 /// When the job is expected.
@@ -106,13 +108,17 @@ pub struct Model {
     nameless_overran: bool,
     pub incidents: Vec<(i64, Option<i64>)>,
     pub told: Vec<Told>,
-    /// Outages so far, and how many of them were looked at.
+    /// Outages so far, and all maintenance windows.
     outages: Vec<(i64, i64)>,
-    looked_at: usize,
+    windows: Vec<(i64, i64)>,
+    /// Both, those that overlap as one; those that ended by `seen` were looked at.
+    quiet: Vec<Quiet>,
+    seen: i64,
+    now: i64,
 }
 
 /// The state after the whole history, as it stands at the time of its last happening.
-pub fn replay(wish: &Wish, created: i64, history: &[(i64, Happening)]) -> Model {
+pub fn replay(wish: &Wish, created: i64, windows: &[(i64, i64)], history: &[(i64, Happening)]) -> Model {
     let mut model = Model {
         wish: wish.clone(),
         word: Word::New,
@@ -128,7 +134,10 @@ pub fn replay(wish: &Wish, created: i64, history: &[(i64, Happening)]) -> Model 
         incidents: Vec::new(),
         told: Vec::new(),
         outages: Vec::new(),
-        looked_at: 0,
+        windows: windows.to_vec(),
+        quiet: joined(&[], windows),
+        seen: created,
+        now: created,
     };
     if !wish.first_ping {
         model.begin(created, false);
@@ -136,7 +145,9 @@ pub fn replay(wish: &Wish, created: i64, history: &[(i64, Happening)]) -> Model 
     for (now, happening) in history {
         if let Happening::Outage(from) = happening {
             model.outages.push((*from, *now));
+            model.quiet = joined(&model.outages, windows);
         }
+        model.now = *now;
         model.pass_time_until(*now);
         model.happen(*now, happening);
     }
@@ -144,8 +155,20 @@ pub fn replay(wish: &Wish, created: i64, history: &[(i64, Happening)]) -> Model 
 }
 
 impl Model {
-    pub fn awaited(&self) -> Option<Awaited> {
+    fn awaited(&self) -> Option<Awaited> {
         self.silence.map(|silence| silence.awaited)
+    }
+
+    /// What is awaited, with a deadline that waits for the end of a window.
+    pub fn shown(&self) -> Option<Awaited> {
+        let mut awaited = self.awaited()?;
+        let waits = self.counts_silence() && awaited.deadline < self.now;
+        if let Some(quiet) =
+            self.quiet.iter().find(|quiet| waits && quiet.lasts(self.now) && quiet.hides(awaited.deadline))
+        {
+            awaited.deadline = quiet.to;
+        }
+        Some(awaited)
     }
 
     pub fn runs(&self) -> Vec<Option<u8>> {
@@ -156,47 +179,77 @@ impl Model {
         matches!(self.word, Word::New | Word::Up) || (self.word == Word::Down && self.successes > 0)
     }
 
-    /// Everything before `now`, minute by minute: overruns, then the deadline, then the beginning of an outage.
+    /// Everything before `now`, minute by minute: the ends of stretches with windows, overruns, then the deadline, then the
+    /// beginning of an outage.
     fn pass_time_until(&mut self, now: i64) {
         let begin =
             [self.awaited().map(|awaited| awaited.deadline), self.runs.iter().filter_map(|run| run.limit).min()]
                 .into_iter()
                 .flatten()
-                .chain(self.outages.get(self.looked_at).map(|outage| outage.0))
+                .chain(self.unseen().map(|quiet| quiet.from))
                 .min();
         for minute in begin.unwrap_or(now)..now {
+            self.pass_windows(minute);
             while let Some(index) = self.runs.iter().position(|run| run.limit.is_some_and(|limit| limit <= minute)) {
                 let run = self.runs.remove(index);
-                match run.id {
-                    Some(id) => self.ended.push((id, true)),
-                    None => self.nameless_overran = true,
+                let limit = run.limit.unwrap_or(minute);
+                let quiet = self.quiet.iter().any(|quiet| quiet.lasts(minute) && quiet.hides(limit));
+                self.close(&run, !quiet);
+                if !quiet {
+                    self.fail(limit);
                 }
-                self.fail(run.limit.unwrap_or(minute));
             }
-            while self.counts_silence() && self.awaited().is_some_and(|awaited| awaited.deadline <= minute) {
-                let Some(awaited) = self.awaited() else { return };
-                if awaited.excused {
+            self.judge_silence(minute, minute);
+            while let Some(outage) = self.unseen().filter(|quiet| !quiet.windows && quiet.from <= minute) {
+                self.pass(outage);
+            }
+        }
+        self.pass_windows(now);
+        self.judge_silence(now - 1, now);
+    }
+
+    fn unseen(&self) -> Option<Quiet> {
+        self.quiet.iter().find(|quiet| quiet.to > self.seen).copied()
+    }
+
+    /// Stretches with windows count once they are over.
+    fn pass_windows(&mut self, minute: i64) {
+        while let Some(over) = self.unseen().filter(|quiet| quiet.windows && quiet.to <= minute) {
+            self.pass(over);
+        }
+    }
+
+    fn pass(&mut self, quiet: Quiet) {
+        self.suffer(quiet);
+        self.seen = quiet.to;
+        let lost = |run: &Run| run.began < quiet.to && run.limit.is_some_and(|limit| limit > quiet.from);
+        let (lost, kept) = std::mem::take(&mut self.runs).into_iter().partition::<Vec<_>, _>(lost);
+        self.runs = kept;
+        lost.iter().for_each(|run| self.close(run, false));
+    }
+
+    fn close(&mut self, run: &Run, overran: bool) {
+        match run.id {
+            Some(id) => self.ended.push((id, overran)),
+            None => self.nameless_overran = overran,
+        }
+    }
+
+    /// Judges the deadlines up to `upto`, as things stand at `minute`.
+    fn judge_silence(&mut self, upto: i64, minute: i64) {
+        while self.counts_silence()
+            && let Some(awaited) = self.awaited().filter(|awaited| awaited.deadline <= upto)
+            && !self.quiet.iter().any(|quiet| quiet.lasts(minute) && quiet.hides(awaited.deadline))
+        {
+            if awaited.excused {
+                self.go_on();
+            } else if self.word == Word::Down {
+                self.successes = 0;
+            } else {
+                self.fail(awaited.deadline);
+                if self.word != Word::Down {
                     self.go_on();
-                } else if self.word == Word::Down {
-                    self.successes = 0;
-                } else {
-                    self.fail(awaited.deadline);
-                    if self.word != Word::Down {
-                        self.go_on();
-                    }
                 }
-            }
-            while let Some(outage) = self.outages.get(self.looked_at).copied().filter(|outage| outage.0 <= minute) {
-                self.suffer(outage);
-                self.looked_at += 1;
-                let lost = |run: &Run| run.began < outage.1 && run.limit.is_some_and(|limit| limit > outage.0);
-                for run in self.runs.iter().filter(|run| lost(run)) {
-                    match run.id {
-                        Some(id) => self.ended.push((id, false)),
-                        None => self.nameless_overran = false,
-                    }
-                }
-                self.runs.retain(|run| !lost(run));
             }
         }
     }
@@ -218,7 +271,7 @@ impl Model {
             Happening::Pause { manual } => {
                 self.manual = *manual;
                 if self.word != Word::Paused {
-                    self.close(now, Told::Closed);
+                    self.end_incident(now, Told::Closed);
                     self.word = Word::Paused;
                     self.silence = None;
                     self.runs.clear();
@@ -245,7 +298,7 @@ impl Model {
         }
     }
 
-    fn close(&mut self, now: i64, told: Told) {
+    fn end_incident(&mut self, now: i64, told: Told) {
         if self.word == Word::Down {
             if let Some(incident) = self.incidents.last_mut() {
                 incident.1 = Some(now);
@@ -346,7 +399,7 @@ impl Model {
                     Word::Down => {
                         self.successes += 1;
                         if self.successes >= self.wish.recovery_threshold {
-                            self.close(now, Told::Recovered);
+                            self.end_incident(now, Told::Recovered);
                             self.word = Word::Up;
                             self.successes = 0;
                         }
@@ -362,7 +415,7 @@ impl Model {
                 if moves {
                     self.begin(base, heard);
                 }
-                if !counted {
+                if !counted && !self.in_window(now) {
                     self.fail(now);
                 }
                 if self.word == Word::New {

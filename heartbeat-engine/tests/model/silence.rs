@@ -1,5 +1,6 @@
 //! What is awaited, and what outages make of it.
 
+use super::quiet::Quiet;
 use super::{Awaited, Model, Plan, Slack};
 
 /// The silence since the last heartbeat or what serves as one.
@@ -70,11 +71,7 @@ impl Model {
             silent_from: (!heard).then_some(t),
         });
         let since = if every { t } else { occurrence - self.wish.early };
-        for index in 0..self.looked_at {
-            if self.outages[index].1 > since {
-                self.suffer(self.outages[index]);
-            }
-        }
+        self.suffer_since(since);
         if let (Some(before), Some(silence)) = (before, &mut self.silence)
             && (every || before.occurrence == silence.awaited.occurrence)
         {
@@ -82,8 +79,30 @@ impl Model {
         }
     }
 
-    /// S6.2, for what is awaited now.
-    pub(super) fn suffer(&mut self, (a, b): (i64, i64)) {
+    /// What was looked at already counts for what is awaited newly.
+    fn suffer_since(&mut self, since: i64) {
+        for quiet in self.quiet.clone() {
+            if quiet.to > since && quiet.to <= self.seen {
+                self.suffer(quiet);
+            }
+        }
+    }
+
+    /// S6.2 and then S5.3, for what is awaited now.
+    pub(super) fn suffer(&mut self, quiet: Quiet) {
+        self.suffer_outage((quiet.from, quiet.to));
+        let daily = matches!(self.wish.plan, Plan::Daily(_));
+        let Some(mut silence) = self.silence else { return };
+        let inside = |minute: i64| quiet.from <= minute && minute < quiet.to;
+        silence.awaited.excused |=
+            daily && inside(silence.awaited.occurrence) && self.in_window(silence.awaited.occurrence);
+        while inside(silence.awaited.deadline) && self.in_window(silence.awaited.deadline) {
+            silence.awaited.deadline += 1;
+        }
+        self.silence = Some(silence);
+    }
+
+    fn suffer_outage(&mut self, (a, b): (i64, i64)) {
         let grace = self.grace();
         let Some(mut silence) = self.silence else { return };
         let Awaited { occurrence, deadline, .. } = silence.awaited;
@@ -144,10 +163,6 @@ impl Model {
         };
         silence.awaited = Awaited { occurrence, deadline: self.plain_deadline(occurrence), excused: false };
         self.silence = Some(silence);
-        for index in 0..self.looked_at {
-            if self.outages[index].1 > since {
-                self.suffer(self.outages[index]);
-            }
-        }
+        self.suffer_since(since);
     }
 }
