@@ -97,21 +97,22 @@ impl Draft<'_> {
             return;
         }
         let ordinal = self.next_ordinal();
+        let Failure { cause, at: opened_at, detail, message, ping } = failure;
         let incident = Incident {
             id: IncidentId::derive(self.monitor.id, self.version, ordinal),
             monitor: self.monitor.id,
-            opened_at: failure.at,
+            opened_at,
             detected_at: now,
             closed_at: None,
             closing: None,
-            cause: failure.cause,
-            detail: failure.detail.clone(),
+            cause,
+            detail,
             told: Vec::new(),
             acknowledged: None,
             notes: Vec::new(),
             held_by: Vec::new(),
         };
-        self.open_incident(incident, &failure, now);
+        self.open_incident(incident, message, ping, now);
     }
 }
 
