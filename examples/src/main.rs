@@ -2,6 +2,7 @@
 //! environment variables and a TOML file. `heartbeat-server --help` says how.
 
 mod arguments;
+mod backup;
 mod banner;
 mod declare;
 mod gate;
@@ -56,8 +57,15 @@ async fn run(arguments: Arguments) -> ExitCode {
     if arguments.check {
         return check(&settings);
     }
+    if let Some(Command::Backup { file, force }) = arguments.command {
+        return finish(backup::run(&settings, file, force).await.map(|report| println!("{report}")));
+    }
     logging::start(settings.log.clone(), arguments.log_format);
-    match server::run(settings).await {
+    finish(server::run(settings).await)
+}
+
+fn finish(result: Result<(), Failure>) -> ExitCode {
+    match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(Failure::Config(fault)) => fail(CONFIGURATION_WRONG, &fault.to_string()),
         Err(Failure::Run(message)) => fail(COULD_NOT_RUN, &message),

@@ -271,6 +271,33 @@ fn s6_7_a_clock_that_was_set_back_while_nobody_watched_is_found_at_the_start() {
 }
 
 #[test]
+fn s6_7_outages_of_a_future_that_was_set_back_are_forgotten_in_the_store_too() {
+    for fates in [vec![], vec![Fate::Unavailable], vec![Fate::UnknownWritten], vec![Fate::UnknownLost]] {
+        let mut world = World::new(100);
+        world.make(1, every("10m", "1m"));
+        world.run(d("1m"));
+        world.restart(d("1s"));
+        world.now = world.now + d("24h");
+        world.settle();
+        world.run(d("1m"));
+        let outages = |world: &World| world.runtime.block_on(world.storage.watch_log()).unwrap().outages;
+        assert_eq!(outages(&world).len(), 2, "the restart, and the clock's step forward");
+        world.now = world.now - d("24h");
+        world.fates = fates.clone().into();
+        world.run(d("10s"));
+        let found = outages(&world);
+        assert_eq!(found.len(), 1, "{fates:?}: {found:?}");
+        assert!(found[0].to <= world.now);
+        // What is stored from now on stays.
+        world.restart(d("20s"));
+        world.run(d("1m"));
+        assert_eq!(outages(&world).len(), 2, "{fates:?}");
+        let batch = world.evaluator.poll_batch();
+        assert!(batch.is_none_or(|batch| batch.forget_outages_after.is_none()), "it is asked for once");
+    }
+}
+
+#[test]
 fn a_taken_name_is_told_to_the_one_who_asked_for_it() {
     let mut world = World::new(100);
     let mut first = every("10m", "1m");

@@ -44,6 +44,7 @@ impl Evaluator {
     pub(super) fn work_batch(&mut self) -> Batch {
         let now = self.clocks.0;
         let mut batch = self.empty_batch();
+        batch.forget_outages_after = self.forget_after;
         let mut groups = Vec::new();
         let gathered = self.gather(now);
         let mut planned = self.plan_ahead(&gathered);
@@ -65,7 +66,12 @@ impl Evaluator {
             if self.absence.mark_due() <= now || !batch.is_empty() { self.absence.mark_along(now) } else { None };
         batch.mark = mark;
         if !batch.is_empty() {
-            self.under_way = Some(UnderWay { groups, mark: mark.map(|at| (at, self.clocks.1)), ..UnderWay::default() });
+            self.under_way = Some(UnderWay {
+                groups,
+                mark: mark.map(|at| (at, self.clocks.1)),
+                forget_after: batch.forget_outages_after,
+                ..UnderWay::default()
+            });
         }
         batch
     }

@@ -83,6 +83,8 @@ struct UnderWay {
     outage: Option<Outage>,
     /// Outages that ended before are forgotten with it.
     forget_before: Option<Timestamp>,
+    /// Outages that end later are forgotten with it.
+    forget_after: Option<Timestamp>,
     /// Messages that belong to no monitor.
     owed: Vec<Notification>,
 }
@@ -103,6 +105,8 @@ pub struct Evaluator {
     outages: Vec<Outage>,
     maintenance: Vec<Arc<Maintenance>>,
     routes: Vec<Route>,
+    /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
+    forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
     unsaved: HashSet<MonitorId>,
     absence: Absence,
@@ -135,6 +139,7 @@ impl Evaluator {
             outages: joined(log.outages),
             maintenance: Vec::new(),
             routes: Vec::new(),
+            forget_after: None,
             unsaved: HashSet::new(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
@@ -235,6 +240,7 @@ impl Evaluator {
         let Some(mut under_way) = self.under_way.take() else { return };
         match result {
             Ok(applied) => {
+                self.forget_after = self.forget_after.filter(|after| Some(*after) != under_way.forget_after);
                 self.adopt_watch(&mut under_way);
                 let mut outcomes = applied.transitions.iter();
                 for group in under_way.groups {

@@ -32,6 +32,7 @@ impl Evaluator {
         batch.mark = Some(mark.0);
         batch.outage = Some(outage);
         batch.notifications = self.outage_notifications(outage);
+        batch.forget_outages_after = self.forget_after;
         // While it can be helped, no outage is forgotten whose work exists in memory only.
         if self.must_forget() && (self.unsaved.is_empty() || self.outages.len() >= 2 * self.outages_max) {
             batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
@@ -41,6 +42,7 @@ impl Evaluator {
             mark: Some(mark),
             outage: Some(outage),
             forget_before: batch.forget_outages_before,
+            forget_after: batch.forget_outages_after,
             owed: batch.notifications.clone(),
         });
         batch
@@ -99,7 +101,11 @@ impl Evaluator {
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
+        let known = self.outages.len();
         self.outages.retain(|outage| outage.to <= horizon);
+        if self.outages.len() < known {
+            self.forget_after = Some(self.forget_after.map_or(horizon, |after| after.min(horizon)));
+        }
         let records = self.slots.values().map(|slot| &slot.record);
         self.ahead.extend(records.filter(|record| is_ahead(record, now)).map(|record| record.id()));
     }
