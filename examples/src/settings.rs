@@ -69,7 +69,16 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigFault> {
         let config = arguments.config.clone().or_else(|| environment("HEARTBEAT_CONFIG").map(Into::into));
-        let mut file = config.as_deref().map(read_file).transpose()?;
+        let file = config.as_deref().map(read_file).transpose()?;
+        Self::of(arguments, environment, file)
+    }
+
+    /// The same with what a file says, whatever file the arguments name.
+    pub(crate) fn of(
+        arguments: &Arguments,
+        environment: impl Fn(&str) -> Option<String>,
+        mut file: Option<FileSettings>,
+    ) -> Result<Self, ConfigFault> {
         let environment = |name: &'static str| environment(name).map(|value| (Source::Given(name), value));
         let flag = |name: &'static str, value: &Option<String>| value.clone().map(|value| (Source::Given(name), value));
         let mut in_file = |key: &'static str, pick: fn(&mut FileSettings) -> Option<String>| {

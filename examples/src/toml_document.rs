@@ -32,10 +32,15 @@ impl fmt::Display for FileFault {
             write!(f, ", line {line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ", {}", self.key)?;
+            write!(f, ", {}", on_one_line(&self.key))?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", on_one_line(&self.message))
     }
+}
+
+/// Nothing that breaks the line or that a terminal obeys, whatever stands in the file.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl TomlDocument {
@@ -219,6 +224,8 @@ mod tests {
         assert!(fault.starts_with("heartbeat.toml, line 2: is not TOML: "), "{fault}");
         let fault = TomlDocument::parse("f", "a = 1\na = 2\n").unwrap_err().to_string();
         assert!(fault.starts_with("f, line 2: "), "{fault}");
+        let fault = TomlDocument::parse("f", "\"a\\n\\u001b\" = 2026-11-20\n").unwrap_err().to_string();
+        assert!(fault.starts_with("f, line 1, a  : is a date"), "{fault:?}");
         let fault = TomlDocument::parse("f", "a = 2026-11-20\n").unwrap_err().to_string();
         assert!(fault.starts_with("f, line 1, a: is a date"), "{fault}");
     }

@@ -4,7 +4,7 @@
 
 use std::path::PathBuf;
 
-use crash_harness::Plan;
+use heartbeat_examples::crash::Plan;
 
 const SEED: u64 = 7;
 

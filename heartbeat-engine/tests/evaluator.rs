@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use common::{cron, d, every, monitor};
+use common::{cron, d, ended_at, every, monitor, window_at};
 use heartbeat_engine::evaluator::{Refusal, Request};
 use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::Event;
@@ -35,6 +35,10 @@ enum Deed {
     Edit(usize, Edit),
     Wait(u64),
     Restart(u64),
+    /// A maintenance window begins after so many milliseconds, and lasts that long.
+    Plan(u64, u64),
+    /// All windows end now.
+    End,
 }
 
 fn deed(edits: bool) -> impl Strategy<Value = Deed> {
@@ -50,6 +54,8 @@ fn deed(edits: bool) -> impl Strategy<Value = Deed> {
         u32::from(edits) * 2 => (0..4_usize, edit).prop_map(|(place, edit)| Deed::Edit(place, edit)),
         8 => prop_oneof![1_u64..2000, 1_u64..90_000].prop_map(Deed::Wait),
         1 => (1_u64..50_000).prop_map(Deed::Restart),
+        2 => (0_u64..60_000, 1_u64..200_000).prop_map(|(ahead, length)| Deed::Plan(ahead, length)),
+        1 => Just(Deed::End),
     ]
 }
 
@@ -82,8 +88,21 @@ fn live(batch_max: usize, deeds: Vec<Deed>, fates: Vec<Fate>) -> Result<(), Test
                 let at = world.now;
                 world.settle();
                 let outages = world.runtime.block_on(world.storage.watch_log()).unwrap().outages.len();
-                let deeds = Deeds { at, outages, events: vec![(at, place_in_log)] };
+                let windows = world.windows.clone();
+                let deeds = Deeds { at, outages, windows, events: vec![(at, place_in_log)] };
                 world.done.entry(ids[place]).or_default().push(deeds);
+            }
+            Deed::Plan(ahead, length) => {
+                world.settle();
+                let from = world.now + Duration::from_millis(ahead);
+                let mut windows = world.windows.clone();
+                windows.push(window_at(from, from + Duration::from_millis(length + 1000)));
+                world.plan(windows);
+            }
+            Deed::End => {
+                world.settle();
+                let now = world.now;
+                world.plan(world.windows.iter().map(|window| ended_at(window, now)).collect());
             }
             Deed::Wait(millis) => world.run(Duration::from_millis(millis)),
             Deed::Restart(millis) => {

@@ -214,6 +214,14 @@ fn pausing_and_editing_forget_that_a_deadline_waits() {
 }
 
 #[test]
+fn while_down_nothing_waits_for_a_window() {
+    let mut job = hourly().under(window("1:20", "9:00"));
+    job.look("1:11");
+    job.change("2:00", |spec| spec.grace = Grace::Fixed(d("50m")));
+    assert_eq!((job.state(), job.deadline(), job.record.health.moves.held), (State::Down, t("1:50"), None));
+}
+
+#[test]
 fn s6_7_a_window_under_a_clock_that_was_set_back_holds_nothing_for_ever() {
     let mut job = Job::made("24:00", every("1h", "10m")).under(window("25:00", "30:00"));
     job.success("24:30");

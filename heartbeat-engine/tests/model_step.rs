@@ -182,14 +182,14 @@ impl Planned {
         }
     }
 
-    /// Every window from the day before to the end of time, which is after 20 days.
-    fn spans(self) -> Vec<(i64, i64)> {
+    /// Every window from the day before to three days after `until`.
+    fn spans(self, until: i64) -> Vec<(i64, i64)> {
         let (first, step, length) = match self {
             Self::Once(from, length) => return vec![(from, from + length)],
             Self::Hourly(minute, length) => (minute, 60, length),
             Self::Daily(minute, length) => (minute, 1440, length),
         };
-        (first - 1440..20 * 1440).step_by(step).map(|from| (from, from + length)).collect()
+        (first - 1440..until + 3 * 1440).step_by(step).map(|from| (from, from + length)).collect()
     }
 }
 
@@ -207,12 +207,12 @@ fn windows() -> impl Strategy<Value = Vec<Planned>> {
 
 /// Whether time remains between the windows: the step joins a limited number of them.
 fn leave_time(windows: &[Planned]) -> bool {
-    let mut spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans()).collect();
+    let mut spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans(6 * 1440)).collect();
     spans.sort_unstable();
     let mut begun = (i64::MIN, i64::MIN);
     spans.into_iter().all(|(from, to)| {
         begun = if from <= begun.1 { (begun.0, begun.1.max(to)) } else { (from, to) };
-        begun.1 - begun.0 < 5000
+        begun.1 - begun.0 < 4000
     })
 }
 
@@ -351,7 +351,8 @@ proptest! {
         let history = same_plan(&wish, history);
         let mut job = Job::made_at(at(CREATED), spec(&wish));
         job.windows = windows.iter().map(|planned| planned.window()).collect();
-        let spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans()).collect();
+        let end = history.last().map_or(CREATED, |last| last.0);
+        let spans: Vec<_> = windows.iter().flat_map(|planned| planned.spans(end)).collect();
         for (index, (now, happening)) in history.iter().enumerate() {
             if let Happening::Outage(from) = happening {
                 job.outages.push(Outage { from: at(*from), to: at(*now) });

@@ -1,4 +1,4 @@
-//! Kills real servers with `kill -9` at random instants and checks that no promise is broken; see the crate `crash_harness`.
+//! Kills real servers with `kill -9` at random instants and checks that no promise is broken; see the module `heartbeat_examples::crash`.
 //!
 //! The exit status is 0 when everything was kept, 1 with an account when something was not. It uses the `heartbeat-server`
 //! that was built beside it.
@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use crash_harness::{Failure, Plan, Summary};
 use heartbeat_engine::{Clock, SystemClock};
+use heartbeat_examples::crash::{Failure, Plan, Summary};
 
 #[derive(Debug, Parser)]
 #[command(version, about)]

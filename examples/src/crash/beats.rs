@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use crate::api::Api;
-use crate::failure::Failure;
-use crate::random::Random;
-use crate::world::{Role, Watched, World};
+use crate::crash::api::Api;
+use crate::crash::failure::Failure;
+use crate::crash::random::Random;
+use crate::crash::world::{Role, Watched, World};
 
 /// What became of a heartbeat, as its sender sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

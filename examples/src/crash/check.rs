@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 
-use crate::api::{Api, text};
-use crate::beats::{Beat, Fate};
-use crate::failure::Failure;
-use crate::ledger::{Ledger, Stored};
-use crate::world::{Role, World};
+use crate::crash::api::{Api, text};
+use crate::crash::beats::{Beat, Fate};
+use crate::crash::failure::Failure;
+use crate::crash::ledger::{Ledger, Stored};
+use crate::crash::world::{Role, World};
 
 /// So many heartbeats of a monitor are kept at least; no more may be sent between two checks.
 const KEPT: usize = 100;

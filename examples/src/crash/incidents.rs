@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use serde_json::Value;
 
-use crate::api::{Api, text};
-use crate::check::Standing;
-use crate::failure::Failure;
-use crate::ledger::{Incident, Ledger, Notification};
-use crate::receiver::{Receiver, told};
-use crate::world::CHANNELS;
+use crate::crash::api::{Api, text};
+use crate::crash::check::Standing;
+use crate::crash::failure::Failure;
+use crate::crash::ledger::{Incident, Ledger, Notification};
+use crate::crash::receiver::{Receiver, told};
+use crate::crash::world::CHANNELS;
 
 impl Ledger {
     /// Reads the incidents that are new or have changed.

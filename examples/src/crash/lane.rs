@@ -6,17 +6,17 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::Plan;
-use crate::api::Api;
-use crate::beats::{Fate, Pace, START, SUCCESS, Sender, Streams};
-use crate::check::standings;
-use crate::failure::Failure;
-use crate::ledger::Ledger;
-use crate::process::{Process, Program};
-use crate::random::Random;
-use crate::receiver::Receiver;
-use crate::summary::Summary;
-use crate::world::{Role, World};
+use crate::crash::Plan;
+use crate::crash::api::Api;
+use crate::crash::beats::{Fate, Pace, START, SUCCESS, Sender, Streams};
+use crate::crash::check::standings;
+use crate::crash::failure::Failure;
+use crate::crash::ledger::Ledger;
+use crate::crash::process::{Process, Program};
+use crate::crash::random::Random;
+use crate::crash::receiver::Receiver;
+use crate::crash::summary::Summary;
+use crate::crash::world::{Role, World};
 
 /// How long silence may take to be found, and messages to arrive, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,7 +149,7 @@ impl Lane {
         api: &Api,
         roles: &[Role],
         name: &str,
-        saying: crate::beats::Saying,
+        saying: crate::crash::beats::Saying,
     ) -> Result<(), Failure> {
         for (slug, watched) in self.world.of(roles) {
             let mut sender = Sender::new(api, slug, watched, format!("{name}-{slug}-{}", saying.2));

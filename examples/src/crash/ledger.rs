@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use heartbeat_engine::Timestamp;
 use serde_json::Value;
 
-use crate::api::text;
-use crate::beats::{Beat, Fate};
+use crate::crash::api::text;
+use crate::crash::beats::{Beat, Fate};
 
 /// What a server promised so far, and what was found of it.
 #[derive(Debug, Default)]

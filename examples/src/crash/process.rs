@@ -9,8 +9,8 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::Instant;
 
-use crate::api::{self, Api};
-use crate::failure::Failure;
+use crate::crash::api::{self, Api};
+use crate::crash::failure::Failure;
 
 /// The key that the server takes.
 const KEY: &str = "an-admin-key-of-the-crash-harness";

@@ -13,9 +13,9 @@ use axum::{Json, Router};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::api::text;
-use crate::failure::Failure;
-use crate::random::Random;
+use crate::crash::api::text;
+use crate::crash::failure::Failure;
+use crate::crash::random::Random;
 
 /// One attempt that arrived.
 #[derive(Debug, Clone)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
-use crate::failure::Failure;
-use crate::incidents::Deliveries;
-use crate::ledger::Ledger;
+use crate::crash::failure::Failure;
+use crate::crash::incidents::Deliveries;
+use crate::crash::ledger::Ledger;
 
 /// What happened in a run, over all lanes.
 #[derive(Debug, Clone, Default)]

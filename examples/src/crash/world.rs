@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::api::{Api, text};
-use crate::failure::Failure;
+use crate::crash::api::{Api, text};
+use crate::crash::failure::Failure;
 
 /// The channels that are told of everything: one gets each message, one groups them.
 pub const CHANNELS: [&str; 2] = ["each", "grouped"];

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crash_harness::{Fate, Pace, Program};
+use heartbeat_examples::crash::{Fate, Pace, Program};
 use tempfile::TempDir;
 
 use crate::rig::{Rig, SLOW, program};

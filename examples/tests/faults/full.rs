@@ -5,7 +5,7 @@ use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crash_harness::Fate;
+use heartbeat_examples::crash::Fate;
 use tokio::process::Command;
 use tokio::time::Instant;
 

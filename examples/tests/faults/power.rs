@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crash_harness::Pace;
+use heartbeat_examples::crash::Pace;
 
 use crate::failing::Disk;
 use crate::rig::Rig;

@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crash_harness::{
+use heartbeat_examples::crash::{
     Api, Beat, Failure, Fate, Ledger, Pace, Process, Program, Random, Receiver, Role, Sender, Streams,
 };
-use crash_harness::{Watched, World};
+use heartbeat_examples::crash::{Watched, World};
 use serde_json::json;
 
 /// How long anything may take before the test gives up.

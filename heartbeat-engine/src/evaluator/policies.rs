@@ -9,7 +9,7 @@ use crate::{Health, Maintenance, Monitor, MonitorId, Record, Route};
 impl Evaluator {
     /// Takes every maintenance window and every route: while loading, and whenever one of them has changed.
     pub fn handle_policies(&mut self, maintenance: Vec<Arc<Maintenance>>, routes: Vec<Arc<Route>>) {
-        self.routes = routes.iter().map(|route| (**route).clone()).collect();
+        self.routes = routes.into_iter().map(Arc::unwrap_or_clone).collect();
         self.maintenance = maintenance;
         for (id, slot) in &mut self.slots {
             slot.windows = covering(&self.maintenance, &slot.record.monitor);

@@ -168,7 +168,7 @@ impl Draft<'_> {
         let fixed = !self.monitor.spec.schedule.is_every();
         let excused = awaited.excused || (fixed && window_end(awaited.occurrence).is_some());
         let deadline = window_end(awaited.deadline).unwrap_or(awaited.deadline);
-        self.health.expectation = Some(Expectation { excused, deadline, ..awaited });
+        self.health.expectation = Some(Expectation { deadline, excused, ..awaited });
     }
 
     /// Applies an outage to what is awaited (S6.2).

@@ -58,8 +58,13 @@ fn maintenance(time: MaintenanceTime) -> Arc<Maintenance> {
 
 /// The same window, ended early.
 pub fn ended(window: &Arc<Maintenance>, at: &str) -> Arc<Maintenance> {
+    ended_at(window, t(at))
+}
+
+/// The same window, ended at an instant unless it was before.
+pub fn ended_at(window: &Arc<Maintenance>, at: Timestamp) -> Arc<Maintenance> {
     let mut window = (**window).clone();
-    window.spec.ended_at = Some(t(at));
+    window.spec.ended_at = Some(window.spec.ended_at.map_or(at, |before| before.min(at)));
     Arc::new(window)
 }
 

@@ -1,4 +1,4 @@
-//! Stretches of time in which silence proves nothing, put together pair by pair.
+//! Stretches of time in which silence proves nothing, put together neighbour by neighbour.
 
 use super::Model;
 
@@ -38,21 +38,21 @@ impl Quiet {
 
 pub(super) fn joined(outages: &[(i64, i64)], windows: &[(i64, i64)]) -> Vec<Quiet> {
     let quiet = |windows: bool| move |&(from, to): &(i64, i64)| Quiet { from, to, windows, edges: (windows, windows) };
-    let mut rest: Vec<Quiet> = outages.iter().map(quiet(false)).chain(windows.iter().map(quiet(true))).collect();
-    let mut found: Vec<Quiet> = Vec::new();
-    while let Some(mut one) = rest.pop() {
-        while let Some((index, more)) = found
-            .iter()
-            .enumerate()
-            .find_map(|(index, other)| Some((index, one.with(*other).or_else(|| other.with(one))?)))
-        {
-            found.remove(index);
-            one = more;
-        }
-        found.push(one);
-    }
+    let mut found: Vec<Quiet> = outages.iter().map(quiet(false)).chain(windows.iter().map(quiet(true))).collect();
     found.sort_by_key(|quiet| (quiet.from, quiet.to));
-    found
+    loop {
+        let before = found.len();
+        found = found.into_iter().fold(Vec::new(), |mut joined: Vec<Quiet>, next| {
+            match joined.last_mut().and_then(|last| Some((last.with(next)?, last))) {
+                Some((both, last)) => *last = both,
+                None => joined.push(next),
+            }
+            joined
+        });
+        if found.len() == before {
+            return found;
+        }
+    }
 }
 
 impl Model {

@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_engine::evaluator::{Done, Evaluator, Refusal, Request, Ticket};
-use heartbeat_engine::step::{Event, step};
+use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{
-    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Lease, MemoryStorage, Monitor, MonitorId, MonitorSpec,
-    NotificationId, NotificationKind, Outcome, PartitionId, Ping, Record, Signal, Storage, StorageError, Timestamp,
+    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Lease, Maintenance, MemoryStorage, Monitor, MonitorId,
+    MonitorSpec, NotificationId, NotificationKind, Outcome, PartitionId, Ping, Record, Signal, Storage, StorageError,
+    Timestamp,
 };
 use proptest::prelude::*;
 
@@ -33,6 +34,8 @@ pub struct Deeds {
     pub at: Timestamp,
     /// How many outages were known then.
     pub outages: usize,
+    /// The maintenance windows then.
+    pub windows: Vec<Arc<Maintenance>>,
     /// When each event arrived, and its place.
     pub events: Vec<(Timestamp, usize)>,
 }
@@ -57,6 +60,7 @@ pub struct World {
     pub owed: Vec<NotificationId>,
     pub watchers: Vec<String>,
     pub outages_max: usize,
+    pub windows: Vec<Arc<Maintenance>>,
     /// The write under way took long, so the mark is old.
     pub hung: bool,
 }
@@ -82,6 +86,7 @@ impl World {
             owed: Vec::new(),
             watchers: Vec::new(),
             outages_max: 100,
+            windows: Vec::new(),
             hung: false,
         };
         world.settle();
@@ -114,6 +119,14 @@ impl World {
             Event::Edit(edit) => Request::Edit(id, edit),
             _ => panic!("nobody asks for that"),
         })
+    }
+
+    /// Other maintenance windows from now on.
+    pub fn plan(&mut self, windows: Vec<Arc<Maintenance>>) {
+        self.settle();
+        self.windows = windows;
+        self.evaluator.handle_policies(self.windows.clone(), Vec::new());
+        self.settle();
     }
 
     pub fn pass(&mut self, time: Duration) {
@@ -210,7 +223,8 @@ impl World {
             if *outcome == Outcome::Committed {
                 let place = |text: &Option<String>| text.as_deref().unwrap().parse().unwrap();
                 let events = transition.pings.iter().map(|ping| (ping.arrived_at, place(&ping.message))).collect();
-                let deeds = Deeds { at: self.decided_at, outages, events };
+                let windows = self.windows.clone();
+                let deeds = Deeds { at: self.decided_at, outages, windows, events };
                 self.done.entry(transition.monitor).or_default().push(deeds);
             }
         }
@@ -224,7 +238,8 @@ impl World {
         let ping = Ping { message: Some(self.events.len().to_string()), ..Ping::new(Signal::Success) };
         let event = Event::Ping(Box::new(ping));
         self.events.push(event.clone());
-        let transition = step(&record, &event, self.now, (&log.outages).into()).unwrap().unwrap();
+        let around = Surroundings { outages: &log.outages, maintenance: &self.windows, ..Surroundings::default() };
+        let transition = step(&record, &event, self.now, around).unwrap().unwrap();
         self.owed.extend(transition.notifications.iter().map(|notification| notification.id));
         let batch = Batch { transitions: vec![transition], epoch: Epoch(self.epoch), ..Batch::default() };
         self.write(&batch).unwrap();
@@ -246,6 +261,7 @@ impl World {
         let log = self.runtime.block_on(self.storage.watch_log()).unwrap();
         self.evaluator = Evaluator::new(partition, Epoch(self.epoch), log, self.batch_max, self.outages_max);
         self.evaluator.tell_of_outages(self.watchers.clone());
+        self.evaluator.handle_policies(self.windows.clone(), Vec::new());
         for record in self.records() {
             self.evaluator.handle_record(record.id(), Some(Arc::new(record)));
         }
@@ -263,12 +279,14 @@ impl World {
         let outages = self.runtime.block_on(self.storage.watch_log()).unwrap().outages;
         for deeds in self.done.get(&id).into_iter().flatten() {
             job.outages = outages[..deeds.outages].to_vec();
+            job.windows.clone_from(&deeds.windows);
             for (at, place) in &deeds.events {
                 job.event(*at, &self.events[*place]);
             }
             job.event(deeds.at, &Event::Wake);
         }
         job.outages = outages;
+        job.windows.clone_from(&self.windows);
         job.event(self.now, &Event::Wake);
         job
     }
@@ -298,7 +316,7 @@ impl World {
         for monitor in made {
             let job = self.scan(monitor.id, monitor);
             let mut record = (*kept[&monitor.id]).clone();
-            if let Some(transition) = step(&record, &Event::Wake, self.now, (&job.outages).into()).unwrap() {
+            if let Some(transition) = step(&record, &Event::Wake, self.now, job.around()).unwrap() {
                 prop_assert!(transition.notifications.is_empty(), "it was looked at");
                 let heartbeat_engine::Change::Put(next) = transition.change else { panic!("nothing was removed") };
                 record = *next;
