@@ -167,7 +167,9 @@ impl Draft<'_> {
         let window_end = |at: Timestamp| self.in_maintenance(at).filter(|_| inside(at));
         let fixed = !self.monitor.spec.schedule.is_every();
         let excused = awaited.excused || (fixed && window_end(awaited.occurrence).is_some());
-        let deadline = window_end(awaited.deadline).unwrap_or(awaited.deadline);
+        // What counts no failure need not wait.
+        let waits = window_end(awaited.deadline).filter(|_| !excused);
+        let deadline = waits.unwrap_or(awaited.deadline);
         self.health.expectation = Some(Expectation { deadline, excused, ..awaited });
     }
 
