@@ -1,12 +1,15 @@
 //! What the watcher's own outages (S6.2) and maintenance windows (S5.3) make of what is expected, and a wall clock that was set back (S6.7).
 
+#[cfg(feature = "runtime")]
 use std::sync::Arc;
 
+#[cfg(feature = "runtime")]
+use crate::Maintenance;
 use crate::absence::Outage;
 use crate::step::advance::{AHEAD_MAX, Due};
 use crate::step::silence::Stretch;
 use crate::step::{Draft, Surroundings};
-use crate::{Expectation, Health, Maintenance, MonitorSpec, Record, Timestamp};
+use crate::{Expectation, Health, MonitorSpec, Record, Timestamp};
 
 /// How often a deadline that falls inside an outage is put behind it, at most (S6.2).
 const EXTENSIONS_MAX: u8 = 2;
@@ -25,6 +28,7 @@ pub(crate) fn foreseen(record: &Record, around: Surroundings<'_>, now: Timestamp
 }
 
 /// Whether the window changes what is awaited still, so that it must not be forgotten.
+#[cfg(feature = "runtime")]
 pub(crate) fn explains(record: &Record, window: &Arc<Maintenance>, now: Timestamp) -> bool {
     let around = Surroundings { maintenance: std::slice::from_ref(window), ..Surroundings::default() };
     passed(record, around, now).is_some()
