@@ -1,9 +1,6 @@
 //! The smallest cases that a simpler reading of the rules gets wrong, each as one row of a table.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-
-use common::{Job, at, claimed, cron, d, every, of_run, outage, ping, recurring, run, t, window};
+use crate::common::{Job, at, claimed, cron, d, every, of_run, outage, ping, recurring, run, t, window};
 use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{Arm, Cause, Effect, NotificationKind, Outage, Ping, Schedule, Signal, State};
 

@@ -1,12 +1,9 @@
 //! The evaluator on a storage that fails in every way, against a scan of all monitors.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-mod world;
 
 use std::time::Duration;
 
-use common::{cron, d, every, monitor};
+use crate::common::{cron, d, every, monitor};
+use crate::world::{Deeds, Fate, World};
 use heartbeat_engine::evaluator::{Refusal, Request};
 use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::Event;
@@ -15,7 +12,6 @@ use heartbeat_engine::{
     StorageError, Timestamp,
 };
 use proptest::prelude::*;
-use world::{Deeds, Fate, World};
 
 fn wishes() -> Vec<MonitorSpec> {
     let mut second = every("60s", "10s");

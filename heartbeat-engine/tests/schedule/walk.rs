@@ -1,12 +1,10 @@
 //! Occurrences equal a walk over every minute of the local clock, across clock changes (S2.2 to S2.4).
 
-mod schedule_oracle;
-
 use std::time::Duration;
 
+use crate::oracle::{DAY_S, PlainCron, Walk, cases, expression, naive, near_a_change};
 use heartbeat_engine::{Grace, LocalTime, Schedule, ScheduleError, Timestamp, Weekdays, Zone};
 use proptest::prelude::*;
-use schedule_oracle::{DAY_S, PlainCron, Walk, cases, expression, naive, near_a_change};
 
 /// The occurrences after `from` up to `until`, in seconds; each must be later than the one before.
 fn occurrences(schedule: &Schedule, from: i64, until: i64) -> Vec<i64> {
@@ -84,7 +82,7 @@ proptest! {
     fn the_end_of_a_day_is_the_next_local_date((zone, from) in near_a_change()) {
         let schedule = Schedule::cron("* * * * *", Zone::named(zone.name())?)?;
         let minute = from.div_euclid(60) * 60;
-        let date = |at: i64| (at + schedule_oracle::offset_s(zone, at)).div_euclid(DAY_S);
+        let date = |at: i64| (at + crate::oracle::offset_s(zone, at)).div_euclid(DAY_S);
         let expected = (1..).map(|n| minute + n * 60).find(|at| date(*at) > date(minute)).unwrap_or_default();
         let found = schedule.deadline(Timestamp::from_secs(minute), Grace::EndOfDay);
         prop_assert_eq!(found, Timestamp::from_secs(expected));

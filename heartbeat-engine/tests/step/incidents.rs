@@ -1,9 +1,6 @@
 //! What follows a going down: who is told, reminded and told more, what is held back, and what is damped.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-
-use common::{Job, d, every, ping, t};
+use crate::common::{Job, d, every, ping, t};
 use heartbeat_engine::NotificationKind::{Closed, Down, Escalated, Flapping, Recovered, Reminder, Report, Settled};
 use heartbeat_engine::step::{Draft, Edit, NewNote, Surroundings};
 use heartbeat_engine::{

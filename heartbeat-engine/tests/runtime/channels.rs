@@ -1,6 +1,4 @@
 //! Channels that are changed while the engine runs, on virtual time.
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

@@ -1,11 +1,8 @@
 //! What a monitor promises whatever the watcher's outages: no false alert (S8.2), no missed one (S6.4, S8.1).
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Job, cron, d, every, midnight, ping, recurring, window_at};
+use crate::common::{Job, cron, d, every, midnight, ping, recurring, window_at};
 use heartbeat_engine::step::Event;
 use heartbeat_engine::{MonitorSpec, Outage, Signal, State, Timestamp};
 use proptest::prelude::*;

@@ -1,10 +1,7 @@
 //! Monitors that depend on others (S5.4), in the evaluator and on a storage that fails in every way.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod common;
-mod world;
-
-use common::{d, every, midnight, monitor};
+use crate::common::{d, every, midnight, monitor};
+use crate::world::{Fate, World};
 use heartbeat_engine::NotificationKind::{Down, Recovered, Reminder};
 use heartbeat_engine::evaluator::{Refusal, Request};
 use heartbeat_engine::step::{Edit, Event};
@@ -12,7 +9,6 @@ use heartbeat_engine::{
     HistoryItem, HistoryQuery, MonitorId, MonitorSpec, NotificationKind, Ping, Record, Signal, State, Storage,
 };
 use proptest::prelude::*;
-use world::{Fate, World};
 
 fn spec(n: u64, depends_on: &[MonitorId]) -> MonitorSpec {
     let mut spec = every("20s", "5s");

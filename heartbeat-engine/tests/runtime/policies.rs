@@ -1,7 +1,5 @@
 //! Maintenance windows and routes as the host of an engine sees them, on virtual time.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

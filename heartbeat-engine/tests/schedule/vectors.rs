@@ -1,14 +1,12 @@
 //! Six hundred checked schedules: from a heartbeat to the occurrences and deadlines that it leaves to come.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::Duration;
 
 use heartbeat_engine::{Grace, Occurrence, Schedule, Timestamp, parse_duration};
 use serde_json::Value;
 
-const AT: &str = include_str!("vectors/at.jsonl");
-const CRON: &str = include_str!("vectors/cron.jsonl");
+const AT: &str = include_str!("../vectors/at.jsonl");
+const CRON: &str = include_str!("../vectors/cron.jsonl");
 
 #[test]
 fn every_at_vector() {

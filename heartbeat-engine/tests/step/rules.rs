@@ -1,11 +1,8 @@
 //! Single sentences of the rules, one test each.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Job, at, claimed, d, every, of_run, outage, ping, t};
+use crate::common::{Job, at, claimed, d, every, of_run, outage, ping, t};
 use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::{Event, Surroundings, step};
 use heartbeat_engine::{
@@ -198,7 +195,7 @@ fn s4_2_of_33_runs_without_a_limit_the_oldest_is_dropped_with_one_the_newest() {
         }
         let open: Vec<_> = job.record.health.runs.iter().map(|run| run.id.unwrap()).collect();
         let first = if limit.is_some() { 0 } else { 1 };
-        assert_eq!(open, (first..first + 32).map(common::run).collect::<Vec<_>>());
+        assert_eq!(open, (first..first + 32).map(crate::common::run).collect::<Vec<_>>());
     }
 }
 
@@ -222,7 +219,7 @@ fn s4_6_without_an_id_the_run_that_began_last_before_the_time_is_ended() {
     job.take("1:15", with_id(Signal::Start, 3, "0:50"));
     job.take("1:16", claimed(Signal::Success, "1:05"));
     let open: Vec<_> = job.record.health.runs.iter().map(|run| run.id).collect();
-    assert_eq!(open, [Some(common::run(2)), Some(common::run(3))]);
+    assert_eq!(open, [Some(crate::common::run(2)), Some(crate::common::run(3))]);
     assert_eq!(job.pings.last().unwrap().run_duration, Some(d("5m")));
     job.take("1:17", Ping { ends_all_runs: true, ..ping(Signal::Success) });
     assert!(job.record.health.runs.is_empty());

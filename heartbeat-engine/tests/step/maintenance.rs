@@ -1,11 +1,8 @@
 //! Maintenance windows (S5.3), sentence by sentence.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::sync::Arc;
 
-use common::{Job, at, claimed, d, ended, every, of_run, outage, ping, recurring, t, window};
+use crate::common::{Job, at, claimed, d, ended, every, of_run, outage, ping, recurring, t, window};
 use heartbeat_engine::step::{Edit, Event};
 use heartbeat_engine::{Effect, Escalation, Grace, Ping, Route, RouteSpec, Severity, Signal, State};
 

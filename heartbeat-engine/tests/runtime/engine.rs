@@ -1,7 +1,5 @@
 //! The engine as its host uses it, on virtual time.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

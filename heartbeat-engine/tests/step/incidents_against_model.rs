@@ -1,12 +1,9 @@
 //! What is told of incidents against the same rules once more, slow and plain: every reminder is looked for instant by
 //! instant, and flapping is counted over the whole past. Times are minutes.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
 
 use std::time::Duration;
 
-use common::{Job, every, midnight, ping};
+use crate::common::{Job, every, midnight, ping};
 use heartbeat_engine::step::{Edit, Event};
 use heartbeat_engine::{FlapLimit, IncidentId, NotificationKind, Route, RouteSpec, Signal, Timestamp};
 use proptest::prelude::*;

@@ -1,20 +1,16 @@
 //! `step` against a plain model that replays the whole history, and what must hold whatever happens.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
-
-mod common;
-mod model;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use common::{Job, midnight, monitor, recurring, window_at};
+use crate::common::{Job, midnight, monitor, recurring, window_at};
+use crate::model::{Happening, Plan, Said, Slack, Told, Wish, Word, replay};
 use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::{Draft, Event, Surroundings};
 use heartbeat_engine::{
     Arm, Change, Expectation, Grace, LocalTime, Maintenance, MonitorSpec, NotificationKind, Outage, Ping, Record,
     RunId, Schedule, Signal, State, StateChange, Timestamp, Transition, Weekdays, Zone,
 };
-use model::{Happening, Plan, Said, Slack, Told, Wish, Word, replay};
 use proptest::prelude::*;
 
 const CREATED: i64 = 600;

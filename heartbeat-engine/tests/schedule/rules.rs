@@ -1,7 +1,5 @@
 //! The rules of schedules, graces and `early` by their smallest cases.
 
-#![allow(clippy::unwrap_used)]
-
 use std::time::Duration;
 
 use heartbeat_engine::{Grace, LocalTime, Schedule, ScheduleError, ScheduleSpec, Timestamp, Weekdays, Zone};

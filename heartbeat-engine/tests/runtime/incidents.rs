@@ -1,7 +1,5 @@
 //! What people and time do about incidents, on a running engine and virtual time.
 
-#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 

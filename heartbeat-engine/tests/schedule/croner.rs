@@ -1,14 +1,12 @@
 //! Cron expressions against the croner crate, where clock changes play no part.
 
-mod schedule_oracle;
-
+use crate::oracle::{cases, expression};
 use chrono::{DateTime, TimeZone};
 use chrono_tz::Tz;
 use croner::Cron;
 use croner::parser::{CronParser, Seconds, Year};
 use heartbeat_engine::{Schedule, Timestamp, Zone};
 use proptest::prelude::*;
-use schedule_oracle::{cases, expression};
 
 /// croner told to read as Debian does.
 fn croner(expression: &str) -> Option<Cron> {
