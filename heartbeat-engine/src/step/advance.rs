@@ -77,14 +77,14 @@ impl Draft<'_> {
         }
         let detail = routing::missed_detail(self.monitor.as_ref(), &awaited);
         let message = routing::missed_message(self.monitor.as_ref(), &self.health);
-        self.fail(&Failure { cause: Cause::Missed, at: deadline, detail, message: &message, ping: None }, now);
+        self.fail(Failure { cause: Cause::Missed, at: deadline, detail, message: &message, ping: None }, now);
         if self.health.state != State::Down {
             self.expect_next();
         }
     }
 
     /// Adds one failure; at the threshold the monitor goes down (S3.3).
-    pub(super) fn fail(&mut self, failure: &Failure<'_>, now: Timestamp) {
+    pub(super) fn fail(&mut self, failure: Failure<'_>, now: Timestamp) {
         self.health.successes = 0;
         self.health.failures = self.health.failures.saturating_add(1);
         let threshold = self.monitor.spec.failure_threshold;
@@ -97,21 +97,22 @@ impl Draft<'_> {
             return;
         }
         let ordinal = self.next_ordinal();
+        let Failure { cause, at: opened_at, detail, message, ping } = failure;
         let incident = Incident {
             id: IncidentId::derive(self.monitor.id, self.version, ordinal),
             monitor: self.monitor.id,
-            opened_at: failure.at,
+            opened_at,
             detected_at: now,
             closed_at: None,
             closing: None,
-            cause: failure.cause,
-            detail: failure.detail.clone(),
+            cause,
+            detail,
             told: Vec::new(),
             acknowledged: None,
             notes: Vec::new(),
             held_by: Vec::new(),
         };
-        self.open_incident(incident, failure, now);
+        self.open_incident(incident, message, ping, now);
     }
 }
 

@@ -1,8 +1,7 @@
 //! Flapping: a monitor that goes down and up again and again is told of once, and then when it settles (S7.10).
 
 use crate::step::Draft;
-use crate::step::advance::Failure;
-use crate::{FlapLimit, Flapping, Flaps, Incident, NotificationKind, Timestamp, routing};
+use crate::{FlapLimit, Flapping, Flaps, Incident, NotificationKind, PingEntry, Timestamp, routing};
 
 /// What a going down means for whether the monitor flaps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,12 +43,12 @@ impl Draft<'_> {
         &mut self,
         channels: Vec<String>,
         incident: &Incident,
-        failure: &Failure<'_>,
+        ping: Option<&PingEntry>,
         now: Timestamp,
     ) {
         let Some(limit) = self.monitor.spec.flap_limit else { return };
         let message = routing::flapping_message(&self.monitor, limit, incident);
-        self.owe(NotificationKind::Flapping, &channels, now, &message, Some(incident), failure.ping);
+        self.owe(NotificationKind::Flapping, &channels, now, &message, Some(incident), ping);
         let at = incident.opened_at;
         self.health.flaps = Flaps {
             downs: Vec::new(),

@@ -168,7 +168,7 @@ impl Draft<'_> {
     fn fail_by_heartbeat(&mut self, fault: Option<&str>, entry: &PingEntry, now: Timestamp) {
         let (cause, detail) = cause_of(fault, entry);
         let message = routing::sentence(&self.monitor, &format!("is down: {detail}"));
-        self.fail(&Failure { cause, at: now, detail, message: &message, ping: Some(entry) }, now);
+        self.fail(Failure { cause, at: now, detail, message: &message, ping: Some(entry) }, now);
         self.come_alive(now, "first heartbeat");
     }
 

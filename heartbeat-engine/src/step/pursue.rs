@@ -4,9 +4,8 @@
 use std::time::Duration;
 
 use crate::step::Draft;
-use crate::step::advance::Failure;
 use crate::step::flap::Flap;
-use crate::{Cause, Escalation, Incident, NotificationKind, Pursuit, State, Timestamp, routing};
+use crate::{Cause, Escalation, Incident, NotificationKind, PingEntry, Pursuit, State, Timestamp, routing};
 
 impl Draft<'_> {
     /// Does what is due about the open incident, as it stands at `now` after everything else: tells what was held back,
@@ -48,8 +47,14 @@ impl Draft<'_> {
         self.health.pursuit.escalations.sort_by_key(|escalation| escalation.due_at);
     }
 
-    /// Opens an incident that `failure` brought about, and tells those whom it concerns.
-    pub(super) fn open_incident(&mut self, mut incident: Incident, failure: &Failure<'_>, now: Timestamp) {
+    /// Opens an incident and tells those whom it concerns: `message`, and the heartbeat that brought it about.
+    pub(super) fn open_incident(
+        &mut self,
+        mut incident: Incident,
+        message: &str,
+        ping: Option<&PingEntry>,
+        now: Timestamp,
+    ) {
         let (channels, escalations) = self.routed(incident.cause, now);
         self.health.pursuit = Pursuit { escalations, ..Pursuit::default() };
         let parents = self.around.down_parents;
@@ -64,11 +69,11 @@ impl Draft<'_> {
             }
             Flap::Begins => {
                 self.note(State::Down, at, now, format!("{reason}; it is flapping"));
-                self.begin_flapping(channels, &incident, failure, now);
+                self.begin_flapping(channels, &incident, ping, now);
             }
             Flap::Steady => {
                 self.note(State::Down, at, now, reason);
-                self.owe(NotificationKind::Down, &channels, now, failure.message, Some(&incident), failure.ping);
+                self.owe(NotificationKind::Down, &channels, now, message, Some(&incident), ping);
                 incident.told = channels;
             }
         }

@@ -89,7 +89,7 @@ impl Draft<'_> {
             &self.monitor,
             &format!("is down: a run that began at {} has not ended after {lasted}", run.began_at),
         );
-        self.fail(&Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
+        self.fail(Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
     }
 
     /// Closes the runs whose end the watcher may have missed (S6.2).
