@@ -151,12 +151,14 @@ impl MaintenanceSpec {
     }
 
     /// Whether a window of it began before this instant: then it explains silence, and what it explains must stay.
-    pub(crate) fn has_begun(&self, now: Timestamp) -> bool {
+    #[must_use]
+    pub fn has_begun(&self, now: Timestamp) -> bool {
         self.ending_after(Timestamp::MIN).is_some_and(|(from, _)| from < now)
     }
 
     /// When its last window ended, where it is over.
-    pub(crate) fn over_since(&self, now: Timestamp) -> Option<Timestamp> {
+    #[must_use]
+    pub fn over_since(&self, now: Timestamp) -> Option<Timestamp> {
         if !self.is_over(now) {
             return None;
         }
@@ -167,7 +169,8 @@ impl MaintenanceSpec {
     }
 
     /// Whether both cover the same monitors.
-    pub(crate) fn covers_the_same(&self, other: &Self) -> bool {
+    #[must_use]
+    pub fn covers_the_same(&self, other: &Self) -> bool {
         self.all == other.all && self.monitors == other.monitors && self.tags == other.tags
     }
 

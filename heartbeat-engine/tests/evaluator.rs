@@ -6,7 +6,7 @@ mod world;
 
 use std::time::Duration;
 
-use common::{cron, d, ended_at, every, monitor, window_at};
+use common::{cron, d, every, monitor};
 use heartbeat_engine::evaluator::{Refusal, Request};
 use heartbeat_engine::step::Edit;
 use heartbeat_engine::step::Event;
@@ -92,18 +92,8 @@ fn live(batch_max: usize, deeds: Vec<Deed>, fates: Vec<Fate>) -> Result<(), Test
                 let deeds = Deeds { at, outages, windows, events: vec![(at, place_in_log)] };
                 world.done.entry(ids[place]).or_default().push(deeds);
             }
-            Deed::Plan(ahead, length) => {
-                world.settle();
-                let from = world.now + Duration::from_millis(ahead);
-                let mut windows = world.windows.clone();
-                windows.push(window_at(from, from + Duration::from_millis(length + 1000)));
-                world.plan(windows);
-            }
-            Deed::End => {
-                world.settle();
-                let now = world.now;
-                world.plan(world.windows.iter().map(|window| ended_at(window, now)).collect());
-            }
+            Deed::Plan(ahead, length) => world.plan(Duration::from_millis(ahead), Duration::from_millis(length + 1000)),
+            Deed::End => world.end_plans(),
             Deed::Wait(millis) => world.run(Duration::from_millis(millis)),
             Deed::Restart(millis) => {
                 restarted |= world.evaluator.has_pending();

@@ -17,7 +17,9 @@ use std::sync::Arc;
 
 pub use care::{CareError, NewNote};
 pub use event::{Edit, Event, Taken};
-pub(crate) use suffer::{explains, foreseen, is_ahead, touched};
+#[cfg(feature = "runtime")]
+pub(crate) use suffer::explains;
+pub(crate) use suffer::{foreseen, is_ahead, touched};
 pub use surroundings::Surroundings;
 
 use crate::{

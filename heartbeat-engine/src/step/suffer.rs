@@ -1,12 +1,15 @@
 //! What the watcher's own outages (S6.2) and maintenance windows (S5.3) make of what is expected, and a wall clock that was set back (S6.7).
 
+#[cfg(feature = "runtime")]
 use std::sync::Arc;
 
+#[cfg(feature = "runtime")]
+use crate::Maintenance;
 use crate::absence::Outage;
 use crate::step::advance::{AHEAD_MAX, Due};
 use crate::step::silence::Stretch;
 use crate::step::{Draft, Surroundings};
-use crate::{Expectation, Health, Maintenance, MonitorSpec, Record, Timestamp};
+use crate::{Expectation, Health, MonitorSpec, Record, Timestamp};
 
 /// How often a deadline that falls inside an outage is put behind it, at most (S6.2).
 const EXTENSIONS_MAX: u8 = 2;
@@ -25,6 +28,7 @@ pub(crate) fn foreseen(record: &Record, around: Surroundings<'_>, now: Timestamp
 }
 
 /// Whether the window changes what is awaited still, so that it must not be forgotten.
+#[cfg(feature = "runtime")]
 pub(crate) fn explains(record: &Record, window: &Arc<Maintenance>, now: Timestamp) -> bool {
     let around = Surroundings { maintenance: std::slice::from_ref(window), ..Surroundings::default() };
     passed(record, around, now).is_some()
@@ -167,7 +171,9 @@ impl Draft<'_> {
         let window_end = |at: Timestamp| self.in_maintenance(at).filter(|_| inside(at));
         let fixed = !self.monitor.spec.schedule.is_every();
         let excused = awaited.excused || (fixed && window_end(awaited.occurrence).is_some());
-        let deadline = window_end(awaited.deadline).unwrap_or(awaited.deadline);
+        // What counts no failure need not wait.
+        let waits = window_end(awaited.deadline).filter(|_| !excused);
+        let deadline = waits.unwrap_or(awaited.deadline);
         self.health.expectation = Some(Expectation { deadline, excused, ..awaited });
     }
 

@@ -96,7 +96,7 @@ impl Model {
         let inside = |minute: i64| quiet.from <= minute && minute < quiet.to;
         silence.awaited.excused |=
             daily && inside(silence.awaited.occurrence) && self.in_window(silence.awaited.occurrence);
-        while inside(silence.awaited.deadline) && self.in_window(silence.awaited.deadline) {
+        while !silence.awaited.excused && inside(silence.awaited.deadline) && self.in_window(silence.awaited.deadline) {
             silence.awaited.deadline += 1;
         }
         self.silence = Some(silence);

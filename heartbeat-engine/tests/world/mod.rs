@@ -14,7 +14,7 @@ use heartbeat_engine::{
 };
 use proptest::prelude::*;
 
-use crate::common::{Job, midnight, monitor};
+use crate::common::{Job, ended_at, midnight, monitor, window_at};
 
 /// How a write goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -121,10 +121,19 @@ impl World {
         })
     }
 
-    /// Other maintenance windows from now on.
-    pub fn plan(&mut self, windows: Vec<Arc<Maintenance>>) {
+    /// One more maintenance window, so long after now.
+    pub fn plan(&mut self, ahead: Duration, length: Duration) {
         self.settle();
-        self.windows = windows;
+        let from = self.now + ahead;
+        self.windows.push(window_at(from, from + length));
+        self.evaluator.handle_policies(self.windows.clone(), Vec::new());
+        self.settle();
+    }
+
+    /// All maintenance windows end now.
+    pub fn end_plans(&mut self) {
+        self.settle();
+        self.windows = self.windows.iter().map(|window| ended_at(window, self.now)).collect();
         self.evaluator.handle_policies(self.windows.clone(), Vec::new());
         self.settle();
     }
