@@ -62,8 +62,8 @@ const KEYS: [&str; 11] = [
     "[[maintenance]]",
     "[self]",
 ];
-/// The most that is taken of a heartbeat's body is also the most that can be kept.
-const PING_BODY_LIMIT_MAX: usize = 1_000_000;
+/// A page of history may hold the bodies of a thousand heartbeats.
+const PING_BODY_LIMIT_MAX: usize = 100_000;
 const SELF_KEYS: [&str; 2] = ["channels", "ping_url"];
 
 impl FileSettings {
@@ -332,11 +332,7 @@ mod tests {
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
             (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
             (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
-            (
-                "ping_body_limit = 1_000_001\n",
-                "line 1, ping_body_limit",
-                "1000001 is not a whole number from 0 to 1000000",
-            ),
+            ("ping_body_limit = 100_001\n", "line 1, ping_body_limit", "100001 is not a whole number from 0 to 100000"),
             ("ping_body_limit = \"10 kB\"\n", "line 1, ping_body_limit", "whole number"),
             ("[[route]]\nchannels = [\"a\"]\n", "line 1, [[route]] name", "write for example name = \"night-watch\""),
             ("[[route]]\nname = \"a b\"\n", "line 2, [[route]] name", "`a b` is not a route name"),

@@ -137,7 +137,7 @@ fn check_heartbeat(wish: &Wish, answer: &Answer, cost: &Cost) {
 fn check_request(wish: &Wish, answer: &Answer, cost: &Cost) {
     assert_eq!(cost.pings, 0, "management stores no heartbeats: {wish:?}");
     assert!(cost.calls <= REQUEST_CALLS_MAX, "{} calls to the storage: {wish:?}", cost.calls);
-    let known = [200, 201, 204, 400, 401, 403, 404, 405, 409, 412, 413];
+    let known = [200, 201, 204, 400, 401, 403, 404, 405, 406, 409, 412, 413];
     assert!(known.contains(&answer.status.as_u16()), "{wish:?} is answered with {answer:?}");
     if !answer.status.is_client_error() || wish.method == Method::HEAD {
         return;

@@ -16,10 +16,11 @@ use heartbeat_engine::{
     HistoryQuery, Lease, MemoryStorage, MonitorId, MonitorSpec, Name, Notification, Notifier, OutboxEntry, Page,
     PartitionId, PutMode, Receipt, Record, Storage, StorageError, Timestamp, Token, WatchLog,
 };
-use heartbeat_http::{AdminKey, HttpSettings, router};
+use heartbeat_http::{AdminKey, HttpSettings, Stopping, router};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
 use serde_json::Value;
+use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 pub(super) const ADMIN_KEY: &str = "the-admin-key-of-the-fuzzers";
@@ -95,6 +96,10 @@ impl World {
         let request = Request::builder().method(method).uri(uri).body(Body::from_stream(stream::iter(pieces)));
         let Ok(mut request) = request else { return None };
         *request.headers_mut() = headers;
+        // A stream of events would never end.
+        let stopping = CancellationToken::new();
+        stopping.cancel();
+        request.extensions_mut().insert(Stopping(stopping));
         let (parts, body) = self.router.clone().oneshot(request).await.unwrap().into_parts();
         let body = to_bytes(body, ANSWER_BYTES_MAX).await.expect("an answer of bounded length").to_vec();
         Some(Answer { status: parts.status, headers: parts.headers, body })

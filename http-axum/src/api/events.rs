@@ -88,9 +88,13 @@ async fn events(
 
 fn last_event_id(headers: &HeaderMap) -> Result<Option<u64>, Problem> {
     let Some(value) = headers.get(LAST_EVENT_ID) else { return Ok(None) };
-    let text = value.to_str().unwrap_or("?");
-    let read = text.trim().parse().map(Some);
-    read.map_err(|_| Problem::field("Last-Event-ID", format!("`{}` is not the id of an event", clip(text))))
+    let text = value.to_str().unwrap_or("?").trim();
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse()
+        .map(Some)
+        .map_err(|_| Problem::field("Last-Event-ID", format!("`{}` is not the id of an event", clip(text))))
 }
 
 async fn newest(app: &App) -> Result<u64, StorageError> {

@@ -12,7 +12,8 @@ use super::{instant, read_schedule, schedule};
 /// The title of a window that got none.
 const TITLE: &str = "Maintenance";
 /// What an answer tells and nobody can set.
-const READ_ONLY: [&str; 7] = ["status", "current", "next", "monitors_covered", "warnings", "declared_in", "ended_at"];
+const READ_ONLY: [&str; 8] =
+    ["id", "status", "current", "next", "monitors_covered", "warnings", "declared_in", "ended_at"];
 /// How a window is told to be once; more than one of these leaves open what is meant.
 const TIME_FIELDS: &str =
     "give `from` and `to`, or `for` such as \"1h\" (from now on, or from `from` on), or `schedule` and `length`";

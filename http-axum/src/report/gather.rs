@@ -15,9 +15,9 @@ const BEFORE: usize = 5;
 /// Heartbeats, changes and notifications within the incident, of each the first and the last so many.
 const EITHER_END: usize = 50;
 /// Items that are read at a time.
-const PAGE: usize = 200;
+const PAGE: usize = 50;
 /// Pages that are read at most; what is further back is not found.
-const PAGES_MAX: usize = 100;
+const PAGES_MAX: usize = 400;
 
 /// The report on an incident as things stand now.
 pub(crate) async fn gather(

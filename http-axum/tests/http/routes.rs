@@ -1,5 +1,10 @@
 //! Routes: who else is told.
 
+use std::time::Duration;
+
+use heartbeat_engine::testing::TokioClock;
+use heartbeat_engine::{NotificationKind, Timestamp};
+use heartbeat_http::HttpSettings;
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -91,4 +96,31 @@ async fn replacing_at_the_same_time_leaves_one_of_them() {
     assert!(statuses.iter().all(|status| [200, 201, 409].contains(status)), "{statuses:?}");
     let after = server.manage("GET", "/api/routes/r", &NONE).await.json()["after"].as_str().unwrap().to_owned();
     assert!((1..=8).any(|minutes| after == format!("{minutes}m")));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_waits_tells_nobody_once_somebody_takes_care() {
+    let now: Timestamp = "2026-11-20T08:00:00Z".parse().unwrap();
+    let server = Server::with(TokioClock::new(now), HttpSettings::default()).await;
+    assert_eq!(server.manage("PUT", "/api/channels/boss", &json!({"kind": "pass"})).await.status, 201);
+    let wish = json!({"severities": ["critical"], "channels": ["boss"], "after": "30m"});
+    assert_eq!(server.manage("PUT", "/api/routes/escalate", &wish).await.status, 201);
+    for slug in ["left", "taken"] {
+        let wish = json!({
+            "slug": slug, "schedule": {"every": "1d"}, "severity": "critical", "channels": ["ops"],
+            "token": format!("token-of-{slug}"),
+        });
+        assert_eq!(server.manage("POST", "/api/monitors", &wish).await.status, 201);
+        assert_eq!(server.get(&format!("/ping/token-of-{slug}/fail")).await.status, 200);
+        let told = server.told().await;
+        assert_eq!((told.kind, told.channel.as_str()), (NotificationKind::Down, "ops"));
+    }
+    let open = server.manage("GET", "/api/incidents?monitor=taken", &NONE).await.json();
+    let uri = format!("/api/incidents/{}/ack", open["items"][0]["id"].as_str().unwrap());
+    assert_eq!(server.manage("POST", &uri, &NONE).await.status, 200);
+    let told = server.told_within(Duration::from_secs(3600)).await.expect("an escalation");
+    assert_eq!((told.kind, told.channel.as_str()), (NotificationKind::Escalated, "boss"));
+    assert_eq!(told.monitor.unwrap().slug, "left");
+    assert_eq!(server.engine.now().since(now).as_secs(), 1800);
+    assert!(server.told_within(Duration::from_secs(7200)).await.is_none());
 }
