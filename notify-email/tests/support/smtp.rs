@@ -313,17 +313,23 @@ impl Session {
         }
         let (from, to) = (self.from.take().unwrap_or_default(), std::mem::take(&mut self.to));
         let mail = Mail { from, to, content, encrypted: self.encrypted, user: self.user.clone() };
-        if self.reply(ON_CONTENT, "250 2.0.0 queued").await? {
+        // It is kept before that is said: who has heard the answer finds the mail.
+        if self.rule(ON_CONTENT).is_none() {
             self.shared.mails.send_modify(|mails| mails.push(mail));
         }
-        Ok(())
+        self.reply(ON_CONTENT, "250 2.0.0 queued").await.map(|_| ())
+    }
+
+    /// What is to be done at this command instead of what is usual.
+    fn rule(&self, command: &str) -> Option<Answer> {
+        let command = command.to_ascii_lowercase();
+        let answers = lock(&self.shared.answers);
+        answers.iter().find(|(start, _)| command.starts_with(start)).map(|(_, answer)| answer.clone())
     }
 
     /// Answers; true when as usual.
     async fn reply(&mut self, command: &str, usual: &str) -> io::Result<bool> {
-        let command = command.to_ascii_lowercase();
-        let rule = lock(&self.shared.answers).iter().find(|(start, _)| command.starts_with(start)).cloned();
-        match rule.map(|(_, answer)| answer) {
+        match self.rule(command) {
             None => self.write(usual).await.map(|()| true),
             Some(Answer::Say(line)) => self.write(&line).await.map(|()| false),
             Some(Answer::Hang) => std::future::pending().await,
