@@ -55,11 +55,10 @@ impl FarEnd for Relay {
     }
 
     fn attempts(&self) -> usize {
-        let begun = match self.step {
-            Step::Envelope => "MAIL",
-            Step::Content => "DATA",
-        };
-        self.sink.commands().iter().filter(|line| line.starts_with(begun)).count()
+        match self.step {
+            Step::Envelope => self.sink.commands().iter().filter(|line| line.starts_with("MAIL")).count(),
+            Step::Content => self.sink.contents(),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, BufReader};
@@ -83,6 +84,7 @@ struct Shared {
     mails: watch::Sender<Vec<Mail>>,
     connections: watch::Sender<usize>,
     commands: watch::Sender<Vec<String>>,
+    contents: AtomicUsize,
 }
 
 impl Sink {
@@ -99,6 +101,7 @@ impl Sink {
             mails: watch::Sender::default(),
             connections: watch::Sender::default(),
             commands: watch::Sender::default(),
+            contents: AtomicUsize::default(),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&shared)));
         Ok(Self { address, shared, accepting })
@@ -136,6 +139,12 @@ impl Sink {
     #[must_use]
     pub fn connections(&self) -> usize {
         *self.shared.connections.borrow()
+    }
+
+    /// How many contents of mails have come; what becomes of them was settled before.
+    #[must_use]
+    pub fn contents(&self) -> usize {
+        self.shared.contents.load(Ordering::Acquire)
     }
 
     /// Waits until a command that begins with `command` (any case) has come.
@@ -314,10 +323,12 @@ impl Session {
         let (from, to) = (self.from.take().unwrap_or_default(), std::mem::take(&mut self.to));
         let mail = Mail { from, to, content, encrypted: self.encrypted, user: self.user.clone() };
         // It is kept before that is said: who has heard the answer finds the mail.
-        if self.rule(ON_CONTENT).is_none() {
+        let rule = self.rule(ON_CONTENT);
+        if rule.is_none() {
             self.shared.mails.send_modify(|mails| mails.push(mail));
         }
-        self.reply(ON_CONTENT, "250 2.0.0 queued").await.map(|_| ())
+        self.shared.contents.fetch_add(1, Ordering::AcqRel);
+        self.answer(rule, "250 2.0.0 queued").await.map(|_| ())
     }
 
     /// What is to be done at this command instead of what is usual.
@@ -329,7 +340,11 @@ impl Session {
 
     /// Answers; true when as usual.
     async fn reply(&mut self, command: &str, usual: &str) -> io::Result<bool> {
-        match self.rule(command) {
+        self.answer(self.rule(command), usual).await
+    }
+
+    async fn answer(&mut self, rule: Option<Answer>, usual: &str) -> io::Result<bool> {
+        match rule {
             None => self.write(usual).await.map(|()| true),
             Some(Answer::Say(line)) => self.write(&line).await.map(|()| false),
             Some(Answer::Hang) => std::future::pending().await,
