@@ -66,20 +66,26 @@ impl Story {
 
     /// Waits, while time stands still, until the engine has decided and stored what is due.
     pub(crate) async fn settle(&self, engine: &Engine) {
-        let mut calm = 0;
-        self.until("the engine settles", || {
+        let settled = || {
             let metrics = engine.metrics();
             let marked = metrics.last_commit_age.is_none_or(|age| age < Duration::from_secs(5));
             let idle = metrics.inbox == 0 && metrics.overdue == 0 && self.deliveries.load(Ordering::Acquire) == 0;
+            marked && idle
+        };
+        loop {
+            self.until("the engine settles", settled).await;
             // Every task that time has woken gets its turn.
-            calm = if marked && idle { calm + 1 } else { 0 };
-            calm > TURNS
-        })
-        .await;
+            for _ in 0..TURNS {
+                tokio::task::yield_now().await;
+            }
+            if settled() {
+                return;
+            }
+        }
     }
 
     /// Waits, while time stands still, until something holds.
-    pub(crate) async fn until(&self, what: &str, mut holds: impl FnMut() -> bool) {
+    pub(crate) async fn until(&self, what: &str, holds: impl Fn() -> bool) {
         for turn in 0_u64.. {
             if holds() {
                 return;
