@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 16] = [
+const CORE: [&str; 17] = [
     "duration",
     "time",
     "id",
@@ -26,6 +26,7 @@ const CORE: [&str; 16] = [
     "backoff",
     "batch",
     "storage",
+    "lease",
     "step",
     "deadline",
     "evaluator",
