@@ -234,6 +234,16 @@ impl State {
         self.monitors.get(&id).map(|slot| &slot.record)
     }
 
+    #[cfg(feature = "testing")]
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.monitors.values().map(|slot| &slot.record)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn notification(&self, id: NotificationId) -> Option<&OutboxEntry> {
+        self.notifications.get(self.notification_seqs.get(&id)?)
+    }
+
     pub(crate) fn find(&self, name: &Name) -> Option<MonitorId> {
         self.names.get(name).copied()
     }
