@@ -16,6 +16,7 @@ mod memory;
 mod monitor;
 mod notification;
 mod notifier;
+pub mod outbox;
 mod route;
 mod routing;
 #[cfg(feature = "runtime")]
@@ -51,11 +52,12 @@ pub use notification::{
     OutboxEntry, Settlement,
 };
 pub use notifier::{Attempt, ChannelKind, DeliveryError, Notifier, Receipt};
+pub use outbox::Grouping;
 pub use route::{Route, RouteSpec};
 #[cfg(feature = "runtime")]
 pub use runtime::{
-    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Grouping, Limits, Metrics, Missed,
-    PingError, PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
+    ChannelInfo, ChannelSpec, Driver, EditError, Engine, EngineBuilder, Filter, Limits, Metrics, Missed, PingError,
+    PingReceipt, Put, PutMode, Readiness, ShutdownError, StartError, StateChanges, Target, Unavailable,
 };
 pub use schedule::{
     AT_TIMES_MAX, At, CRON_LENGTH_MAX, Cron, CronPart, CronProblem, Every, Grace, LocalTime, Occurrence, Schedule,

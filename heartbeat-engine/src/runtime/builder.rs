@@ -5,7 +5,8 @@ use std::sync::atomic::AtomicBool;
 
 use tokio::sync::{broadcast, watch};
 
-use crate::runtime::channels::{Channels, Grouping};
+use crate::outbox::Grouping;
+use crate::runtime::channels::Channels;
 use crate::runtime::directory::Directory;
 use crate::runtime::driver::Driver;
 use crate::runtime::engine::Engine;

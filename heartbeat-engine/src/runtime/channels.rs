@@ -8,8 +8,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use tokio::sync::watch;
 
-use crate::time::duration_ms;
+use crate::outbox::Grouping;
 use crate::{
     Attempt, ChannelKind, DeliveryError, Document, FieldError, Notification, Notifier, Receipt, Version,
     describe_duration,
@@ -39,28 +40,6 @@ pub struct ChannelSpec {
     pub declared_in: Option<String>,
 }
 
-/// How a channel's messages are grouped: up to `burst` go out one by one, each at once, within `wait` from the first
-/// of them; what comes beyond is told in one digest when that time ends (S7.9).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
-pub struct Grouping {
-    /// How many messages go out by themselves; 0 groups everything. Default 5.
-    pub burst: u32,
-    /// The length of the window; zero groups nothing. Default 10 s.
-    #[serde(with = "duration_ms")]
-    pub wait: Duration,
-}
-
-impl Grouping {
-    /// Every message by itself, at once.
-    pub const NONE: Self = Self { burst: 5, wait: Duration::ZERO };
-}
-
-impl Default for Grouping {
-    fn default() -> Self {
-        Self { burst: 5, wait: Duration::from_secs(10) }
-    }
-}
-
 /// A channel as people may see it: its secrets are masked.
 #[derive(Clone, PartialEq, Debug)]
 #[non_exhaustive]
@@ -81,6 +60,8 @@ struct Channel {
     spec: ChannelSpec,
     version: Option<Version>,
     notifier: Arc<dyn Notifier>,
+    /// The change that made it.
+    change: u64,
 }
 
 /// The channels of this engine.
@@ -88,6 +69,8 @@ struct Channel {
 pub(crate) struct Channels {
     kinds: HashMap<&'static str, Arc<dyn ChannelKind>>,
     by_name: RwLock<BTreeMap<String, Channel>>,
+    /// Counts the changes of all channels.
+    changes: watch::Sender<u64>,
 }
 
 impl fmt::Debug for Channels {
@@ -106,26 +89,37 @@ impl Channels {
         let grouping = Grouping::default();
         let spec =
             ChannelSpec { kind: "host".to_owned(), settings: Value::Null, grouping, fallback: None, declared_in: None };
-        self.write().insert(name.to_owned(), Channel { spec, version: None, notifier });
+        self.change(|channels, change| {
+            channels.insert(name.to_owned(), Channel { spec, version: None, notifier, change });
+        });
     }
 
     pub(crate) fn notifier(&self, name: &str) -> Option<Arc<dyn Notifier>> {
         self.read().get(name).map(|channel| channel.notifier.clone())
     }
 
-    pub(crate) fn fallback(&self, name: &str) -> Option<String> {
-        self.read().get(name).and_then(|channel| channel.spec.fallback.clone())
+    /// How a channel's messages are grouped, its fallback, and the number of the change that made it; 0 when there is none.
+    pub(crate) fn delivery(&self, name: &str) -> (Grouping, Option<String>, u64) {
+        let channels = self.read();
+        let found = channels.get(name);
+        found.map_or_else(Default::default, |channel| {
+            (channel.spec.grouping, channel.spec.fallback.clone(), channel.change)
+        })
     }
 
-    pub(crate) fn grouping(&self, name: &str) -> Grouping {
-        self.read().get(name).map(|channel| channel.spec.grouping).unwrap_or_default()
+    /// Tells when a channel was made, changed or removed.
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
     }
 
     /// Groups the messages of a channel that the host gave in another way.
     pub(crate) fn set_grouping(&self, name: &str, grouping: Grouping) {
-        if let Some(channel) = self.write().get_mut(name) {
-            channel.spec.grouping = grouping;
-        }
+        self.change(|channels, change| {
+            if let Some(channel) = channels.get_mut(name) {
+                channel.spec.grouping = grouping;
+                channel.change = change;
+            }
+        });
     }
 
     /// A channel that names this one as its fallback.
@@ -198,11 +192,13 @@ impl Channels {
     }
 
     pub(crate) fn put(&self, name: &str, spec: ChannelSpec, version: Version, notifier: Arc<dyn Notifier>) {
-        self.write().insert(name.to_owned(), Channel { spec, version: Some(version), notifier });
+        self.change(|channels, change| {
+            channels.insert(name.to_owned(), Channel { spec, version: Some(version), notifier, change });
+        });
     }
 
     pub(crate) fn remove(&self, name: &str) {
-        self.write().remove(name);
+        self.change(|channels, _| drop(channels.remove(name)));
     }
 
     /// Takes over a stored channel. One that cannot be made any more (a file that its settings name is gone) is kept and
@@ -237,8 +233,12 @@ impl Channels {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn write(&self) -> std::sync::RwLockWriteGuard<'_, BTreeMap<String, Channel>> {
-        self.by_name.write().unwrap_or_else(PoisonError::into_inner)
+    /// Changes channels under the next number, and tells it when that is done.
+    fn change(&self, change: impl FnOnce(&mut BTreeMap<String, Channel>, u64)) {
+        let mut channels = self.by_name.write().unwrap_or_else(PoisonError::into_inner);
+        let number = *self.changes.borrow() + 1;
+        change(&mut channels, number);
+        self.changes.send_replace(number);
     }
 }
 

@@ -1,85 +1,110 @@
 //! Delivery: owed notifications to their channels, a task for each channel, so that one that hangs delays no other (S7.5).
+//! What goes out when is decided by the [`Outbox`] of each channel.
 
 mod attempt;
-mod digest;
-mod lane;
-mod window;
 mod worker;
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::mpsc;
+use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::outbox::{Outbox, OutboxLimits, Owed};
 use crate::runtime::shared::Shared;
-use crate::{Delivery, Notification};
 use worker::Worker;
 
-/// A notification that is to be delivered, and how that stands.
-#[derive(Debug, Clone)]
-pub(crate) struct Owed {
-    pub(crate) notification: Notification,
-    pub(crate) delivery: Delivery,
-}
-
-impl Owed {
-    pub(crate) fn fresh(notification: Notification) -> Self {
-        let delivery = Delivery::pending(notification.created_at);
-        Self { notification, delivery }
-    }
-}
-
+/// A channel's outbox, which the driver hands notifications in to and the channel's task works on.
 #[derive(Debug)]
 struct Outlet {
-    inlet: mpsc::Sender<Owed>,
-    /// Something did not fit in and must be read from the store.
-    overflow: Arc<AtomicBool>,
+    outbox: Mutex<Outbox>,
+    handed_in: Notify,
+}
+
+impl Outlet {
+    // The outbox is whole after every call, so a panicking caller leaves nothing half done.
+    fn outbox(&self) -> MutexGuard<'_, Outbox> {
+        self.outbox.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn hand_in(&self, hand_in: impl FnOnce(&mut Outbox)) {
+        hand_in(&mut self.outbox());
+        self.handed_in.notify_one();
+    }
 }
 
 /// The deliveries of all channels.
 #[derive(Debug)]
 pub(crate) struct Deliveries {
     shared: Arc<Shared>,
-    outlets: HashMap<String, Outlet>,
+    outlets: HashMap<String, Arc<Outlet>>,
     workers: JoinSet<()>,
+    loaded: bool,
     closed: bool,
 }
 
 impl Deliveries {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared, outlets: HashMap::new(), workers: JoinSet::new(), closed: false }
+        Self { shared, outlets: HashMap::new(), workers: JoinSet::new(), loaded: false, closed: false }
     }
 
-    /// Hands a stored notification to its channel's task; one that does not fit in stays in the store until there is room.
+    /// Hands a stored notification to its channel's task.
     pub(crate) fn hand_over(&mut self, owed: Owed) {
-        if self.closed {
-            // It is stored, and told after the next start.
-            return;
+        if let Some(outlet) = self.outlet(&owed.notification.channel) {
+            outlet.hand_in(|outbox| outbox.handle_owed(owed));
         }
-        let outlet = match self.outlets.get(&owed.notification.channel) {
-            Some(outlet) => outlet,
-            None => self.open(owed.notification.channel.clone()),
-        };
-        // Nothing overtakes what is only in the store; a digest keeps its place by itself.
-        let behind = owed.notification.digest.is_none() && outlet.overflow.load(Ordering::Acquire);
-        if behind || outlet.inlet.try_send(owed).is_err() {
-            outlet.overflow.store(true, Ordering::Release);
+    }
+
+    /// Hands over a stored notification that somebody wants to be tried again.
+    pub(crate) fn retry(&mut self, owed: Owed) {
+        if let Some(outlet) = self.outlet(&owed.notification.channel) {
+            outlet.hand_in(|outbox| outbox.handle_retry(owed));
         }
+    }
+
+    /// What a channel's outbox wanted to be stored is.
+    pub(crate) fn written(&self, channel: &str, number: u64) {
+        if let Some(outlet) = self.outlets.get(channel) {
+            outlet.hand_in(|outbox| outbox.handle_written(number));
+        }
+    }
+
+    /// Everything that was stored is handed over; the channels begin.
+    pub(crate) fn loaded(&mut self) {
+        self.loaded = true;
+        self.outlets.values().for_each(|outlet| outlet.hand_in(Outbox::handle_loaded));
     }
 
     /// Hands nothing over any more; the tasks end when all that they have was tried.
     pub(crate) fn close(&mut self) -> JoinSet<()> {
         self.closed = true;
-        self.outlets.clear();
+        self.outlets.values().for_each(|outlet| outlet.hand_in(Outbox::close));
         std::mem::take(&mut self.workers)
     }
 
-    fn open(&mut self, channel: String) -> &Outlet {
-        let (inlet, outlet) = mpsc::channel(self.shared.limits.channel_queue.max(1));
-        let overflow = Arc::new(AtomicBool::new(false));
-        self.workers.spawn(Worker::new(self.shared.clone(), channel.clone(), overflow.clone()).run(outlet));
-        self.outlets.entry(channel).or_insert(Outlet { inlet, overflow })
+    /// The outlet of a channel; `None` at the end, when what is stored is told after the next start.
+    fn outlet(&mut self, channel: &str) -> Option<&Outlet> {
+        if self.closed {
+            return None;
+        }
+        if !self.outlets.contains_key(channel) {
+            self.open(channel);
+        }
+        self.outlets.get(channel).map(|outlet| &**outlet)
+    }
+
+    fn open(&mut self, channel: &str) {
+        let limits = &self.shared.limits;
+        let limits = OutboxLimits { queue: limits.channel_queue, parallel: limits.channel_parallel };
+        let changes = self.shared.channels.changes();
+        let (settings, change) = worker::settings(&self.shared, channel);
+        let mut outbox = Outbox::new(channel, settings, limits);
+        if self.loaded {
+            outbox.handle_loaded();
+        }
+        let outlet = Arc::new(Outlet { outbox: Mutex::new(outbox), handed_in: Notify::new() });
+        let worker = Worker::new(self.shared.clone(), channel.to_owned(), outlet.clone(), changes, change);
+        self.workers.spawn(worker.run());
+        self.outlets.insert(channel.to_owned(), outlet);
     }
 }

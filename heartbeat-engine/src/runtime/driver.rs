@@ -1,7 +1,8 @@
 //! The driver: takes calls to the evaluator, batches to the storage, and owed notifications to their channels. It decides
 //! nothing about monitors.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -9,15 +10,16 @@ use std::time::Duration;
 use tokio::sync::oneshot;
 
 use crate::evaluator::{Done, Evaluator, Refusal, Ticket};
+use crate::outbox::{OutboxWrite, Owed};
 use crate::runtime::channels;
-use crate::runtime::delivery::{Deliveries, Owed};
+use crate::runtime::delivery::Deliveries;
 use crate::runtime::error::StartError;
 use crate::runtime::inbox::Work;
 use crate::runtime::metrics::add;
 use crate::runtime::shared::Shared;
 use crate::{
-    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, Notification, OutboxEntry, Outcome, PartitionId,
-    Settlement, StateChange, StorageError, Target, Tenure, Timestamp,
+    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
+    StorageError, Target, Tenure, Timestamp,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
@@ -30,17 +32,14 @@ const OUTBOX_PAGE: usize = 512;
 #[derive(Debug, Default)]
 struct Aside {
     documents: Vec<(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>)>,
-    settlements: Vec<Settlement>,
+    /// What the channels' outboxes want to be stored.
+    writes: BTreeMap<String, OutboxWrite>,
     retries: Vec<OutboxEntry>,
-    notifications: Vec<Notification>,
 }
 
 impl Aside {
     fn is_empty(&self) -> bool {
-        self.documents.is_empty()
-            && self.settlements.is_empty()
-            && self.retries.is_empty()
-            && self.notifications.is_empty()
+        self.documents.is_empty() && self.writes.is_empty() && self.retries.is_empty()
     }
 }
 
@@ -178,13 +177,11 @@ impl Driver {
                     evaluator.handle_request(self.tickets, at, request);
                 }
                 Work::Document(write, answer) => self.aside.documents.push((write, answer)),
-                Work::Settle(settlements) => self.aside.settlements.extend(settlements),
-                Work::Group(digest, covered) => {
-                    self.aside.notifications.push(*digest);
-                    self.aside.settlements.extend(covered);
-                }
+                Work::Outbox(channel, write) => match self.aside.writes.entry(channel) {
+                    Entry::Vacant(place) => drop(place.insert(write)),
+                    Entry::Occupied(earlier) => earlier.into_mut().absorb(write),
+                },
                 Work::Retry(entry) => self.aside.retries.push(*entry),
-                Work::Notify(notifications) => self.aside.notifications.extend(notifications),
             }
         }
         now
@@ -208,8 +205,10 @@ impl Driver {
         // An outcome that comes at the same time as the wish to try again is the newer truth.
         let retried = |entry: &OutboxEntry| Settlement { id: entry.notification.id, delivery: entry.delivery.clone() };
         batch.settlements.extend(self.aside.retries.iter().map(retried));
-        batch.settlements.extend(self.aside.settlements.iter().cloned());
-        batch.notifications.extend(self.aside.notifications.iter().cloned());
+        for write in self.aside.writes.values() {
+            batch.settlements.extend(write.settlements.iter().cloned());
+            batch.notifications.extend(write.notifications.iter().cloned());
+        }
         (batch, replies)
     }
 
@@ -238,7 +237,10 @@ impl Driver {
         }
         self.publish(evaluator);
         match result {
-            Ok(_) => Ok(()),
+            Ok(_) => {
+                self.hand_over_aside();
+                Ok(())
+            }
             Err(StorageError::Fenced) => Err(()),
             Err(_) => {
                 self.pause().await;
@@ -263,12 +265,18 @@ impl Driver {
                 transition.pings.iter().for_each(|ping| counters.count_ping(ping.signal));
             }
         }
-        self.aside.settlements.clear();
+    }
+
+    /// Hands over what was written along with the evaluator's share of a batch, which comes first in the store too.
+    fn hand_over_aside(&mut self) {
         for entry in std::mem::take(&mut self.aside.retries) {
-            self.deliveries.hand_over(Owed { notification: entry.notification, delivery: entry.delivery });
+            self.deliveries.retry(entry.into());
         }
-        for notification in std::mem::take(&mut self.aside.notifications) {
-            self.deliveries.hand_over(Owed::fresh(notification));
+        for (channel, write) in std::mem::take(&mut self.aside.writes) {
+            for notification in write.notifications {
+                self.deliveries.hand_over(Owed::fresh(notification));
+            }
+            self.deliveries.written(&channel, write.number);
         }
     }
 
@@ -405,9 +413,10 @@ impl Driver {
             let page = self.shared.storage.outbox(after, OUTBOX_PAGE).await?;
             for entry in page.items {
                 after = entry.seq;
-                self.deliveries.hand_over(Owed { notification: entry.notification, delivery: entry.delivery });
+                self.deliveries.hand_over(entry.into());
             }
             if !page.more {
+                self.deliveries.loaded();
                 return Ok(());
             }
         }

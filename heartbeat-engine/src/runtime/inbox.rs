@@ -5,8 +5,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use crate::evaluator::{Done, Refusal, Request};
+use crate::outbox::OutboxWrite;
 use crate::runtime::error::Unavailable;
-use crate::{Clock, DocumentWrite, Notification, OutboxEntry, Outcome, Settlement, StorageError, Timestamp};
+use crate::{Clock, DocumentWrite, OutboxEntry, Outcome, StorageError, Timestamp};
 
 /// One thing for the driver to do.
 #[derive(Debug)]
@@ -15,14 +16,10 @@ pub(crate) enum Work {
     Request(Request, oneshot::Sender<Result<Done, Refusal>>),
     /// A change of a document.
     Document(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>),
-    /// Outcomes of deliveries that belong together.
-    Settle(Vec<Settlement>),
-    /// A digest, and how the notifications that it covers stand from then on.
-    Group(Box<Notification>, Vec<Settlement>),
+    /// What a channel's outbox must have stored.
+    Outbox(String, OutboxWrite),
     /// A notification that somebody wants to be tried again now.
     Retry(Box<OutboxEntry>),
-    /// Messages that belong to no monitor.
-    Notify(Vec<Notification>),
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]

@@ -15,7 +15,7 @@ mod random;
 mod shared;
 
 pub use builder::EngineBuilder;
-pub use channels::{ChannelInfo, ChannelSpec, Grouping};
+pub use channels::{ChannelInfo, ChannelSpec};
 pub use directory::{Filter, Target};
 pub use driver::Driver;
 pub use engine::{Engine, Missed, PingReceipt, Put, PutMode, StateChanges};

@@ -1,7 +1,33 @@
 //! How many messages of a channel go out by themselves, and when the others are told together (S7.9).
 
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
 use crate::Timestamp;
-use crate::runtime::channels::Grouping;
+use crate::time::duration_ms;
+
+/// How a channel's messages are grouped: up to `burst` go out one by one, each at once, within `wait` from the first
+/// of them; what comes beyond is told in one digest when that time ends (S7.9).
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct Grouping {
+    /// How many messages go out by themselves; 0 groups everything. Default 5.
+    pub burst: u32,
+    /// The length of the window; zero groups nothing. Default 10 s.
+    #[serde(with = "duration_ms")]
+    pub wait: Duration,
+}
+
+impl Grouping {
+    /// Every message by itself, at once.
+    pub const NONE: Self = Self { burst: 5, wait: Duration::ZERO };
+}
+
+impl Default for Grouping {
+    fn default() -> Self {
+        Self { burst: 5, wait: Duration::from_secs(10) }
+    }
+}
 
 /// The window of one channel.
 #[derive(Debug, Default)]

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{
-    Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationId, NotificationKind, Settlement, Timestamp,
-};
+use crate::{Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationId, NotificationKind, Timestamp};
 
 /// The digest of these messages, which are in the order in which they came to be owed.
 pub(super) fn digest(channel: &str, now: Timestamp, covered: &[Notification]) -> Notification {
@@ -46,22 +44,7 @@ fn message(covered: &[Notification]) -> String {
     lines.join("\n")
 }
 
-/// How the covered notifications stand while the digest is under way.
-pub(super) fn grouped(covered: &[Notification], now: Timestamp) -> Vec<Settlement> {
-    let delivery = |notification: &Notification| Delivery {
-        state: DeliveryState::Grouped,
-        ..Delivery::pending(notification.created_at.max(now))
-    };
-    covered.iter().map(|notification| Settlement { id: notification.id, delivery: delivery(notification) }).collect()
-}
-
-/// The outcome of an attempt; with a digest that is settled, those that it covers.
-pub(super) fn settlements(notification: &Notification, delivery: &Delivery) -> Vec<Settlement> {
-    let mut all = vec![Settlement { id: notification.id, delivery: delivery.clone() }];
-    if delivery.state != DeliveryState::Pending
-        && let Some(digest) = &notification.digest
-    {
-        all.extend(digest.covers.iter().map(|(id, _)| Settlement { id: *id, delivery: delivery.clone() }));
-    }
-    all
+/// How a covered notification stands while the digest is under way.
+pub(super) fn grouped(notification: &Notification, now: Timestamp) -> Delivery {
+    Delivery { state: DeliveryState::Grouped, ..Delivery::pending(notification.created_at.max(now)) }
 }

@@ -1,0 +1,122 @@
+//! What did not fit into memory: it is read from the store, and nothing overtakes it there.
+
+use std::time::Duration;
+
+use super::{Outbox, Owed, Phase};
+use crate::{OutboxEntry, Page, Timestamp};
+
+/// How long after a failure the store is read again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+
+#[derive(Debug, Default)]
+pub(super) struct Refill {
+    /// Something is only in the store.
+    overflow: bool,
+    scan: Option<Scan>,
+    /// Before this instant it is not read again.
+    not_before: Option<Timestamp>,
+}
+
+/// A reading of the store, page by page from the start.
+#[derive(Debug)]
+struct Scan {
+    after: u64,
+    /// The page is being read.
+    asked: bool,
+    /// What was handed over meanwhile: what is only in the store came before it.
+    late: Vec<Owed>,
+    /// Some of that did not fit in.
+    missed: bool,
+}
+
+impl Outbox {
+    /// Which page of the store must be read: the notifications behind this `seq` ([`crate::Storage::outbox`]). It is handed
+    /// in by [`Outbox::handle_page`]; until then nothing more is asked for.
+    pub fn poll_page(&mut self, now: Timestamp) -> Option<u64> {
+        if self.phase != Phase::Open {
+            return None;
+        }
+        if self.may_scan(now) {
+            let scan = Scan { after: 0, asked: false, late: Vec::new(), missed: false };
+            self.refill = Refill { scan: Some(scan), ..Refill::default() };
+        }
+        let scan = self.refill.scan.as_mut().filter(|scan| !scan.asked)?;
+        scan.asked = true;
+        Some(scan.after)
+    }
+
+    /// Takes the page that [`Outbox::poll_page`] asked for; what is owed to other channels is passed over.
+    pub fn handle_page(&mut self, page: Page<OutboxEntry>) {
+        let Some(mut scan) = self.refill.scan.take().filter(|scan| scan.asked) else { return };
+        for entry in page.items {
+            scan.after = entry.seq;
+            if entry.notification.channel == self.channel {
+                self.enter(entry.into());
+            }
+        }
+        if page.more && self.queue.len() >= self.limits.queue {
+            self.refill.overflow = true;
+        }
+        if self.refill.overflow {
+            return;
+        }
+        if page.more {
+            self.refill.scan = Some(Scan { asked: false, ..scan });
+        } else {
+            scan.late.into_iter().for_each(|owed| self.enter(owed));
+            self.refill.overflow |= scan.missed;
+        }
+    }
+
+    /// The page could not be read; it is asked for again a little later.
+    pub fn handle_page_failed(&mut self, now: Timestamp) {
+        if self.refill.scan.take().is_some() {
+            self.refill = Refill { overflow: true, scan: None, not_before: Some(now + AGAIN_AFTER) };
+        }
+    }
+
+    /// When the store may be read again after a failure.
+    pub(super) fn reads_again_at(&self) -> Option<Timestamp> {
+        self.refill.not_before.filter(|_| self.refill.overflow)
+    }
+
+    /// Keeps what was handed over out while something that came before it is only in the store.
+    pub(super) fn must_queue_up(&mut self, owed: Owed) -> Option<Owed> {
+        if owed.notification.digest.is_some() {
+            // A digest has its place by what it covers.
+            return Some(owed);
+        }
+        match &mut self.refill.scan {
+            Some(scan) if scan.late.len() < self.limits.queue => scan.late.push(owed),
+            Some(scan) => scan.missed = true,
+            None if self.refill.overflow => {}
+            None => return Some(owed),
+        }
+        None
+    }
+
+    /// Puts a notification into its lane, unless it is there or is settled already; one that does not fit stays in the store.
+    pub(super) fn enter(&mut self, owed: Owed) {
+        let id = owed.notification.id;
+        if self.queue.find_mut(id).is_some() || self.settled.find(id).is_some() {
+            return;
+        }
+        // Digests are few, and what they cover waits for them.
+        let full = self.refill.overflow || self.queue.len() >= self.limits.queue;
+        if full && owed.notification.digest.is_none() {
+            self.refill.overflow = true;
+            return;
+        }
+        self.queue.push(owed);
+    }
+
+    /// Whether there is room for a good part of what is only in the store, which knows of most of what was settled.
+    pub(super) fn may_scan(&self, now: Timestamp) -> bool {
+        let rests = self.refill.not_before.is_some_and(|at| at > now && at <= now + AGAIN_AFTER);
+        self.refill.overflow
+            && self.refill.scan.is_none()
+            && !rests
+            && self.queue.len() <= self.limits.queue / 2
+            && self.settled.unwritten() <= self.limits.queue
+    }
+}
