@@ -58,6 +58,8 @@ pub struct Claim {
     tenure: Tenure,
     seen: Option<Seen>,
     held: Option<Held>,
+    /// The epoch that it held last.
+    held_last: Option<Epoch>,
     /// The swap that was asked for, and when.
     asked: Option<(Lease, Duration)>,
     under_way: bool,
@@ -75,6 +77,7 @@ impl Claim {
             tenure,
             seen: None,
             held: None,
+            held_last: None,
             asked: None,
             under_way: false,
             read_at: Duration::ZERO,
@@ -126,9 +129,11 @@ impl Claim {
             node: String::new(),
             expires_at: Timestamp::MIN,
         });
+        // A renewal that was found too late holds nothing: the node stepped down, and begins anew under its next epoch.
         if let Some((asked, at)) = self.asked.take()
             && asked == lease
             && !self.resigned
+            && self.held_last != Some(asked.epoch)
         {
             self.hold(asked.epoch, at);
         }
@@ -210,6 +215,7 @@ impl Claim {
     }
 
     fn hold(&mut self, epoch: Epoch, asked_at: Duration) {
+        self.held_last = Some(epoch);
         self.held = Some(match self.tenure {
             Tenure::Exclusive => Held { epoch, until: Duration::MAX, renew_at: Duration::MAX },
             // The margin is for clocks that run at different speeds.
@@ -233,8 +239,9 @@ impl Claim {
 
     fn free_at(&self, seen: &Seen) -> Duration {
         let resigned = seen.lease.node.is_empty() || seen.lease.expires_at == Timestamp::MIN;
+        let own = seen.lease.node == self.node;
         match self.tenure {
-            Tenure::Shared { ttl } if !resigned => seen.since + ttl,
+            Tenure::Shared { ttl } if !(resigned || own) => seen.since + ttl,
             Tenure::Exclusive | Tenure::Shared { .. } => Duration::ZERO,
         }
     }
@@ -343,6 +350,18 @@ mod tests {
         assert_eq!(a.epoch(secs(2)), None);
         shelf.carry_out(&mut a, secs(6));
         assert_eq!(a.epoch(secs(7)), Some(Epoch(1)), "it holds from before it asked");
+    }
+
+    #[test]
+    fn who_stepped_down_comes_back_under_another_epoch() {
+        let (mut shelf, mut a) = (Shelf::default(), shared("a"));
+        shelf.carry_out(&mut a, secs(0));
+        let Some(LeaseStep::Swap { expected, next }) = a.poll(now(), secs(4)) else { panic!("it is time to renew") };
+        assert!(shelf.swap(&expected, &next));
+        a.handle_swapped(&Err(StorageError::Unknown("no answer".to_owned())), secs(9));
+        assert_eq!(a.epoch(secs(9)), None, "it was renewed, and nobody said so in time");
+        shelf.carry_out(&mut a, secs(9));
+        assert_eq!(a.epoch(secs(9)), Some(Epoch(2)));
     }
 
     #[test]

@@ -165,7 +165,9 @@ impl World {
 
     fn nap(&mut self, node: usize, length: Duration, suspended: bool) {
         self.note(Deed::Nap);
-        self.tell_node(node, || format!("is frozen for {length:?}{}", if suspended { ", with its machine" } else { "" }));
+        self.tell_node(node, || {
+            format!("is frozen for {length:?}{}", if suspended { ", with its machine" } else { "" })
+        });
         self.nodes[node].naps_until = self.now + length;
         if suspended {
             self.nodes[node].clock.suspend(length);
@@ -179,7 +181,6 @@ impl World {
         self.nodes[node].clock.set(error);
         self.store.note_step(self.now, Duration::from_millis(step.unsigned_abs()));
         self.tell_node(node, || format!("its wall clock steps by {step} ms, and is {error} ms ahead now"));
-        self.see_step(node, step);
         self.look(node);
     }
 

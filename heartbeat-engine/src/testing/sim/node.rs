@@ -12,9 +12,7 @@ use super::storage::Snapshot;
 use super::world::Life;
 use crate::evaluator::{Evaluator, Request, Ticket};
 use crate::step::Taken;
-use crate::{
-    Applied, Batch, Claim, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp,
-};
+use crate::{Applied, Batch, Claim, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp};
 
 pub(super) struct Node {
     pub(super) life: u32,
@@ -85,7 +83,7 @@ pub(super) enum Op {
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Committed(Result<Applied, StorageError>),
-    Loaded(Result<Vec<Option<Record>>, StorageError>),
+    Loaded(Result<Vec<(MonitorId, Option<Record>)>, StorageError>),
     TakenOver(Result<Box<Snapshot>, StorageError>),
     Lease(Result<Option<Lease>, StorageError>),
     Swapped(Result<bool, StorageError>),
@@ -111,8 +109,6 @@ pub(super) struct Travel {
     pub(super) op: Op,
     /// What becomes of the answer.
     pub(super) answer: AnswerFate,
-    /// What the node's wall clock showed when it asked.
-    pub(super) decided_at: Timestamp,
 }
 
 /// What becomes of the store's answer.
@@ -166,5 +162,21 @@ impl Node {
 
     pub(super) fn service(&mut self, partition: u16) -> Option<&mut Service> {
         self.seats[usize::from(partition)].service.as_deref_mut()
+    }
+}
+
+impl Service {
+    pub(super) fn new(epoch: Epoch, evaluator: Evaluator, courier: Courier) -> Self {
+        Self {
+            epoch,
+            evaluator,
+            inbox: Vec::new(),
+            waiting: HashMap::new(),
+            tickets: 0,
+            op: None,
+            rests_until: Timestamp::MIN,
+            failed: 0,
+            courier,
+        }
     }
 }

@@ -172,8 +172,7 @@ impl Plan {
         let daily = self.climate == Climate::Daily;
         let kind = if self.climate == Climate::Steps { 0 } else { rng.below(3) };
         if kind == 0 {
-            let periods: &[u64] =
-                if daily { &[30, 60, 360, 720, 1440] } else { &[3, 5, 10, 15, 30, 60] };
+            let periods: &[u64] = if daily { &[30, 60, 360, 720, 1440] } else { &[3, 5, 10, 15, 30, 60] };
             let period = rng.pick(periods) * MINUTE;
             let graces = [period / 5, period / 2, 2 * MINUTE, period].map(|grace| grace.clamp(least, 2 * HOUR));
             return with_grace(slug, Schedule::every(Duration::from_secs(period)), *rng.pick(&graces));
@@ -193,8 +192,9 @@ impl Plan {
         } else {
             &["*/5 * * * *", "*/15 * * * *", "7,37 * * * *", "0 * * * *", "20 */2 * * *"]
         };
+        let expression = expressions[rng.index(expressions.len())];
         let grace = rng.pick(&[2, 10, 30]) * MINUTE;
-        with_early(with_grace(slug, Schedule::cron(rng.pick(expressions), zone), grace.max(least)), rng)
+        with_early(with_grace(slug, Schedule::cron(expression, zone), grace.max(least)), rng)
     }
 
     /// The `generation`-th monitor that is made after this plan.

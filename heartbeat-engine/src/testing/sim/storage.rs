@@ -7,7 +7,7 @@ use super::mutant::Mutant;
 use crate::memory::MemoryLimits;
 use crate::memory::state::State;
 use crate::{
-    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, Outage, OutboxEntry, Outcome,
+    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, Outage, OutboxEntry, Outcome, Page,
     PartitionId, Record, StorageError, Timestamp, WatchLog,
 };
 
@@ -97,6 +97,7 @@ impl Store {
         let epoch = self.epoch(batch.partition);
         self.writes += 1;
         let lost = self.mutant == Some(Mutant::LostTail) && self.writes.is_multiple_of(40);
+        let marks = batch.mark.is_some();
         let altered = self.altered(batch, epoch);
         let batch = altered.as_ref().unwrap_or(batch);
         let shelf = &mut self.shelves[usize::from(batch.partition.0)];
@@ -106,7 +107,7 @@ impl Store {
             return Written { result: Ok(Applied { transitions, documents: Vec::new() }), before, epoch };
         }
         let result = shelf.state.commit(batch);
-        if result.is_ok() && batch.mark.is_some() {
+        if result.is_ok() && marks {
             shelf.truth.mark(now, batch.epoch);
         }
         Written { result, before, epoch }
@@ -117,6 +118,7 @@ impl Store {
         let mut altered = batch.clone();
         match self.mutant? {
             Mutant::SkipFence => altered.epoch = epoch,
+            Mutant::MarkNotStored => altered.mark = None,
             Mutant::OutageNotStored => altered.outage = None,
             Mutant::TornWrite if self.writes.is_multiple_of(3) => {
                 altered.transitions.iter_mut().for_each(|transition| transition.notifications.clear());
@@ -184,6 +186,10 @@ impl Store {
 
     pub(super) fn notifications(&self, partition: PartitionId) -> impl Iterator<Item = &OutboxEntry> {
         self.shelf(partition).state.notifications.values()
+    }
+
+    pub(super) fn outbox_page(&self, partition: PartitionId, after: u64, limit: usize) -> Page<OutboxEntry> {
+        self.shelf(partition).state.outbox(after, limit)
     }
 
     pub(super) fn snapshot(&self, partition: PartitionId) -> Snapshot {

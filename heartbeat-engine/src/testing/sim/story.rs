@@ -46,7 +46,8 @@ impl Story {
 
     /// The last lines that concern the monitor, nodes and the world; all, where no monitor is named.
     pub(super) fn last(&self, monitor: Option<usize>) -> Vec<String> {
-        let concerns = |line: &&Line| monitor.is_none() || line.about.monitor.is_none_or(|other| Some(other) == monitor);
+        let concerns =
+            |line: &&Line| monitor.is_none() || line.about.monitor.is_none_or(|other| Some(other) == monitor);
         let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(LINES_TOLD).map(show).collect();
         last.reverse();
         last

@@ -69,6 +69,8 @@ pub(super) struct World {
     pub(super) far_ends: Vec<FarEnd>,
     /// Who waits for an answer.
     pub(super) callers: HashMap<u64, Caller>,
+    /// Heartbeats that reached a node, by call: the monitor and the mark.
+    pub(super) stamped: HashMap<u64, (usize, u64)>,
     pub(super) weather: Weather,
     pub(super) calm: bool,
     pub(super) mutant: Option<Mutant>,
@@ -101,7 +103,7 @@ impl World {
         let plan = Plan::new(seed, days, &mut rng);
         let nodes = (0..plan.nodes).map(|n| Node::new(n, &plan, &mut rng)).collect();
         let far_ends = plan.channels.iter().map(|name| FarEnd::new(name)).collect();
-        let jobs = (0..plan.monitors.len()).map(|n| Job::new(n, plan.start)).collect();
+        let jobs = plan.monitors.iter().map(|_| Job::new(plan.start)).collect();
         let mut world = Self {
             now: plan.start,
             store: Store::new(plan.partitions, mutant),
@@ -109,6 +111,7 @@ impl World {
             queue: Queue::new(),
             acts: Vec::new(),
             callers: HashMap::new(),
+            stamped: HashMap::new(),
             weather: Weather::default(),
             calm: false,
             story: Story::new(told),
