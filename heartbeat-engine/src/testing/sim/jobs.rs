@@ -84,7 +84,7 @@ impl World {
         job.generation += 1;
         job.run = None;
         job.last_at = self.now;
-        job.last_occurrence = job.last_occurrence.max(shift(self.now, -1));
+        job.last_occurrence = shift(self.now, -1);
         let generation = job.generation;
         self.after(soon, Event::Job(monitor, generation));
     }

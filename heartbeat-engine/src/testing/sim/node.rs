@@ -109,6 +109,7 @@ pub(super) struct Travel {
     pub(super) op: Op,
     /// What becomes of the answer.
     pub(super) answer: AnswerFate,
+    pub(super) sent_at: Timestamp,
 }
 
 /// What becomes of the store's answer.

@@ -30,14 +30,18 @@ pub(super) struct Truth {
 }
 
 impl Truth {
-    fn mark(&mut self, now: Timestamp, epoch: Epoch) {
+    /// A mark was written, which a node sent at `sent_at`.
+    fn mark(&mut self, now: Timestamp, sent_at: Timestamp, epoch: Epoch) {
+        if self.marked.is_some_and(|(before, _)| sent_at < before) {
+            return;
+        }
         if let Some((before, held)) = self.marked
-            && (held != epoch || now.since(before) > Duration::from_secs(15))
+            && (held != epoch || sent_at.since(before) > Duration::from_secs(15))
         {
-            self.gaps.push(Gap { from: before, to: now, length: now.since(before) });
+            self.gaps.push(Gap { from: before, to: sent_at, length: sent_at.since(before) });
             self.steady_since = now;
         }
-        self.marked = Some((now, epoch));
+        self.marked = Some((sent_at, epoch));
     }
 
     pub(super) fn note_step(&mut self, now: Timestamp, length: Duration) {
@@ -93,7 +97,7 @@ impl Store {
         Self { shelves: (0..partitions).map(shelf).collect(), mutant, writes: 0, refuses_until: Timestamp::MIN }
     }
 
-    pub(super) fn write(&mut self, batch: &Batch, now: Timestamp) -> Written {
+    pub(super) fn write(&mut self, batch: &Batch, now: Timestamp, sent_at: Timestamp) -> Written {
         let epoch = self.epoch(batch.partition);
         self.writes += 1;
         let lost = self.mutant == Some(Mutant::LostTail) && self.writes.is_multiple_of(40);
@@ -108,7 +112,7 @@ impl Store {
         }
         let result = shelf.state.commit(batch);
         if result.is_ok() && marks {
-            shelf.truth.mark(now, batch.epoch);
+            shelf.truth.mark(now, sent_at, batch.epoch);
         }
         Written { result, before, epoch }
     }

@@ -50,7 +50,11 @@ impl Story {
             |line: &&Line| monitor.is_none() || line.about.monitor.is_none_or(|other| Some(other) == monitor);
         let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(LINES_TOLD).map(show).collect();
         last.reverse();
-        last
+        let plans =
+            self.lines.iter().take_while(|line| line.text.contains("thresholds") || line.about == About::default());
+        let mut told: Vec<String> = plans.filter(concerns).map(show).collect();
+        told.append(&mut last);
+        told
     }
 }
 

@@ -7,7 +7,7 @@ use super::coverage::Deed;
 use super::node::{Answer, AnswerFate, Op, Reply, Travel};
 use super::plan::Plan;
 use super::world::{Event, Life, World};
-use crate::{Batch, Cause, Change, Outcome, PartitionId, State, StorageError, Transition};
+use crate::{Batch, Cause, Change, Outcome, PartitionId, State, StorageError, Timestamp, Transition};
 
 impl World {
     /// Sends an operation to the store: its answer, where that comes at once, or the number under which it comes later.
@@ -19,7 +19,7 @@ impl World {
             && self.is_fair()
             && self.rng.percent(90)
         {
-            return Ok(self.carry_out(partition, op));
+            return Ok(self.carry_out(partition, op, self.now));
         }
         let number = self.number();
         let life = Life { node, life: self.nodes[node].life };
@@ -28,7 +28,7 @@ impl World {
         let weather = self.weather;
         let answered = |answer| Event::Answered(life, partition, number, Box::new(answer));
         let writes = matches!(op, Op::Commit(_) | Op::SwapLease(_));
-        let mut travel = Travel { life, partition, number, op, answer: AnswerFate::After(latency) };
+        let mut travel = Travel { life, partition, number, op, answer: AnswerFate::After(latency), sent_at: self.now };
         if !reaches || chance < weather.unavailable {
             self.note(Deed::Unavailable);
             let error = StorageError::Unavailable("the store is not reached".to_owned());
@@ -92,7 +92,7 @@ impl World {
             self.note(Deed::Unavailable);
             Answer::failed(&travel.op, StorageError::Unavailable("the store refuses".to_owned()))
         } else {
-            self.carry_out(travel.partition, travel.op.clone())
+            self.carry_out(travel.partition, travel.op.clone(), travel.sent_at)
         };
         let (pause, answer) = match travel.answer {
             AnswerFate::Nobody => return,
@@ -105,10 +105,10 @@ impl World {
     }
 
     /// The store does what it is asked.
-    pub(super) fn carry_out(&mut self, number: u16, op: Op) -> Answer {
+    pub(super) fn carry_out(&mut self, number: u16, op: Op, sent_at: Timestamp) -> Answer {
         let partition = PartitionId(number);
         match op {
-            Op::Commit(batch) => Answer::Committed(self.commit(&batch)),
+            Op::Commit(batch) => Answer::Committed(self.commit(&batch, sent_at)),
             Op::Load(ids) => {
                 let read = |id| (id, self.store.record(partition, id).cloned());
                 Answer::Loaded(Ok(ids.into_iter().map(read).collect()))
@@ -119,8 +119,8 @@ impl World {
         }
     }
 
-    fn commit(&mut self, batch: &Batch) -> Result<crate::Applied, StorageError> {
-        let written = self.store.write(batch, self.now);
+    fn commit(&mut self, batch: &Batch, sent_at: Timestamp) -> Result<crate::Applied, StorageError> {
+        let written = self.store.write(batch, self.now, sent_at);
         let applied = match &written.result {
             Ok(applied) => applied.clone(),
             Err(error) => {
@@ -201,10 +201,12 @@ impl World {
     /// Answers a call, if the answer gets through.
     pub(super) fn reply(&mut self, node: usize, call: u64, reply: Reply) {
         let latency = self.rng.millis(1, 40);
-        if let Some((monitor, mark)) = self.stamped.remove(&call) {
+        let stamped = self.stamped.remove(&call);
+        let about = super::story::About { monitor: stamped.map(|(monitor, _)| monitor), node: Some(node) };
+        if let Some((monitor, mark)) = stamped {
             self.see(&Seen::Answered { monitor, mark, done: matches!(reply, Reply::Done(_)) });
         }
-        self.tell_node(node, || format!("answers call {call}: {reply:?}").chars().take(120).collect());
+        self.tell(about, || format!("answers call {call}: {reply:?}").chars().take(120).collect());
         if !self.calm && self.rng.permille(self.weather.network) {
             return;
         }

@@ -413,14 +413,14 @@ impl World {
             batch.mark = batch.mark.or(Some(wall));
             service.courier.join(&mut batch);
             self.spoil_batch(node, partition, &mut batch);
-            let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())));
+            let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
             self.answered_work(node, partition, Some(Box::new(batch)), answer);
             let seat = &mut self.nodes[node].seats[usize::from(partition)];
             seat.claim.resign();
             if seat.lease_op.is_none()
                 && let Some(LeaseStep::Swap { expected, next }) = seat.claim.poll(wall, monotonic)
             {
-                self.carry_out(partition, Op::SwapLease(Box::new((expected, next))));
+                self.carry_out(partition, Op::SwapLease(Box::new((expected, next))), self.now);
             }
         }
     }
