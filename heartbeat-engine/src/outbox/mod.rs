@@ -216,6 +216,7 @@ impl Outbox {
             Some(delivery) if delivery.state != DeliveryState::Dead => self.settle(id, delivery.clone()),
             _ => {
                 self.settled.forget(id);
+                self.outdates(id);
                 self.handle_owed(owed);
             }
         }
@@ -280,6 +281,7 @@ impl Outbox {
     /// The attempt that must be begun now, if one must; [`Outbox::handle_outcome`] tells how it went. To be called until it
     /// gives none, for the same `now`.
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Due> {
+        self.queue.look_at_clock(now);
         match self.phase {
             Phase::Loading => return None,
             Phase::Open => self.group(now),
@@ -325,7 +327,7 @@ impl Outbox {
         if self.may_scan(now) {
             return now;
         }
-        [due, window, self.reads_again_at()].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
+        [due, window, self.reads_again_at(now)].into_iter().flatten().min().unwrap_or(Timestamp::MAX)
     }
 
     /// How it stands.

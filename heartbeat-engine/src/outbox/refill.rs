@@ -1,9 +1,10 @@
 //! What did not fit into memory: it is read from the store, and nothing overtakes it there.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Outbox, Owed, Phase};
-use crate::{OutboxEntry, Page, Timestamp};
+use crate::{NotificationId, OutboxEntry, Page, Timestamp};
 
 /// How long after a failure the store is read again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -18,7 +19,7 @@ pub(super) struct Refill {
 }
 
 /// A reading of the store, page by page from the start.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Scan {
     after: u64,
     /// The page is being read.
@@ -27,6 +28,8 @@ struct Scan {
     late: Vec<Owed>,
     /// Some of that did not fit in.
     missed: bool,
+    /// What somebody wanted to be tried again meanwhile: a page shows it as it was before.
+    retried: BTreeSet<NotificationId>,
 }
 
 impl Outbox {
@@ -37,8 +40,7 @@ impl Outbox {
             return None;
         }
         if self.may_scan(now) {
-            let scan = Scan { after: 0, asked: false, late: Vec::new(), missed: false };
-            self.refill = Refill { scan: Some(scan), ..Refill::default() };
+            self.refill = Refill { scan: Some(Scan::default()), ..Refill::default() };
         }
         let scan = self.refill.scan.as_mut().filter(|scan| !scan.asked)?;
         scan.asked = true;
@@ -50,7 +52,10 @@ impl Outbox {
         let Some(mut scan) = self.refill.scan.take().filter(|scan| scan.asked) else { return };
         for entry in page.items {
             scan.after = entry.seq;
-            if entry.notification.channel == self.channel {
+            let id = entry.notification.id;
+            if entry.notification.channel == self.channel && !scan.retried.contains(&id) {
+                // Its place is here, and it may be settled and forgotten when the reading ends.
+                scan.late.retain(|late| late.notification.id != id);
                 self.enter(entry.into());
             }
         }
@@ -76,8 +81,15 @@ impl Outbox {
     }
 
     /// When the store may be read again after a failure.
-    pub(super) fn reads_again_at(&self) -> Option<Timestamp> {
-        self.refill.not_before.filter(|_| self.refill.overflow)
+    pub(super) fn reads_again_at(&self, now: Timestamp) -> Option<Timestamp> {
+        self.refill.not_before.filter(|at| self.refill.overflow && *at > now)
+    }
+
+    /// What the page that is being read says of this notification is outdated.
+    pub(super) fn outdates(&mut self, id: NotificationId) {
+        if let Some(scan) = &mut self.refill.scan {
+            scan.retried.insert(id);
+        }
     }
 
     /// Keeps what was handed over out while something that came before it is only in the store.
@@ -89,7 +101,6 @@ impl Outbox {
         match &mut self.refill.scan {
             Some(scan) if scan.late.len() < self.limits.queue => scan.late.push(owed),
             Some(scan) => scan.missed = true,
-            None if self.refill.overflow => {}
             None => return Some(owed),
         }
         None

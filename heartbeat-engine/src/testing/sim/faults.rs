@@ -99,7 +99,7 @@ impl World {
             22..30 => Fault::Stop(node, length),
             30..48 => Fault::Nap(node, length, rng.percent(40)),
             48..58 => {
-                let skew = if self.plan.skew == 0 { 900 } else { self.plan.skew };
+                let skew = self.plan.skew;
                 Fault::Clock(node, rng.between(-skew, skew))
             }
             58..66 => Fault::StoreDown(length),

@@ -71,6 +71,8 @@ pub(super) struct Plan {
     pub(super) faulty: Duration,
     /// How long none does, afterwards.
     pub(super) calm: Duration,
+    /// Whether a batch may arrive a second time when others were written after it.
+    pub(super) late_repeats: bool,
     pub(super) ttl: Duration,
     pub(super) batch_max: usize,
     pub(super) outages_max: usize,
@@ -90,8 +92,9 @@ impl Plan {
         let nodes = if climate == Climate::Steps { 1 } else { *rng.pick(&[1, 2, 2, 3]) };
         let partitions = if climate == Climate::Daily { 1 } else { *rng.pick(&[1, 1, 2, 3]) };
         let skew = match climate {
-            Climate::Steps | Climate::Daily => 0,
-            Climate::Stormy | Climate::Quiet => *rng.pick(&[0, 2_000, 20_000, 28_000]),
+            Climate::Steps => 0,
+            Climate::Daily => 1_000,
+            Climate::Stormy | Climate::Quiet => *rng.pick(&[1_000, 2_000, 20_000, 28_000]),
         };
         let channels: Vec<String> = (0..rng.between(2, 3)).map(|n| format!("channel-{n}")).collect();
         let faulty = match (days, climate) {
@@ -109,6 +112,7 @@ impl Plan {
             start: start(rng),
             faulty,
             calm: Duration::ZERO,
+            late_repeats: rng.percent(30),
             ttl: Duration::from_secs(10),
             batch_max: *rng.pick(&[1, 2, 4, 100]),
             outages_max: *rng.pick(&[4, 16, 1000, 1000]),
@@ -143,7 +147,7 @@ impl Plan {
             spec,
             behaviour,
             run_ids: rng.percent(60),
-            claim_error: rng.percent(25).then(|| rng.between(-error, error)),
+            claim_error: (self.climate != Climate::Steps && rng.percent(25)).then(|| rng.between(-error, error)),
             tampered: rng.percent(25),
             made_after: rng.secs(5, 5 * MINUTE),
         }

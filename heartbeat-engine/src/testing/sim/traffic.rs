@@ -62,7 +62,7 @@ impl World {
         }
         if matches!(travel.op, Op::Commit(_)) && self.rng.permille(weather.repeated) {
             self.note(Deed::Repeated);
-            let most = *self.rng.pick(&[1, 10, 60]);
+            let most = if self.plan.late_repeats { *self.rng.pick(&[1, 10, 60]) } else { 0 };
             let pause = self.rng.secs(0, most);
             let again = Travel { op: travel.op.clone(), answer: AnswerFate::Nobody, ..travel };
             self.after(latency + pause, Event::Lands(Box::new(again)));
