@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 19] = [
+const CORE: [&str; 21] = [
     "duration",
     "time",
     "id",
@@ -20,6 +20,8 @@ const CORE: [&str; 19] = [
     "schedule",
     "incident",
     "monitor",
+    "maintenance",
+    "route",
     "notification",
     "routing",
     "absence",

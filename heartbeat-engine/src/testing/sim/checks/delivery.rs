@@ -24,6 +24,12 @@ fn is_over(entry: &OutboxEntry, view: &View<'_>) -> bool {
     view.far_ends[channel].taken.contains_key(&id) || view.far_ends[channel].refused.contains_key(&id)
 }
 
+/// Whether it has been tried for so long that it is given up: a day, by a wall clock that may have been set.
+fn is_given_up(entry: &OutboxEntry, view: &View<'_>) -> bool {
+    let day = Duration::from_secs(24 * 3600) - view.skew();
+    view.now.since(entry.notification.created_at) >= day || (view.steps() && entry.delivery.attempts >= 10)
+}
+
 pub(super) struct NothingUnstored;
 
 impl Checker for NothingUnstored {
@@ -65,7 +71,7 @@ impl Checker for InOrder {
                 && other.notification.monitor.as_ref().is_some_and(|about| about.id == monitor.id)
         };
         let overtaken = view.store.notifications(*partition).filter(same).find(|other| match other.delivery.state {
-            DeliveryState::Pending => !is_over(other, view),
+            DeliveryState::Pending => !is_over(other, view) && !is_given_up(other, view),
             DeliveryState::Grouped => !covered(other, *partition, view),
             DeliveryState::Delivered | DeliveryState::Dead => false,
         });
@@ -114,9 +120,8 @@ impl Checker for DeliveredOrDead {
                         !view.far_ends[channel].taken.contains_key(&id) && !by_digest()
                     }
                     DeliveryState::Dead => {
-                        let given_up = view.now.since(entry.notification.created_at) >= Duration::from_secs(23 * 3600);
                         !view.far_ends[channel].refused.contains_key(&id)
-                            && !given_up
+                            && !is_given_up(entry, view)
                             && !covered(entry, partition, view)
                     }
                     DeliveryState::Grouped => ends && old && !covered(entry, partition, view),

@@ -96,10 +96,15 @@ impl Checker for NothingInTheFuture {
                 continue;
             };
             let health = &record.health;
-            let begun = health.runs.iter().map(|run| run.began_at);
-            let times = [health.based_at, health.latest_at, health.moves.seen].into_iter().chain(begun);
-            if let Some(at) = times.max().filter(|at| *at > horizon) {
-                return fault(monitor, format!("{at} is stored, and it is {latest}"));
+            let begun = health.runs.iter().map(|run| run.began_at).max().unwrap_or(Timestamp::MIN);
+            let times = [
+                ("its last heartbeat for the schedule", health.based_at),
+                ("what claimed times are compared with", health.latest_at),
+                ("the last outage that was looked at", health.moves.seen),
+                ("the beginning of a run", begun),
+            ];
+            if let Some((what, at)) = times.into_iter().find(|(_, at)| *at > horizon) {
+                return fault(monitor, format!("{what} lies at {at}, and it is {latest}"));
             }
             let longest = record.spec().schedule.period().map(|period| 2 * (period + record.spec().grace.length()));
             let awaited = health.expectation.filter(|_| health.state != State::Down);
