@@ -224,7 +224,12 @@ impl World {
     pub(super) fn try_again(&mut self, monitor: usize, mark: u64) {
         let Some(id) = self.jobs[monitor].id else { return };
         let Some(report) = self.jobs[monitor].report.as_ref().filter(|report| report.mark == mark) else { return };
-        let ping = report.ping.clone();
+        let mut ping = report.ping.clone();
+        if ping.claimed_at.is_some()
+            && let Some(error) = self.plan.monitors[monitor].claim_error
+        {
+            ping.claimed_at = Some(shift(self.now, error));
+        }
         let number = self.number();
         self.callers.insert(number, Caller::Job(monitor, mark));
         self.note(Deed::Heartbeat);

@@ -26,6 +26,7 @@ impl World {
         let latency = if self.calm { self.rng.millis(1, 3) } else { self.rng.millis(1, 30) };
         let chance = self.rng.below(1000);
         let weather = self.weather;
+        self.tell_node(node, || format!("sends {number} to the store, partition {partition}"));
         let answered = |answer| Event::Answered(life, partition, number, Box::new(answer));
         let writes = matches!(op, Op::Commit(_) | Op::SwapLease(_));
         let mut travel = Travel { life, partition, number, op, answer: AnswerFate::After(latency), sent_at: self.now };
@@ -60,14 +61,18 @@ impl World {
             let pause = self.rng.secs(1, most);
             if self.rng.percent(50) { latency += pause } else { travel.answer = AnswerFate::After(pause) }
         }
+        let mut again = None;
         if matches!(travel.op, Op::Commit(_)) && self.rng.permille(weather.repeated) {
             self.note(Deed::Repeated);
             let most = if self.plan.late_repeats { *self.rng.pick(&[1, 10, 60]) } else { 0 };
             let pause = self.rng.secs(0, most);
-            let again = Travel { op: travel.op.clone(), answer: AnswerFate::Nobody, ..travel };
-            self.after(latency + pause, Event::Lands(Box::new(again)));
+            let op = travel.op.clone();
+            again = Some((pause, Box::new(Travel { op, answer: AnswerFate::Nobody, ..travel })));
         }
         self.after(latency, Event::Lands(Box::new(travel)));
+        if let Some((pause, travel)) = again {
+            self.after(latency + pause, Event::Lands(travel));
+        }
     }
 
     fn is_fair(&self) -> bool {
@@ -88,10 +93,15 @@ impl World {
     }
 
     pub(super) fn lands(&mut self, travel: Travel) {
+        // What arrives again was done the first time.
+        if travel.answer == AnswerFate::Nobody && !self.landed.remove(&travel.number) {
+            return;
+        }
         let answer = if self.store.refuses_until > self.now {
             self.note(Deed::Unavailable);
             Answer::failed(&travel.op, StorageError::Unavailable("the store refuses".to_owned()))
         } else {
+            self.landed.insert(travel.number);
             self.carry_out(travel.partition, travel.op.clone(), travel.sent_at)
         };
         let (pause, answer) = match travel.answer {
@@ -131,6 +141,14 @@ impl World {
             }
         };
         self.note(Deed::Commit);
+        let small = batch.transitions.is_empty() && batch.settlements.is_empty() && batch.notifications.is_empty();
+        let about = if small { super::story::About { monitor: Some(usize::MAX), node: None } } else { Default::default() };
+        self.tell(about, || {
+            let Batch { partition, epoch, mark, transitions, notifications, settlements, .. } = batch;
+            let parts = (transitions.len(), notifications.len(), settlements.len());
+            let owed: usize = transitions.iter().map(|transition| transition.notifications.len()).sum();
+            format!("commit to {} under {}, mark {mark:?}: {parts:?}, {owed} owed", partition.0, epoch.0)
+        });
         if let Some(outage) = batch.outage {
             self.note(Deed::Outage);
             self.tell(Default::default(), || {

@@ -1,6 +1,6 @@
 //! The world: its time, its queue of events, and who lives in it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use super::checks::{Broken, Checks, Seen, View};
@@ -71,6 +71,8 @@ pub(super) struct World {
     pub(super) callers: HashMap<u64, Caller>,
     /// Heartbeats that reached a node, by call: the monitor and the mark.
     pub(super) stamped: HashMap<u64, (usize, u64)>,
+    /// Operations that reached the store and were carried out.
+    pub(super) landed: HashSet<u64>,
     pub(super) weather: Weather,
     pub(super) calm: bool,
     pub(super) mutant: Option<Mutant>,
@@ -112,6 +114,7 @@ impl World {
             acts: Vec::new(),
             callers: HashMap::new(),
             stamped: HashMap::new(),
+            landed: HashSet::new(),
             weather: Weather::default(),
             calm: false,
             story: Story::new(told),
