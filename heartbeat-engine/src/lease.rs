@@ -153,7 +153,8 @@ impl Claim {
         match (result, self.asked.clone()) {
             (Ok(true), Some((lease, at))) => {
                 self.asked = None;
-                if self.resigned {
+                let lapsed = self.held_last == Some(lease.epoch) && self.epoch(monotonic).is_none();
+                if self.resigned || lapsed {
                     self.held = None;
                 } else {
                     self.hold(lease.epoch, at);
@@ -358,10 +359,15 @@ mod tests {
         shelf.carry_out(&mut a, secs(0));
         let Some(LeaseStep::Swap { expected, next }) = a.poll(now(), secs(4)) else { panic!("it is time to renew") };
         assert!(shelf.swap(&expected, &next));
+        let mut b = a.clone();
         a.handle_swapped(&Err(StorageError::Unknown("no answer".to_owned())), secs(9));
-        assert_eq!(a.epoch(secs(9)), None, "it was renewed, and nobody said so in time");
-        shelf.carry_out(&mut a, secs(9));
-        assert_eq!(a.epoch(secs(9)), Some(Epoch(2)));
+        b.handle_swapped(&Ok(true), secs(9));
+        for claim in [&mut a, &mut b] {
+            assert_eq!(claim.epoch(secs(9)), None, "it was renewed, and nobody said so in time");
+            let epoch = shelf.0.as_ref().map(|lease| lease.epoch.0 + 1);
+            shelf.carry_out(claim, secs(9));
+            assert_eq!(claim.epoch(secs(9)).map(|epoch| epoch.0), epoch);
+        }
     }
 
     #[test]

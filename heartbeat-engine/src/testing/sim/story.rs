@@ -6,7 +6,7 @@ use crate::Timestamp;
 
 const LINES_KEPT: usize = 40_000;
 /// How many lines before a broken promise are told.
-const LINES_TOLD: usize = 90;
+const LINES_TOLD: usize = 120;
 
 /// What a line is about; the world where nothing is named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -14,6 +14,9 @@ pub(super) struct About {
     pub(super) monitor: Option<usize>,
     pub(super) node: Option<usize>,
 }
+
+/// What only fills a story.
+pub(super) const DULL: About = About { monitor: Some(usize::MAX), node: None };
 
 #[derive(Debug)]
 struct Line {
@@ -46,8 +49,9 @@ impl Story {
 
     /// The last lines that concern the monitor, nodes and the world; all, where no monitor is named.
     pub(super) fn last(&self, monitor: Option<usize>) -> Vec<String> {
-        let concerns =
-            |line: &&Line| monitor.is_none() || line.about.monitor.is_none_or(|other| Some(other) == monitor);
+        let concerns = |line: &&Line| {
+            line.about.monitor.is_none_or(|other| monitor.is_none() && other != usize::MAX || Some(other) == monitor)
+        };
         let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(LINES_TOLD).map(show).collect();
         last.reverse();
         let plans =

@@ -6,6 +6,7 @@ use super::checks::Seen;
 use super::coverage::Deed;
 use super::node::{Answer, AnswerFate, Op, Reply, Travel};
 use super::plan::Plan;
+use super::story;
 use super::world::{Event, Life, World};
 use crate::{Batch, Cause, Change, Outcome, PartitionId, State, StorageError, Timestamp, Transition};
 
@@ -26,7 +27,7 @@ impl World {
         let latency = if self.calm { self.rng.millis(1, 3) } else { self.rng.millis(1, 30) };
         let chance = self.rng.below(1000);
         let weather = self.weather;
-        self.tell_node(node, || format!("sends {number} to the store, partition {partition}"));
+        self.tell(story::DULL, || format!("node {node} sends {number} to the store, partition {partition}"));
         let answered = |answer| Event::Answered(life, partition, number, Box::new(answer));
         let writes = matches!(op, Op::Commit(_) | Op::SwapLease(_));
         let mut travel = Travel { life, partition, number, op, answer: AnswerFate::After(latency), sent_at: self.now };
@@ -142,7 +143,7 @@ impl World {
         };
         self.note(Deed::Commit);
         let small = batch.transitions.is_empty() && batch.settlements.is_empty() && batch.notifications.is_empty();
-        let about = if small { super::story::About { monitor: Some(usize::MAX), node: None } } else { Default::default() };
+        let about = if small { story::DULL } else { Default::default() };
         self.tell(about, || {
             let Batch { partition, epoch, mark, transitions, notifications, settlements, .. } = batch;
             let parts = (transitions.len(), notifications.len(), settlements.len());

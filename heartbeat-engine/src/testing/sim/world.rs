@@ -163,7 +163,9 @@ impl World {
     fn happens(&mut self, event: Event) {
         if let Some((node, until)) = self.frozen(&event) {
             // What reaches a node that naps waits for it.
-            let _ = node;
+            if matches!(event, Event::Wake(_)) {
+                self.nodes[node].wakes_at = Some(until);
+            }
             return self.queue.push(until, event);
         }
         match event {
