@@ -313,8 +313,11 @@ fn s6_6_case_7_an_outage_that_was_stored_and_not_applied_is_applied_after_the_cr
     let job = Job::made("0:00", every("1h", "10m"));
     let stored = [outage("0:55", "1:20")];
     // The crash: the record is as it was, the outage is in the log.
-    assert!(step(&job.record, &Event::Wake, t("1:11"), &[]).unwrap().is_some(), "without it the job would be down");
-    let transition = step(&job.record, &Event::Wake, t("1:21"), &stored).unwrap().unwrap();
+    assert!(
+        step(&job.record, &Event::Wake, t("1:11"), heartbeat_engine::step::Surroundings::default()).unwrap().is_some(),
+        "without it the job would be down"
+    );
+    let transition = step(&job.record, &Event::Wake, t("1:21"), stored.as_slice().into()).unwrap().unwrap();
     assert!(transition.notifications.is_empty());
 }
 

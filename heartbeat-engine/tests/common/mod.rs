@@ -107,7 +107,10 @@ impl Job {
     pub fn made_at(at: Timestamp, spec: MonitorSpec) -> Self {
         let faults = spec.faults(at);
         assert!(faults.is_empty(), "{faults:?}");
-        let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, &[]).finish().unwrap();
+        let transition =
+            Draft::create(Arc::new(monitor(1, spec, at)), at, heartbeat_engine::step::Surroundings::default())
+                .finish()
+                .unwrap();
         let Change::Put(record) = transition.change else { panic!("made") };
         Self {
             record: *record,

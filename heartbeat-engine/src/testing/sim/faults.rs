@@ -171,6 +171,8 @@ impl World {
         self.nodes[node].naps_until = self.now + length;
         if suspended {
             self.nodes[node].clock.suspend(length);
+            // By the clocks it is as if the wall clock were set forward.
+            self.store.note_step(self.now, length);
         }
     }
 

@@ -131,7 +131,9 @@ impl World {
 
     fn begin_run(&mut self, monitor: usize, generation: u32, room: Duration) {
         let plan = &self.plan.monitors[monitor];
-        let named = plan.run_ids || plan.behaviour == Behaviour::Healthy;
+        // A start without a name that arrives after its end begins a run that nobody ends: nothing is promised of those.
+        let promised = matches!(plan.behaviour, Behaviour::Healthy | Behaviour::Dies(_) | Behaviour::Returns(..));
+        let named = plan.run_ids || promised;
         let run = named.then(|| RunId::from_bytes(u128::from(self.rng.next()).to_be_bytes()));
         let hangs = self.plan.monitors[monitor].behaviour == Behaviour::Hanging && self.rng.percent(30);
         self.jobs[monitor].run = Some(run);

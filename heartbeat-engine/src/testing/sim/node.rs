@@ -31,7 +31,8 @@ pub(super) struct Node {
 pub(super) struct Seat {
     pub(super) claim: Claim,
     pub(super) lease_op: Option<u64>,
-    pub(super) load_op: Option<u64>,
+    /// The reading that is under way, and for which epoch.
+    pub(super) load_op: Option<(u64, Epoch)>,
     pub(super) load_at: Timestamp,
     pub(super) service: Option<Box<Service>>,
 }

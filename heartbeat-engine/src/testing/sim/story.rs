@@ -1,12 +1,13 @@
 //! The story of a world: what happened, in order, for people.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use crate::Timestamp;
 
 const LINES_KEPT: usize = 40_000;
 /// How many lines before a broken promise are told.
-const LINES_TOLD: usize = 120;
+const LINES_TOLD: usize = 150;
 
 /// What a line is about; the world where nothing is named.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -14,6 +15,9 @@ pub(super) struct About {
     pub(super) monitor: Option<usize>,
     pub(super) node: Option<usize>,
 }
+
+/// How long before the end everything is told.
+const DULL_FOR: Duration = Duration::from_secs(45);
 
 /// What only fills a story.
 pub(super) const DULL: About = About { monitor: Some(usize::MAX), node: None };
@@ -49,8 +53,11 @@ impl Story {
 
     /// The last lines that concern the monitor, nodes and the world; all, where no monitor is named.
     pub(super) fn last(&self, monitor: Option<usize>) -> Vec<String> {
-        let concerns = |line: &&Line| {
-            line.about.monitor.is_none_or(|other| monitor.is_none() && other != usize::MAX || Some(other) == monitor)
+        let end = self.lines.back().map_or(Timestamp::MIN, |line| line.at);
+        let concerns = |line: &&Line| match line.about.monitor {
+            None => true,
+            Some(usize::MAX) => end.since(line.at) < DULL_FOR,
+            other => monitor.is_none() || other == monitor,
         };
         let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(LINES_TOLD).map(show).collect();
         last.reverse();
@@ -66,6 +73,7 @@ fn show(line: &Line) -> String {
     let who = match (line.about.node, line.about.monitor) {
         (Some(node), Some(monitor)) => format!("node {node}, m{monitor}"),
         (Some(node), None) => format!("node {node}"),
+        (None, Some(usize::MAX)) => "store".to_owned(),
         (None, Some(monitor)) => format!("m{monitor}"),
         (None, None) => "world".to_owned(),
     };

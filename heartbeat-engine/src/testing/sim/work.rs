@@ -11,7 +11,7 @@ use super::plan::Plan;
 use super::storage::Snapshot;
 use super::world::{Event, Life, World};
 use crate::evaluator::Evaluator;
-use crate::{Applied, Batch, LeaseStep, MonitorId, Outcome, PartitionId, StorageError, Timestamp, WatchLog};
+use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, PartitionId, StorageError, Timestamp, WatchLog};
 
 /// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -130,10 +130,16 @@ impl World {
             self.tell_node(node, || format!("steps down from partition {partition}"));
         }
         let seat = &mut self.nodes[node].seats[usize::from(partition)];
-        if epoch.is_some() && seat.service.is_none() && seat.load_op.is_none() && seat.load_at <= now {
+        // What was read under an earlier epoch is not what is stored now.
+        seat.load_op = seat.load_op.filter(|(_, read_for)| Some(*read_for) == epoch);
+        if let Some(epoch) = epoch
+            && seat.service.is_none()
+            && seat.load_op.is_none()
+            && seat.load_at <= now
+        {
             match self.send(node, partition, Op::TakeOver) {
-                Ok(answer) => self.answered_load(node, partition, answer),
-                Err(number) => self.nodes[node].seats[usize::from(partition)].load_op = Some(number),
+                Ok(answer) => self.answered_load(node, partition, epoch, answer),
+                Err(number) => self.nodes[node].seats[usize::from(partition)].load_op = Some((number, epoch)),
             }
         }
     }
@@ -155,9 +161,8 @@ impl World {
         if seat.lease_op == Some(number) {
             seat.lease_op = None;
             self.answered_lease(node, partition, answer);
-        } else if seat.load_op == Some(number) {
-            seat.load_op = None;
-            self.answered_load(node, partition, answer);
+        } else if let Some((_, epoch)) = seat.load_op.take_if(|(op, _)| *op == number) {
+            self.answered_load(node, partition, epoch, answer);
         } else if let Some(service) = &mut seat.service
             && service.op.as_ref().is_some_and(|(op, _)| *op == number)
         {
@@ -166,22 +171,19 @@ impl World {
         }
     }
 
-    fn answered_load(&mut self, node: usize, partition: u16, answer: Answer) {
+    fn answered_load(&mut self, node: usize, partition: u16, epoch: Epoch, answer: Answer) {
         let Answer::TakenOver(result) = answer else { return };
         let monotonic = self.nodes[node].clock.monotonic(self.now);
         let retry_at = self.now + PAUSE_MAX;
         let seat = &mut self.nodes[node].seats[usize::from(partition)];
-        let Some(epoch) = seat.claim.epoch(monotonic) else { return };
+        if seat.claim.epoch(monotonic) != Some(epoch) {
+            return;
+        }
         let Ok(snapshot) = result else {
             seat.load_at = retry_at;
             return;
         };
         let mut snapshot = *snapshot;
-        if self.store.epoch(PartitionId(partition)) != epoch {
-            // It lost the lease meanwhile; it will see.
-            self.nodes[node].seats[usize::from(partition)].load_at = retry_at;
-            return;
-        }
         self.note(Deed::TakeOver);
         self.tell_node(node, || {
             let log = &snapshot.log;

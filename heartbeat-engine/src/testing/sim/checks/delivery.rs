@@ -27,7 +27,7 @@ fn is_over(entry: &OutboxEntry, view: &View<'_>) -> bool {
 /// Whether it has been tried for so long that it is given up: a day, by a wall clock that may have been set.
 fn is_given_up(entry: &OutboxEntry, view: &View<'_>) -> bool {
     let day = Duration::from_secs(24 * 3600) - view.skew();
-    view.now.since(entry.notification.created_at) >= day || (view.steps() && entry.delivery.attempts >= 10)
+    view.now.since(entry.notification.created_at) >= day || (view.steps() && entry.delivery.attempts >= 8)
 }
 
 pub(super) struct NothingUnstored;
