@@ -69,7 +69,7 @@ impl State {
     }
 
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
-        if batch.epoch != self.leases.get(&batch.partition).map_or(Epoch(0), |lease| lease.epoch) {
+        if batch.epoch != self.epoch(batch.partition) {
             return Err(StorageError::Fenced);
         }
         let applied = Applied {
@@ -224,6 +224,11 @@ impl State {
             self.leases.insert(expected.partition, next.clone());
         }
         matches
+    }
+
+    /// The epoch of a partition's lease; 0 where there never was one.
+    pub(crate) fn epoch(&self, partition: PartitionId) -> Epoch {
+        self.leases.get(&partition).map_or(Epoch(0), |lease| lease.epoch)
     }
 
     pub(crate) fn leases(&self) -> Vec<Lease> {

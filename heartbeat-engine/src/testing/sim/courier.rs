@@ -209,6 +209,6 @@ impl World {
         if let Some(Verdict::Dead(_)) = outbox.handle_outcome(attempt.due.notification.id, &outcome, wall, jitter) {
             self.note(Deed::Dead);
         }
-        self.look(attempt.life.node);
+        self.look_at(attempt.life.node, attempt.partition);
     }
 }

@@ -183,6 +183,7 @@ impl World {
         self.nodes[node].clock.set(error);
         self.store.note_step(self.now, Duration::from_millis(step.unsigned_abs()));
         self.tell_node(node, || format!("its wall clock steps by {step} ms, and is {error} ms ahead now"));
+        self.nodes[node].seats.iter_mut().for_each(|seat| seat.due_at = Timestamp::MIN);
         self.look(node);
     }
 

@@ -35,6 +35,8 @@ pub(super) struct Seat {
     pub(super) load_op: Option<(u64, Epoch)>,
     pub(super) load_at: Timestamp,
     pub(super) service: Option<Box<Service>>,
+    /// When it is looked at next.
+    pub(super) due_at: Timestamp,
 }
 
 /// What a node does for a partition that it holds.
@@ -156,6 +158,7 @@ impl Node {
                 load_op: None,
                 load_at: Timestamp::MIN,
                 service: None,
+                due_at: Timestamp::MIN,
             })
             .collect();
         self.wakes_at = None;

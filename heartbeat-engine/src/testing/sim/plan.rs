@@ -84,9 +84,9 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn new(seed: u64, days: Option<u64>, rng: &mut Rng) -> Self {
         let climate = match rng.below(100) {
-            0..60 => Climate::Stormy,
-            60..72 => Climate::Daily,
-            72..80 => Climate::Steps,
+            0..66 => Climate::Stormy,
+            66..73 => Climate::Daily,
+            73..81 => Climate::Steps,
             _ => Climate::Quiet,
         };
         let nodes = if climate == Climate::Steps { 1 } else { *rng.pick(&[1, 2, 2, 3]) };

@@ -119,8 +119,9 @@ impl Store {
 
     /// The batch as a storage with the known bug takes it.
     fn altered(&self, batch: &Batch, epoch: Epoch) -> Option<Batch> {
+        let mutant = self.mutant?;
         let mut altered = batch.clone();
-        match self.mutant? {
+        match mutant {
             Mutant::SkipFence => altered.epoch = epoch,
             Mutant::MarkNotStored => altered.mark = None,
             Mutant::OutageNotStored => altered.outage = None,
@@ -150,7 +151,7 @@ impl Store {
     }
 
     pub(super) fn epoch(&self, partition: PartitionId) -> Epoch {
-        self.lease(partition).map_or(Epoch(0), |lease| lease.epoch)
+        self.shelf(partition).state.epoch(partition)
     }
 
     pub(super) fn lease(&self, partition: PartitionId) -> Option<Lease> {

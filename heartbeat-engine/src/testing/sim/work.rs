@@ -48,45 +48,65 @@ impl World {
         node.naps_until = Timestamp::MIN;
     }
 
-    /// Does all that can be done now, and plans the next look.
+    /// Does all that is due now, and plans the next look.
     pub(super) fn look(&mut self, node: usize) {
-        if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
-            return;
-        }
         for partition in 0..self.plan.partitions {
-            self.tend_lease(node, partition);
-            self.deliver(node, partition);
-            self.tend(node, partition);
-            self.deliver(node, partition);
+            let due = self.nodes[node].seats.get(usize::from(partition)).is_some_and(|seat| seat.due_at <= self.now);
+            if due {
+                self.look_at(node, partition);
+            }
         }
         self.plan_look(node);
     }
 
-    fn plan_look(&mut self, number: usize) {
+    /// Does all that can be done now for one partition.
+    pub(super) fn look_at(&mut self, node: usize, partition: u16) {
+        if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
+            return;
+        }
+        self.tend_lease(node, partition);
+        self.deliver(node, partition);
+        self.tend(node, partition);
+        self.deliver(node, partition);
+        let due_at = self.next_look(node, partition);
+        self.nodes[node].seats[usize::from(partition)].due_at = due_at;
+        self.plan_look(node);
+    }
+
+    /// When a partition needs the node next.
+    fn next_look(&mut self, number: usize, partition: u16) -> Timestamp {
         let wall = self.wall(number);
         let now = self.now;
         let node = &self.nodes[number];
+        let seat = &node.seats[usize::from(partition)];
         let mut next = Timestamp::MAX;
-        for seat in &node.seats {
-            let lease = seat.claim.poll_wake();
-            if seat.lease_op.is_none() && lease < Duration::MAX {
-                next = next.min(node.clock.true_time_of(lease, now));
-            }
-            let Some(service) = &seat.service else {
-                if seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none() {
-                    next = next.min(seat.load_at);
-                }
-                continue;
-            };
-            next = next.min(node.clock.true_time(service.courier.wake(wall), now));
-            if service.op.is_none() {
-                let mut due = node.clock.true_time(service.evaluator.poll_wake(), now);
-                if service.courier.has_writes() || !service.inbox.is_empty() || service.evaluator.has_pending() {
-                    due = now;
-                }
-                next = next.min(due.max(service.rests_until));
-            }
+        let lease = seat.claim.poll_wake();
+        if seat.lease_op.is_none() && lease < Duration::MAX {
+            // Leases are looked at on full seconds, all at once.
+            let at = node.clock.true_time_of(lease, now);
+            next = Timestamp::from_secs(at.as_secs() + 2 - at.as_secs() % 2);
         }
+        let Some(service) = &seat.service else {
+            if seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none() {
+                next = next.min(seat.load_at);
+            }
+            return next.max(now + Duration::from_millis(1));
+        };
+        next = next.min(node.clock.true_time(service.courier.wake(wall), now));
+        if service.op.is_none() {
+            let mut due = node.clock.true_time(service.evaluator.poll_wake(), now);
+            if service.courier.has_writes() || !service.inbox.is_empty() || service.evaluator.has_pending() {
+                due = now;
+            }
+            next = next.min(due.max(service.rests_until));
+        }
+        next.max(now + Duration::from_millis(1))
+    }
+
+    fn plan_look(&mut self, number: usize) {
+        let now = self.now;
+        let node = &self.nodes[number];
+        let next = node.seats.iter().map(|seat| seat.due_at).min().unwrap_or(Timestamp::MAX);
         let next = next.max(now + Duration::from_millis(1));
         if next < Timestamp::MAX && node.wakes_at.is_none_or(|planned| planned > next || planned <= now) {
             let life = Life { node: number, life: node.life };
@@ -392,7 +412,7 @@ impl World {
             self.stamped.insert(call.number, (monitor, mark));
             self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, epoch });
         }
-        self.look(node);
+        self.look_at(node, partition);
     }
 
     /// An orderly end: everything is decided once more, with a last mark of life, and the lease is given up.

@@ -177,7 +177,7 @@ impl World {
             Event::Lands(travel) => self.lands(*travel),
             Event::Answered(life, partition, op, answer) if self.lives(life) => {
                 self.answered(life.node, partition, op, *answer);
-                self.look(life.node);
+                self.look_at(life.node, partition);
             }
             Event::Answered(..) => {}
             Event::Arrives(node, call) => self.arrives(node, *call),
