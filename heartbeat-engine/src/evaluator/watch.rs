@@ -98,7 +98,12 @@ impl Evaluator {
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
-        self.outages.retain(|outage| outage.to <= horizon);
+        // One that ends in the future was stored before the clock was set back: so much of it as has passed still excuses.
+        self.outages.retain(|outage| outage.from < now || outage.to <= horizon);
+        for outage in self.outages.iter_mut().filter(|outage| outage.to > horizon) {
+            outage.to = now;
+        }
+        self.outages = joined(std::mem::take(&mut self.outages));
         let records = self.slots.values().map(|slot| &slot.record);
         self.ahead = records.filter(|record| is_ahead(record, now)).map(|record| record.id()).collect();
     }

@@ -76,12 +76,14 @@ impl Draft<'_> {
             self.note(self.health.state, failure.at, now, reason);
             return;
         }
+        // By the clock of a node that is behind, it may seem to happen before the recovery that came first (S8.4).
+        let opened_at = failure.at.max(self.health.latest_at);
         let ordinal = self.next_ordinal();
         let incident = Incident {
             id: IncidentId::derive(self.monitor.id, self.version, ordinal),
             monitor: self.monitor.id,
-            opened_at: failure.at,
-            detected_at: now,
+            opened_at,
+            detected_at: now.max(opened_at),
             closed_at: None,
             closing: None,
             cause: failure.cause,
@@ -91,7 +93,7 @@ impl Draft<'_> {
             notes: Vec::new(),
             held_by: Vec::new(),
         };
-        self.note(State::Down, failure.at, now, format!("{}: {}", incident.cause, incident.detail));
+        self.note(State::Down, incident.opened_at, now, format!("{}: {}", incident.cause, incident.detail));
         self.owe(NotificationKind::Down, &incident.told.clone(), now, failure.message, Some(&incident), failure.ping);
         self.keep_incident(incident.clone());
         self.health.incident = Some(incident);

@@ -82,7 +82,6 @@ impl World {
             return;
         }
         job.generation += 1;
-        job.run = None;
         job.last_at = self.now;
         job.last_occurrence = shift(self.now, -1);
         let generation = job.generation;

@@ -5,16 +5,18 @@ use std::time::Duration;
 use super::{Checker, Coverage, Seen, Verdict, View, fault, shares};
 use crate::testing::sim::plan::Plan;
 use crate::testing::sim::storage::Gap;
-use crate::{Effect, Grace, MonitorSpec, Signal, State, Timestamp};
+use crate::{Effect, Grace, MonitorSpec, PartitionId, Signal, State, Timestamp};
 
 /// What is known of a monitor: the true time of what last moved its schedule.
 pub(super) struct NoMissedAlert {
     moved_at: Vec<Timestamp>,
+    /// The outages that the watcher stored, by true time. It may take a mark for lost that was written.
+    stored: Vec<(PartitionId, Gap)>,
 }
 
 impl NoMissedAlert {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { moved_at: vec![plan.start; plan.monitors.len()] }
+        Self { moved_at: vec![plan.start; plan.monitors.len()], stored: Vec::new() }
     }
 }
 
@@ -24,6 +26,12 @@ impl Checker for NoMissedAlert {
     }
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, _: &mut Coverage) -> Verdict {
+        if let Seen::Applied { batch, .. } = seen
+            && let Some(outage) = batch.outage
+        {
+            let gap = Gap { from: view.now, to: view.now, length: outage.length() };
+            self.stored.push((batch.partition, gap));
+        }
         for share in shares(seen) {
             let Some(after) = share.after else { continue };
             let before = share.before;
@@ -61,7 +69,9 @@ impl NoMissedAlert {
             return Ok(());
         }
         let since = self.moved_at[monitor];
-        let gaps: Vec<Gap> = view.store.truth(partition).gaps.iter().copied().filter(|gap| gap.to >= since).collect();
+        let stored = self.stored.iter().filter(|(other, _)| *other == partition).map(|(_, gap)| gap);
+        let gaps: Vec<Gap> =
+            view.store.truth(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= since).collect();
         let slack = 4 * view.skew() + Duration::from_secs(75);
         let bound = bound(record.spec(), since, &gaps, view) + slack;
         if view.now > bound {

@@ -19,7 +19,9 @@ impl Checker for Prompt {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, _: &mut Coverage) -> Verdict {
         for share in shares(seen) {
-            let steady = view.calm && view.is_steady_for(view.partition(share.monitor), 60);
+            // An edit of the grace may leave a deadline in the past behind one that is awaited (S3.9).
+            let edited = view.plan.monitors[share.monitor].tampered;
+            let steady = view.calm && !edited && view.is_steady_for(view.partition(share.monitor), 60);
             for incident in share.opened().filter(|incident| steady && incident.cause == Cause::Missed) {
                 let late = incident.detected_at.since(incident.opened_at);
                 if late > DECIDED_WITHIN {
