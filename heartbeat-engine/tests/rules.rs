@@ -463,32 +463,6 @@ fn s6_7_runs_that_began_in_the_future_are_limited_again_from_now() {
 }
 
 #[test]
-fn s4_2_a_start_that_arrives_after_the_success_of_its_run_begins_nothing() {
-    let mut spec = every("48h", "1h");
-    spec.max_runtime = Some(d("30m"));
-    let mut job = Job::made("0:00", spec);
-    job.take("0:10", of_run(Signal::Success, 1));
-    assert_eq!(job.take("0:11", of_run(Signal::Start, 1)).effect, Effect::Noted);
-    assert!(job.record.health.runs.is_empty());
-    job.look("1:00");
-    job.assert_no_alert();
-}
-
-#[test]
-fn s6_7_that_the_clock_was_set_back_is_stored_although_nothing_else_changes() {
-    let mut job = hourly();
-    job.success("1:00");
-    // An outage was looked at that ended in what is the future now.
-    job.record.health.moves.seen = t("25:10");
-    job.look("1:31");
-    assert_eq!(job.record.health.moves.seen, t("1:31"));
-    // Were it not stored, this one would count as looked at.
-    job.outages.push(outage("1:58", "2:09"));
-    job.look("2:11");
-    job.assert_no_alert();
-}
-
-#[test]
 fn s6_7_a_heartbeat_without_a_claimed_time_is_never_older() {
     let mut job = hourly();
     job.success("0:30:59");

@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) lost: Vec<(Timestamp, Timestamp)>,
     /// Nothing is promised until its next report is acknowledged.
     pub(super) exempt: bool,
+    /// When it last gave up the report that would have ended a run.
+    pub(super) run_lost_at: Option<Timestamp>,
     pub(super) silent_since: Option<Timestamp>,
     /// Successes acknowledged in a row, without anything else happening to the monitor.
     pub(super) acknowledged: u32,
@@ -63,6 +65,7 @@ impl Job {
             last_occurrence: now,
             lost: Vec::new(),
             exempt: true,
+            run_lost_at: None,
             silent_since: None,
             acknowledged: 0,
             buffer: Vec::new(),
@@ -264,11 +267,11 @@ impl World {
     }
 
     /// An answer reaches who called, or the time to wait for it is over.
-    pub(super) fn replied(&mut self, call: u64, reply: Option<Reply>) {
+    pub(super) fn replied(&mut self, call: u64, reply: Option<&Reply>) {
         let Some(caller) = self.callers.remove(&call) else { return };
         match caller {
-            Caller::Operator(act, times) => self.operator_replied(act, times, reply.as_ref()),
-            Caller::Job(monitor, mark) => self.job_replied(monitor, mark, reply.as_ref()),
+            Caller::Operator(act, times) => self.operator_replied(act, times, reply),
+            Caller::Job(monitor, mark) => self.job_replied(monitor, mark, reply),
         }
     }
 
@@ -300,7 +303,7 @@ impl World {
                     return self.after(pause, Event::Again(monitor, mark));
                 }
                 if !begins {
-                    self.give_up(monitor, report.first_at);
+                    self.give_up(monitor, &report);
                 }
             }
         }
@@ -315,11 +318,12 @@ impl World {
         }
     }
 
-    fn give_up(&mut self, monitor: usize, first_at: Timestamp) {
+    fn give_up(&mut self, monitor: usize, report: &Report) {
         self.note(Deed::Lost);
         self.tell_monitor(monitor, || "its job gives the report up".to_owned());
-        let lost = (first_at, self.now);
+        let lost = (report.first_at, self.now);
         let job = &mut self.jobs[monitor];
+        job.run_lost_at = report.ping.run.map(|_| self.now).or(job.run_lost_at);
         job.lost.push(lost);
         job.acknowledged = 0;
         // Nobody promises anything about two in a row.

@@ -93,7 +93,7 @@ impl World {
         }
     }
 
-    pub(super) fn lands(&mut self, travel: Travel) {
+    pub(super) fn lands(&mut self, travel: &Travel) {
         // What arrives again was done the first time.
         if travel.answer == AnswerFate::Nobody && !self.landed.remove(&travel.number) {
             return;

@@ -187,7 +187,7 @@ impl World {
             && service.op.as_ref().is_some_and(|(op, _)| *op == number)
         {
             let batch = service.op.take().and_then(|(_, batch)| batch);
-            self.answered_work(node, partition, batch, answer);
+            self.answered_work(node, partition, batch.as_deref(), answer);
         }
     }
 
@@ -289,7 +289,7 @@ impl World {
                 (Op::Load(stale), None)
             };
             match self.send(node, partition, op) {
-                Ok(answer) => self.answered_work(node, partition, batch, answer),
+                Ok(answer) => self.answered_work(node, partition, batch.as_deref(), answer),
                 Err(number) => {
                     if let Some(service) = self.nodes[node].service(partition) {
                         service.op = Some((number, batch));
@@ -300,11 +300,11 @@ impl World {
         }
     }
 
-    fn answered_work(&mut self, node: usize, partition: u16, batch: Option<Box<Batch>>, answer: Answer) {
+    fn answered_work(&mut self, node: usize, partition: u16, batch: Option<&Batch>, answer: Answer) {
         let mut failure = None;
         match answer {
             Answer::Committed(result) => {
-                let result = self.spoil_result(batch.as_deref(), result);
+                let result = self.spoil_result(batch, result);
                 let Some(service) = self.nodes[node].service(partition) else { return };
                 service.evaluator.handle_applied(&result);
                 let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
@@ -436,7 +436,7 @@ impl World {
             service.courier.join(&mut batch);
             self.spoil_batch(node, partition, &mut batch);
             let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
-            self.answered_work(node, partition, Some(Box::new(batch)), answer);
+            self.answered_work(node, partition, Some(&batch), answer);
             let seat = &mut self.nodes[node].seats[usize::from(partition)];
             seat.claim.resign();
             if seat.lease_op.is_none()

@@ -174,14 +174,14 @@ impl World {
                 self.look(life.node);
             }
             Event::Wake(_) => {}
-            Event::Lands(travel) => self.lands(*travel),
+            Event::Lands(travel) => self.lands(&travel),
             Event::Answered(life, partition, op, answer) if self.lives(life) => {
                 self.answered(life.node, partition, op, *answer);
                 self.look_at(life.node, partition);
             }
             Event::Answered(..) => {}
             Event::Arrives(node, call) => self.arrives(node, *call),
-            Event::Replied(call, reply) => self.replied(call, reply),
+            Event::Replied(call, reply) => self.replied(call, reply.as_ref()),
             Event::Job(job, generation) => self.job(job, generation),
             Event::Again(job, mark) => self.try_again(job, mark),
             Event::Operator(act, times) => self.operate(act, times),

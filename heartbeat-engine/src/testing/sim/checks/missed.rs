@@ -10,13 +10,19 @@ use crate::{Effect, Grace, MonitorSpec, PartitionId, Signal, State, Timestamp};
 /// What is known of a monitor: the true time of what last moved its schedule.
 pub(super) struct NoMissedAlert {
     moved_at: Vec<Timestamp>,
+    /// The true time since when outages count: an edit of the grace leaves what they did.
+    heard_at: Vec<Timestamp>,
     /// The outages that the watcher stored, by true time. It may take a mark for lost that was written.
     stored: Vec<(PartitionId, Gap)>,
 }
 
 impl NoMissedAlert {
     pub(super) fn new(plan: &Plan) -> Self {
-        Self { moved_at: vec![plan.start; plan.monitors.len()], stored: Vec::new() }
+        Self {
+            moved_at: vec![plan.start; plan.monitors.len()],
+            heard_at: vec![plan.start; plan.monitors.len()],
+            stored: Vec::new(),
+        }
     }
 }
 
@@ -41,12 +47,17 @@ impl Checker for NoMissedAlert {
                 .iter()
                 .any(|ping| ping.effect == Effect::Counted && !matches!(ping.signal, Signal::Start | Signal::Log));
             let anew = before.is_none_or(|before| {
-                before.monitor.revision != after.monitor.revision
+                before.spec().schedule != after.spec().schedule
+                    || before.spec().early != after.spec().early
                     || before.health.armed != after.health.armed
                     || (before.health.state == State::Paused) != (after.health.state == State::Paused)
             });
             let recovered = share.transition.changes.iter().any(|change| change.to == State::Up);
             if reports || anew || recovered {
+                self.heard_at[share.monitor] = view.now;
+            }
+            let edited = before.is_some_and(|before| before.monitor.revision != after.monitor.revision);
+            if reports || anew || recovered || edited {
                 self.moved_at[share.monitor] = view.now;
             }
         }
@@ -68,10 +79,10 @@ impl NoMissedAlert {
         if matches!(health.state, State::Down | State::Paused) || !health.armed || !view.is_steady_for(partition, 60) {
             return Ok(());
         }
-        let since = self.moved_at[monitor];
+        let (since, heard_at) = (self.moved_at[monitor], self.heard_at[monitor]);
         let stored = self.stored.iter().filter(|(other, _)| *other == partition).map(|(_, gap)| gap);
         let gaps: Vec<Gap> =
-            view.store.truth(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= since).collect();
+            view.store.truth(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= heard_at).collect();
         let slack = 4 * view.skew() + Duration::from_secs(75);
         let bound = bound(record.spec(), since, &gaps, view) + slack;
         if view.now > bound {
