@@ -17,7 +17,7 @@ fn steps(c: &mut Criterion) {
     let soon = origin() + Duration::from_secs(60);
     let late = origin() + Duration::from_secs(7200);
     c.bench_function("step: a heartbeat in time", |b| {
-        b.iter(|| step(black_box(&record), &ping, soon, Surroundings::default()).unwrap())
+        b.iter(|| step(black_box(&record), &ping, soon, Surroundings::default()).unwrap());
     });
     c.bench_function("step: a wake too early", |b| {
         b.iter(|| step(black_box(&record), &Event::Wake, soon, Surroundings::default()).unwrap());

@@ -15,7 +15,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "ADDRESS:PORT", global = true)]
     pub(crate) listen: Option<String>,
     /// Keeps everything here: sqlite:PATH or memory: [default: sqlite:heartbeat.db]
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage: Option<String>,
     /// Checks the configuration and exits: 0 when it is right, 2 when it is not
     #[arg(long)]
@@ -34,6 +34,14 @@ pub(crate) enum Command {
         /// The server [default: where the settings say that it listens]
         #[arg(long)]
         url: Option<String>,
+    },
+    /// Copies the database to a file, also while the server works on it, and says what the copy holds
+    Backup {
+        /// Where the copy goes; it is opened as any other database
+        file: PathBuf,
+        /// Replaces the file when it exists
+        #[arg(long)]
+        force: bool,
     },
 }
 
@@ -56,7 +64,8 @@ Environment (a flag wins over it, it wins over the file):
   HEARTBEAT_LOG         what is logged, for example info or warn,heartbeat_engine=debug [default: info]
   HEARTBEAT_NODE        the name of this node [default: heartbeat]
 
-Exit status: 0 after an orderly stop, 1 when it could not run (port taken, store unreachable, locked or damaged),
+Exit status: 0 after an orderly stop, 1 when it could not run (port taken, store unreachable, locked or damaged,
+no backup made),
 2 when the configuration is wrong.";
 
 #[cfg(test)]

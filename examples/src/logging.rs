@@ -15,7 +15,10 @@ pub(crate) fn filter(text: &str) -> Result<EnvFilter, String> {
 
 /// Starts logging.
 pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // A line that cannot be written, to a file on a full disk for example, is lost: to tell of it on the same stderr would
+    // be a panic.
+    let lines =
+        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).log_internal_errors(false);
     match format {
         LogFormat::Text => lines.with_ansi(std::io::stderr().is_terminal()).init(),
         LogFormat::Json => lines.json().flatten_event(true).init(),

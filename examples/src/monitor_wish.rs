@@ -13,6 +13,8 @@ pub(crate) struct MonitorWish {
     pub(crate) spec: MonitorSpec,
     /// The ping token that it is made with; another one than that of a monitor that exists changes nothing.
     pub(crate) token: Option<Token>,
+    /// The slugs or ids of the monitors that it depends on; `spec.depends_on` follows from them once there is a store.
+    pub(crate) depends_on: Vec<String>,
 }
 
 /// Reads a declared monitor; every field that is wrong is named.
@@ -21,6 +23,7 @@ pub(crate) fn read(
     timezone: &Zone,
     now: Timestamp,
 ) -> Result<MonitorWish, Vec<FieldError>> {
-    let (spec, token) = monitor_from_json(&declared.wish, timezone, now)?;
-    Ok(MonitorWish { path: declared.path.clone(), spec, token })
+    let wish = monitor_from_json(&declared.wish, timezone, now)?;
+    let heartbeat_http::MonitorWish { spec, token, depends_on, .. } = wish;
+    Ok(MonitorWish { path: declared.path.clone(), spec, token, depends_on })
 }

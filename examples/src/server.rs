@@ -157,6 +157,7 @@ fn http_settings(settings: &Settings, url: &str) -> Result<HttpSettings, Failure
     http.public_url = url.to_owned();
     http.timezone = settings.timezone.clone();
     http.allowed_hosts.clone_from(&settings.allowed_hosts);
+    http.ping_body_limit = settings.ping_body_limit.unwrap_or(http.ping_body_limit);
     if let Some(key) = &settings.admin_key {
         http.admin_key = Some(AdminKey::new(key.as_str()).map_err(|error| Failure::Run(error.to_string()))?);
     }

@@ -9,7 +9,7 @@ use url::Url;
 
 use crate::arguments::Arguments;
 use crate::logging;
-use crate::settings_file::{DeclaredChannel, DeclaredMonitor, FileSettings};
+use crate::settings_file::{DeclaredChannel, DeclaredMonitor, DeclaredPolicy, FileSettings};
 use crate::storage_url::StorageUrl;
 use crate::toml_document::{FileFault, TomlDocument};
 
@@ -31,6 +31,10 @@ pub(crate) struct Settings {
     pub(crate) ping_url: Option<Url>,
     pub(crate) channels: Vec<DeclaredChannel>,
     pub(crate) monitors: Vec<DeclaredMonitor>,
+    pub(crate) maintenance: Vec<DeclaredPolicy>,
+    pub(crate) routes: Vec<DeclaredPolicy>,
+    /// Bytes of a heartbeat's body that are kept, where the file says how many.
+    pub(crate) ping_body_limit: Option<usize>,
     /// The file that declares them, for messages.
     pub(crate) document: Option<TomlDocument>,
 }
@@ -69,7 +73,16 @@ impl Settings {
         environment: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, ConfigFault> {
         let config = arguments.config.clone().or_else(|| environment("HEARTBEAT_CONFIG").map(Into::into));
-        let mut file = config.as_deref().map(read_file).transpose()?;
+        let file = config.as_deref().map(read_file).transpose()?;
+        Self::of(arguments, environment, file)
+    }
+
+    /// The same with what a file says, whatever file the arguments name.
+    pub(crate) fn of(
+        arguments: &Arguments,
+        environment: impl Fn(&str) -> Option<String>,
+        mut file: Option<FileSettings>,
+    ) -> Result<Self, ConfigFault> {
         let environment = |name: &'static str| environment(name).map(|value| (Source::Given(name), value));
         let flag = |name: &'static str, value: &Option<String>| value.clone().map(|value| (Source::Given(name), value));
         let mut in_file = |key: &'static str, pick: fn(&mut FileSettings) -> Option<String>| {
@@ -101,6 +114,9 @@ impl Settings {
             self_channels: file.as_mut().map(|file| std::mem::take(&mut file.self_channels)).unwrap_or_default(),
             channels: file.as_mut().map(|file| std::mem::take(&mut file.channels)).unwrap_or_default(),
             monitors: file.as_mut().map(|file| std::mem::take(&mut file.monitors)).unwrap_or_default(),
+            maintenance: file.as_mut().map(|file| std::mem::take(&mut file.maintenance)).unwrap_or_default(),
+            routes: file.as_mut().map(|file| std::mem::take(&mut file.routes)).unwrap_or_default(),
+            ping_body_limit: file.as_ref().and_then(|file| file.ping_body_limit),
             document: file.map(|file| file.document),
         })
     }

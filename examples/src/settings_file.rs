@@ -16,6 +16,9 @@ pub(crate) struct FileSettings {
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) channels: Vec<DeclaredChannel>,
     pub(crate) monitors: Vec<DeclaredMonitor>,
+    pub(crate) maintenance: Vec<DeclaredPolicy>,
+    pub(crate) routes: Vec<DeclaredPolicy>,
+    pub(crate) ping_body_limit: Option<usize>,
     pub(crate) self_channels: Vec<String>,
     pub(crate) ping_url: Option<String>,
 }
@@ -37,8 +40,30 @@ pub(crate) struct DeclaredMonitor {
     pub(crate) wish: Value,
 }
 
-const KEYS: [&str; 8] =
-    ["listen", "public_url", "storage", "timezone", "allowed_hosts", "[[channel]]", "[[monitor]]", "[self]"];
+/// A maintenance window or a route that the file declares, in the form of the API.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct DeclaredPolicy {
+    /// Where it stands: `route.0`.
+    pub(crate) path: String,
+    pub(crate) name: String,
+    pub(crate) wish: Value,
+}
+
+const KEYS: [&str; 11] = [
+    "listen",
+    "public_url",
+    "storage",
+    "timezone",
+    "allowed_hosts",
+    "ping_body_limit",
+    "[[channel]]",
+    "[[route]]",
+    "[[monitor]]",
+    "[[maintenance]]",
+    "[self]",
+];
+/// A page of history may hold the bodies of a thousand heartbeats.
+const PING_BODY_LIMIT_MAX: usize = 100_000;
 const SELF_KEYS: [&str; 2] = ["channels", "ping_url"];
 
 impl FileSettings {
@@ -54,18 +79,22 @@ impl FileSettings {
         let top = Section { document: &document, values: document.root(), prefix: "" };
         let own = Section { document: &document, values: &watcher, prefix: "self." };
         let (listen, public_url, storage) = (top.text("listen")?, top.text("public_url")?, top.text("storage")?);
+        let ping_body_limit = top.number("ping_body_limit", PING_BODY_LIMIT_MAX)?;
         let (timezone, allowed_hosts) = (top.text("timezone")?, top.texts("allowed_hosts")?);
         let (self_channels, ping_url) = (own.texts("channels")?, own.text("ping_url")?);
         let channels = top.tables("channel")?.map(|(path, table)| channel(&document, path, table));
         let channels = channels.collect::<Result<Vec<_>, _>>()?;
         for (index, channel) in channels.iter().enumerate() {
-            names_are_right(&document, channel)?;
-            if let Some(first) = channels[..index].iter().find(|other| other.name == channel.name) {
-                let line = document.line(&format!("{}.name", first.path));
-                let message = format!("`{}` is declared already, on line {line}", channel.name);
-                return Err(document.fault(&format!("{}.name", channel.path), message));
+            name_is_right(&document, &channel.path, &channel.name, "channel")?;
+            if channel.spec.fallback.as_ref() == Some(&channel.name) {
+                let path = format!("{}.fallback", channel.path);
+                return Err(document.fault(&path, "a channel cannot be its own fallback"));
             }
+            let before = channels[..index].iter().map(|other| (other.path.as_str(), other.name.as_str()));
+            name_is_new(&document, before, &channel.path, &channel.name)?;
         }
+        let maintenance = policies(&document, &top, "maintenance", "patch-day")?;
+        let routes = policies(&document, &top, "route", "night-watch")?;
         let monitors = top.tables("monitor")?;
         let monitors = monitors.map(|(path, table)| DeclaredMonitor { path, wish: Value::Object(table.clone()) });
         let monitors = monitors.collect();
@@ -78,6 +107,9 @@ impl FileSettings {
             allowed_hosts,
             channels,
             monitors,
+            maintenance,
+            routes,
+            ping_body_limit,
             self_channels,
             ping_url,
         })
@@ -106,17 +138,47 @@ fn channel(document: &TomlDocument, path: String, table: &Map<String, Value>) ->
     })
 }
 
-fn names_are_right(document: &TomlDocument, channel: &DeclaredChannel) -> Result<(), FileFault> {
-    let DeclaredChannel { path, name, spec } = channel;
-    if !(1..=100).contains(&name.len()) || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
-        let shown: String = name.chars().take(64).collect();
-        let message = format!("`{shown}` is not a channel name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`");
-        return Err(document.fault(&format!("{path}.name"), message));
+/// The maintenance windows or routes, each with a name of its own.
+fn policies(
+    document: &TomlDocument,
+    top: &Section<'_>,
+    key: &'static str,
+    example: &str,
+) -> Result<Vec<DeclaredPolicy>, FileFault> {
+    let mut found: Vec<DeclaredPolicy> = Vec::new();
+    for (path, table) in top.tables(key)? {
+        let prefix = format!("{path}.");
+        let section = Section { document, values: table, prefix: &prefix };
+        let name = section.required_text("name", example)?;
+        name_is_right(document, &path, &name, key)?;
+        let before = found.iter().map(|other| (other.path.as_str(), other.name.as_str()));
+        name_is_new(document, before, &path, &name)?;
+        let mut wish = table.clone();
+        wish.remove("name");
+        found.push(DeclaredPolicy { path, name, wish: Value::Object(wish) });
     }
-    if spec.fallback.as_ref() == Some(name) {
-        return Err(document.fault(&format!("{path}.fallback"), "a channel cannot be its own fallback"));
+    Ok(found)
+}
+
+fn name_is_right(document: &TomlDocument, path: &str, name: &str, what: &str) -> Result<(), FileFault> {
+    if (1..=100).contains(&name.len()) && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.".contains(&b)) {
+        return Ok(());
     }
-    Ok(())
+    let shown: String = name.chars().take(64).collect();
+    let message = format!("`{shown}` is not a {what} name: 1 to 100 of A-Z, a-z, 0-9, `-`, `_` and `.`");
+    Err(document.fault(&format!("{path}.name"), message))
+}
+
+/// Refuses a name that one before it has.
+fn name_is_new<'a>(
+    document: &TomlDocument,
+    mut before: impl Iterator<Item = (&'a str, &'a str)>,
+    path: &str,
+    name: &str,
+) -> Result<(), FileFault> {
+    let Some((first, _)) = before.find(|(_, other)| *other == name) else { return Ok(()) };
+    let line = document.line(&format!("{first}.name"));
+    Err(document.fault(&format!("{path}.name"), format!("`{name}` is declared already, on line {line}")))
 }
 
 fn known_keys(
@@ -163,6 +225,13 @@ impl<'d> Section<'d> {
         self.text(key)?.ok_or_else(missing)
     }
 
+    fn number(&self, key: &str, max: usize) -> Result<Option<usize>, FileFault> {
+        let Some(value) = self.values.get(key) else { return Ok(None) };
+        let number = value.as_u64().and_then(|number| usize::try_from(number).ok()).filter(|number| *number <= max);
+        let wanted = || self.fault(key, format!("{value} is not a whole number from 0 to {max}"));
+        number.map(Some).ok_or_else(wanted)
+    }
+
     fn texts(&self, key: &str) -> Result<Vec<String>, FileFault> {
         let wanted = "must be a list of texts, such as [\"ops\"]";
         match self.values.get(key) {
@@ -177,7 +246,10 @@ impl<'d> Section<'d> {
         }
     }
 
-    fn tables(&self, key: &'d str) -> Result<impl Iterator<Item = (String, &'d Map<String, Value>)>, FileFault> {
+    fn tables(
+        &self,
+        key: &'static str,
+    ) -> Result<impl Iterator<Item = (String, &'d Map<String, Value>)> + use<'d>, FileFault> {
         let wanted = || self.fault(key, format!("must be a list of tables: write [[{key}]] above each"));
         let items = match self.values.get(key) {
             None => &[][..],
@@ -206,6 +278,7 @@ mod tests {
             r#"
             listen = "127.0.0.1:9000"
             allowed_hosts = ["a.example"]
+            ping_body_limit = 20_000
             timezone = "Europe/Berlin"
             [[channel]]
             name = "ops"
@@ -220,6 +293,14 @@ mod tests {
             [[monitor]]
             slug = "a"
             schedule = { every = "5m" }
+            [[maintenance]]
+            name = "move"
+            all = true
+            from = 2026-11-20T22:00:00Z
+            to = 2026-11-21T00:00:00+01:00
+            [[route]]
+            name = "night"
+            channels = ["ops"]
             "#,
         )
         .unwrap();
@@ -230,6 +311,11 @@ mod tests {
         let spec = &settings.channels[0].spec;
         assert_eq!(spec.settings, serde_json::json!({"url": "https://example.org/hook"}));
         assert_eq!((spec.fallback.as_deref(), spec.declared_in.as_deref()), (Some("mail"), Some("heartbeat.toml")));
+        let (window, route) = (&settings.maintenance[0], &settings.routes[0]);
+        let times = serde_json::json!({"all": true, "from": "2026-11-20T22:00:00Z", "to": "2026-11-21T00:00:00+01:00"});
+        assert_eq!((window.name.as_str(), window.path.as_str(), &window.wish), ("move", "maintenance.0", &times));
+        assert_eq!((route.name.as_str(), &route.wish), ("night", &serde_json::json!({"channels": ["ops"]})));
+        assert_eq!(settings.ping_body_limit, Some(20_000));
         assert_eq!(settings.monitors[0].wish, serde_json::json!({"slug": "a", "schedule": {"every": "5m"}}));
     }
 
@@ -246,6 +332,16 @@ mod tests {
             ("[[channel]]\nkind = \"email\"\n", "line 1, [[channel]] name", "is missing"),
             (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
             (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
+            ("ping_body_limit = 100_001\n", "line 1, ping_body_limit", "100001 is not a whole number from 0 to 100000"),
+            ("ping_body_limit = \"10 kB\"\n", "line 1, ping_body_limit", "whole number"),
+            ("[[route]]\nchannels = [\"a\"]\n", "line 1, [[route]] name", "write for example name = \"night-watch\""),
+            ("[[route]]\nname = \"a b\"\n", "line 2, [[route]] name", "`a b` is not a route name"),
+            (
+                "[[maintenance]]\nname = \"a\"\n[[maintenance]]\nname = \"a\"\n",
+                "line 4, [[maintenance]] name",
+                "declared already, on line 2",
+            ),
+            ("[maintenance]\nname = \"a\"\n", "line 1, maintenance", "write [[maintenance]]"),
             (&format!("{channel}{channel}"), "line 5, [[channel]] name", "declared already, on line 2"),
         ] {
             let fault = read(text).unwrap_err();

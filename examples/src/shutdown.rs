@@ -9,7 +9,14 @@ pub(crate) struct Signals {
     terminate: tokio::signal::unix::Signal,
     #[cfg(unix)]
     interrupt: tokio::signal::unix::Signal,
+    /// Caught so that it does not end the process: a limit on the size of files then makes a write fail, like a full disk.
+    #[cfg(unix)]
+    _file_too_large: tokio::signal::unix::Signal,
 }
+
+/// SIGXFSZ, which has this number on every common system.
+#[cfg(unix)]
+const FILE_TOO_LARGE: i32 = 25;
 
 #[cfg(unix)]
 impl Signals {
@@ -17,7 +24,11 @@ impl Signals {
     /// When the system does not let signals be caught.
     pub(crate) fn catch() -> io::Result<Self> {
         use tokio::signal::unix::{SignalKind, signal};
-        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            _file_too_large: signal(SignalKind::from_raw(FILE_TOO_LARGE))?,
+        })
     }
 
     /// Waits for the next signal and names it.

@@ -32,10 +32,15 @@ impl fmt::Display for FileFault {
             write!(f, ", line {line}")?;
         }
         if !self.key.is_empty() {
-            write!(f, ", {}", self.key)?;
+            write!(f, ", {}", on_one_line(&self.key))?;
         }
-        write!(f, ": {}", self.message)
+        write!(f, ": {}", on_one_line(&self.message))
     }
+}
+
+/// Nothing that breaks the line or that a terminal obeys, whatever stands in the file.
+fn on_one_line(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 impl TomlDocument {
@@ -109,7 +114,7 @@ fn shown_key(path: &str) -> String {
     let (Some(section), index) = (parts.next(), parts.next()) else { return String::new() };
     let rest = parts.collect::<Vec<_>>().join(".");
     match (section, index) {
-        ("monitor" | "channel", Some(index)) if index.bytes().all(|b| b.is_ascii_digit()) => {
+        ("monitor" | "channel" | "maintenance" | "route", Some(index)) if index.bytes().all(|b| b.is_ascii_digit()) => {
             format!("[[{section}]] {rest}").trim_end().to_owned()
         }
         ("self", Some(key)) => format!("[self] {}", [key, &rest].join(".").trim_end_matches('.')),
@@ -152,7 +157,11 @@ impl Reader<'_> {
                 let parsed = number.as_str().replace('_', "").parse::<f64>().ok();
                 self.number(parsed.and_then(Number::from_f64), path)
             }
-            DeValue::Datetime(_) => self.refuse(path, "is a date; write it between quotation marks"),
+            // With its offset from UTC a date is a moment, and a moment is a text here.
+            DeValue::Datetime(moment) if moment.offset.is_some() => Value::String(moment.to_string()),
+            DeValue::Datetime(_) => {
+                self.refuse(path, "is a date without its offset from UTC; write for example 2026-11-20T22:00:00Z")
+            }
             DeValue::Array(items) => {
                 let mut list = Vec::with_capacity(items.len());
                 for (index, item) in items.iter().enumerate() {
@@ -219,6 +228,8 @@ mod tests {
         assert!(fault.starts_with("heartbeat.toml, line 2: is not TOML: "), "{fault}");
         let fault = TomlDocument::parse("f", "a = 1\na = 2\n").unwrap_err().to_string();
         assert!(fault.starts_with("f, line 2: "), "{fault}");
+        let fault = TomlDocument::parse("f", "\"a\\n\\u001b\" = 2026-11-20\n").unwrap_err().to_string();
+        assert!(fault.starts_with("f, line 1, a  : is a date"), "{fault:?}");
         let fault = TomlDocument::parse("f", "a = 2026-11-20\n").unwrap_err().to_string();
         assert!(fault.starts_with("f, line 1, a: is a date"), "{fault}");
     }

@@ -62,6 +62,52 @@ async fn names_file_line_and_key() {
             "line 5, [[channel]] fallback",
             "there is no channel `mail`",
         ),
+        (&format!("{channel}url = \"https://example.org/\"\nbrust = 5\n"), "line 5, [[channel]] brust", "`burst`"),
+        // What monitors depend on.
+        (
+            &format!("{monitor}schedule = {{ every = \"5m\" }}\ndepends_on = [\"b\"]\n"),
+            "line 4, [[monitor]] depends_on.0",
+            "there is no monitor `b`; declare it",
+        ),
+        (
+            &format!(
+                "{monitor}schedule = {{ every = \"5m\" }}\ndepends_on = [\"b\"]\n\
+                 [[monitor]]\nslug = \"b\"\nschedule = {{ every = \"5m\" }}\ndepends_on = [\"a\"]\n"
+            ),
+            "line 4, [[monitor]] depends_on.0",
+            "depends on itself: `a` on `b` on `a` (and 1 more)",
+        ),
+        (
+            &format!("{monitor}schedule = {{ every = \"5m\" }}\nflap_limit = {{ incidents = 1, within = \"1h\" }}\n"),
+            "line 4, [[monitor]] flap_limit.incidents",
+            "2 to 100",
+        ),
+        // Maintenance windows and routes.
+        ("[[maintenance]]\nname = \"w\"\nall = true\nfor = \"1h\"\n", "line 1, [[maintenance]] from", "is missing"),
+        (
+            "[[maintenance]]\nname = \"w\"\nall = true\nschedule = { every = \"1h\" }\nlength = \"5m\"\n",
+            "line 4, [[maintenance]] schedule.every",
+            "times of the day",
+        ),
+        (
+            "[[maintenance]]\nname = \"w\"\nmonitors = [\"lost\"]\nschedule = { at = [\"22:00\"] }\nlength = \"5m\"\n",
+            "line 3, [[maintenance]] monitors.0",
+            "there is no monitor `lost`",
+        ),
+        ("[[maintenance]]\nname = \"w\"\nfrom = 2026-11-20T22:00:00\n", "line 3, [[maintenance]] from", "offset"),
+        ("[[route]]\nname = \"r\"\n", "line 1, [[route]] channels", "is missing"),
+        (
+            "[[route]]\nname = \"r\"\nchannels = [\"ops\"]\n",
+            "line 3, [[route]] channels.0",
+            "there is no channel `ops`",
+        ),
+        (
+            &format!(
+                "{channel}url = \"https://example.org/\"\n[[route]]\nname = \"r\"\nchannels = [\"ops\"]\nafter = \"x\"\n"
+            ),
+            "line 8, [[route]] after",
+            "duration",
+        ),
         // The same name twice.
         (
             &format!("{monitor}schedule = {{ every = \"5m\" }}\n{monitor}schedule = {{ every = \"5m\" }}\n"),

@@ -27,6 +27,14 @@ async fn declares_what_it_says() {
     assert_eq!((&backup["grace"], &backup["early"]), (&json!("end_of_day"), &json!("10m")));
     let mill = server.look("/api/monitors/report-mill").await;
     assert_eq!((&mill["max_runtime"], &mill["value_max"]), (&json!("20m"), &json!(10_000.0)));
+    assert_eq!(mill["flap_limit"], json!({"incidents": 5, "within": "1h"}));
+    assert_eq!((&backup["depends_on"], &backup["remind_every"]), (&json!(["cert-sync"]), &json!("4h")));
+    let route = server.look("/api/routes/night-watch").await;
+    assert_eq!((&route["after"], &route["declared_in"]), (&json!("30m"), &json!("heartbeat.toml")));
+    let windows = server.look("/api/maintenance").await;
+    let covered: Vec<_> =
+        windows["items"].as_array().unwrap().iter().map(|w| (&w["id"], &w["monitors_covered"])).collect();
+    assert_eq!(covered, [(&json!("move"), &json!(3)), (&json!("patch-night"), &json!(3))]);
     let channel = server.look("/api/channels/ops").await;
     assert_eq!((&channel["fallback"], &channel["secret"]), (&json!("mail"), &json!("***")));
     server.stop().await;

@@ -1,5 +1,7 @@
 //! What is written, in one atomic step, and how it went.
 
+mod whole;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -27,7 +29,7 @@ pub struct StateChange {
 }
 
 /// What becomes of a record.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// It is made or replaced by this one.
     Put(Box<Record>),
@@ -36,7 +38,7 @@ pub enum Change {
 }
 
 /// One monitor's share of a batch: its new record with everything that goes with it.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Transition {
     /// The monitor.
     pub monitor: MonitorId,
@@ -45,17 +47,19 @@ pub struct Transition {
     /// What becomes of the record.
     pub change: Change,
     /// The heartbeats that it folds, in order of arrival.
+    #[serde(with = "whole::pings")]
     pub pings: Vec<PingEntry>,
     /// The changes of state in it, in order.
     pub changes: Vec<StateChange>,
     /// Incidents that were opened, changed or closed: the newest form of each.
     pub incidents: Vec<Incident>,
     /// The messages that it owes, in order.
+    #[serde(with = "whole::notifications")]
     pub notifications: Vec<Notification>,
 }
 
 /// Something that a host keeps beside monitors: a channel, a key, a route. At most 64 kB of JSON.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Document {
     /// What it is: `channel`, `key`, …
     pub kind: String,
@@ -71,7 +75,7 @@ pub struct Document {
 pub const DOCUMENT_BYTES_MAX: usize = 64 * 1024;
 
 /// A change of a document.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct DocumentWrite {
     /// What it is.
     pub kind: String,
@@ -85,8 +89,9 @@ pub struct DocumentWrite {
 
 /// Everything that is written at once for one partition.
 ///
-/// It never holds two transitions of one monitor, nor two writes of one document.
-#[derive(Clone, PartialEq, Debug, Default)]
+/// It never holds two transitions of one monitor, nor two writes of one document. Its serialised form is complete, bodies
+/// of heartbeats included, so a storage can keep batches as they came; `serde_json` needs its feature `float_roundtrip`.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
 pub struct Batch {
     /// The partition that it belongs to.
     pub partition: PartitionId,
@@ -99,13 +104,16 @@ pub struct Batch {
     /// Outcomes of deliveries.
     pub settlements: Vec<Settlement>,
     /// Messages that belong to no transition.
+    #[serde(with = "whole::notifications")]
     pub notifications: Vec<Notification>,
     /// The new mark of the watcher's life (S6.1).
     pub mark: Option<Timestamp>,
     /// An outage of the watcher that ended (S6.6).
     pub outage: Option<Outage>,
-    /// Forget outages that ended before this instant.
+    /// Forget outages that ended before this instant. What is forgotten goes first: the outage of this batch stays.
     pub forget_outages_before: Option<Timestamp>,
+    /// Forget outages that end after this instant, because the wall clock was set back (S6.7). This goes first, too.
+    pub forget_outages_after: Option<Timestamp>,
 }
 
 impl Batch {
@@ -119,6 +127,7 @@ impl Batch {
             && self.mark.is_none()
             && self.outage.is_none()
             && self.forget_outages_before.is_none()
+            && self.forget_outages_after.is_none()
     }
 }
 

@@ -214,7 +214,7 @@ impl Delivery {
 }
 
 /// The outcome of an attempt, to be stored: the delivery's new state.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Settlement {
     /// The notification.
     pub id: NotificationId,

@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::list_faults;
 use crate::time::duration_ms;
-use crate::{Cause, MonitorSpec, Severity};
+use crate::{Cause, FieldError, MonitorSpec, Severity, describe_duration};
+
+/// The longest that a route waits.
+const AFTER_MAX: Duration = Duration::from_secs(366 * 86_400);
 
 /// A route with its name.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -47,5 +51,70 @@ impl Route {
         (severities.is_empty() || severities.contains(&monitor.severity))
             && (causes.is_empty() || causes.contains(&cause))
             && tags.iter().all(|tag| monitor.tags.contains(tag))
+    }
+
+    /// Whether it is for what jobs have to say, which has no cause (S4.5), of this monitor.
+    #[must_use]
+    pub fn is_for_reports(&self, monitor: &MonitorSpec) -> bool {
+        self.spec.causes.is_empty() && self.matches(monitor, Cause::Missed)
+    }
+}
+
+impl RouteSpec {
+    /// Every field that is wrong; empty when the route can be made. Whether its channels exist only the engine knows.
+    #[must_use]
+    pub fn faults(&self) -> Vec<FieldError> {
+        let mut faults = Vec::new();
+        twice("severities", &self.severities, &mut faults);
+        list_faults("tags", &self.tags, &mut faults);
+        twice("causes", &self.causes, &mut faults);
+        if self.channels.is_empty() {
+            faults.push(FieldError::new("channels", "a route must name at least one channel"));
+        }
+        list_faults("channels", &self.channels, &mut faults);
+        if self.after > AFTER_MAX {
+            let message = format!("{} is too long; it must be at most 366 d", describe_duration(self.after));
+            faults.push(FieldError::new("after", message));
+        }
+        if !self.after.subsec_nanos().is_multiple_of(1_000_000) {
+            faults.push(FieldError::new("after", "must be whole milliseconds"));
+        }
+        faults
+    }
+}
+
+fn twice<T: PartialEq + std::fmt::Display>(field: &str, items: &[T], faults: &mut Vec<FieldError>) {
+    for (index, item) in items.iter().enumerate() {
+        if items[..index].contains(item) {
+            faults.push(FieldError::new(format!("{field}.{index}"), format!("`{item}` stands twice")));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_field_is_checked() {
+        let right = RouteSpec {
+            severities: vec![Severity::Critical],
+            tags: vec!["db".to_owned()],
+            causes: vec![Cause::Missed, Cause::Overrun],
+            channels: vec!["ops".to_owned()],
+            after: Duration::from_secs(600),
+            declared_in: None,
+        };
+        assert_eq!(right.faults(), []);
+        let wrong = RouteSpec {
+            severities: vec![Severity::Info, Severity::Info],
+            tags: vec![String::new()],
+            causes: vec![Cause::Missed, Cause::Value, Cause::Missed],
+            channels: Vec::new(),
+            after: AFTER_MAX + Duration::from_micros(1),
+            ..right
+        };
+        let fields: Vec<String> = wrong.faults().into_iter().map(|fault| fault.field).collect();
+        assert_eq!(fields, ["severities.1", "tags.0", "causes.2", "channels", "after", "after"]);
     }
 }

@@ -1,7 +1,9 @@
 //! What is owed to whom, and in which words (S7).
 
+use std::collections::HashSet;
+
 use crate::{
-    AboutIncident, AboutMonitor, Expectation, Health, Incident, Monitor, Notification, NotificationId,
+    AboutIncident, AboutMonitor, Expectation, FlapLimit, Health, Incident, Monitor, Notification, NotificationId,
     NotificationKind, PingEntry, State, Timestamp, Version, describe_duration, schedule::Grace,
 };
 
@@ -88,6 +90,62 @@ pub(crate) fn failed_detail(entry: &PingEntry) -> String {
     let text =
         text.map(|text| format!(": {}", text.chars().take(QUOTE_CHARS_MAX).collect::<String>())).unwrap_or_default();
     format!("the job failed{status}{text}")
+}
+
+/// When the incident is told although it was held back at first (S5.4).
+pub(crate) fn released_message(monitor: &Monitor, incident: &Incident, parents: &[String]) -> String {
+    let Incident { opened_at, detail, .. } = incident;
+    let held = format!("held back while {}", were_down(parents));
+    sentence(monitor, &format!("is down since {opened_at} ({held}): {detail}"))
+}
+
+pub(crate) fn reminder_message(monitor: &Monitor, incident: &Incident, now: Timestamp) -> String {
+    sentence(monitor, &format!("is still down after {}: {}", lasted(incident, now), incident.detail))
+}
+
+pub(crate) fn escalated_message(monitor: &Monitor, incident: &Incident, route: &str, now: Timestamp) -> String {
+    let lasted = lasted(incident, now);
+    let detail = &incident.detail;
+    sentence(monitor, &format!("is still down after {lasted} and nobody has acknowledged it (route {route}): {detail}"))
+}
+
+pub(crate) fn flapping_message(monitor: &Monitor, limit: FlapLimit, incident: &Incident) -> String {
+    let within = describe_duration(limit.within);
+    let (count, detail) = (limit.incidents, &incident.detail);
+    sentence(
+        monitor,
+        &format!(
+            "is flapping: it went down {count} times within {within}, now with: {detail}. Single changes are not told \
+             until it has been steady for {within}"
+        ),
+    )
+}
+
+pub(crate) fn settled_message(monitor: &Monitor, incident: Option<&Incident>, since: Timestamp) -> String {
+    let stands = match incident {
+        Some(Incident { opened_at, detail, .. }) => format!("it is down since {opened_at}: {detail}"),
+        None => format!("it is up since {since}"),
+    };
+    sentence(monitor, &format!("is not flapping any more: {stands}"))
+}
+
+/// `a is down` or `a, b are down`.
+pub(crate) fn are_down(monitors: &[String]) -> String {
+    format!("{} {} down", monitors.join(", "), if monitors.len() == 1 { "is" } else { "are" })
+}
+
+fn were_down(monitors: &[String]) -> String {
+    format!("{} {} down", monitors.join(", "), if monitors.len() == 1 { "was" } else { "were" })
+}
+
+/// The names in their order, each once.
+pub(crate) fn without_repetition<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
+    let mut seen = HashSet::new();
+    names.into_iter().filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+fn lasted(incident: &Incident, now: Timestamp) -> String {
+    describe_duration(whole_seconds(now.since(incident.opened_at)))
 }
 
 fn whole_seconds(duration: std::time::Duration) -> std::time::Duration {

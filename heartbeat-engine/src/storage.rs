@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 
 use crate::{
     Applied, Batch, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry, PartitionId, PingEntry,
@@ -36,8 +37,25 @@ pub enum Name {
     Token(TokenHash),
 }
 
+impl Name {
+    /// Every name that leads to a monitor: its slug, its token, and the token that is retiring.
+    pub fn all_of(record: &Record) -> impl Iterator<Item = Self> {
+        let tokens = record.monitor.token.all().map(|token| Self::Token(token.hash()));
+        std::iter::once(Self::Slug(record.spec().slug.clone())).chain(tokens)
+    }
+
+    /// What [`crate::Outcome::NameTaken`] calls it: `slug` or `token`.
+    #[must_use]
+    pub const fn field(&self) -> &'static str {
+        match self {
+            Self::Slug(_) => "slug",
+            Self::Token(_) => "token",
+        }
+    }
+}
+
 /// Who works on a partition.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct Lease {
     /// The partition.
     pub partition: PartitionId,
@@ -74,7 +92,7 @@ impl<T> Page<T> {
 }
 
 /// What a storage knows of the watcher's own life (S6).
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct WatchLog {
     /// The latest mark of life.
     pub mark: Option<Timestamp>,
@@ -82,7 +100,7 @@ pub struct WatchLog {
     pub outages: Vec<Outage>,
 }
 
-/// Which part of the history is asked for; each page has the newest first.
+/// Which part of the history is asked for; each page has the newest first, but for [`HistoryQuery::Feed`].
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub enum HistoryQuery {
@@ -123,6 +141,15 @@ pub enum HistoryQuery {
     },
     /// One notification.
     Notification(NotificationId),
+    /// Changes of state of all monitors in the order in which they were committed, **oldest first**, each as a
+    /// [`HistoryItem::Event`]. It holds what [`HistoryQuery::Changes`] holds: what is beyond a storage's limit for a
+    /// monitor's changes, and what was of a removed monitor, is left out, and the others keep their places.
+    Feed {
+        /// Only those with a `seq` above; 0 for all that are kept.
+        after: u64,
+    },
+    /// The newest of [`HistoryQuery::Feed`], or nothing: where one begins who wants only what is to come.
+    LatestEvent,
 }
 
 /// A piece of history.
@@ -137,6 +164,14 @@ pub enum HistoryItem {
     Incident(Incident),
     /// A notification and its fate.
     Notification(Box<OutboxEntry>),
+    /// A change of state in the order of all monitors' changes.
+    Event {
+        /// Its place in one order over all monitors, given by the storage, from 1: a later commit gets a larger one, changes
+        /// of one transition count up in their order, and none is ever given twice, also after a removal or a restart.
+        seq: u64,
+        /// The change.
+        change: StateChange,
+    },
 }
 
 /// Keeps monitors, their history, owed notifications and documents.
@@ -149,6 +184,9 @@ pub enum HistoryItem {
 /// * A record, its pings, changes, incidents and notifications are written together or not at all.
 /// * Slugs and token hashes are unique among all monitors. What one batch frees the next one may use; within one batch
 ///   names are given in the order of its transitions, so two monitors cannot swap theirs in one.
+///
+/// * The feed ([`HistoryQuery::Feed`]) only grows at its end: once somebody could read an event, no other one appears
+///   with a smaller `seq`. A database that draws numbers before it commits has to hold commits in their order.
 ///
 /// It has no clock and no policy. Writing a notification whose id is stored already changes nothing, so a batch
 /// may be repeated after [`StorageError::Unknown`].

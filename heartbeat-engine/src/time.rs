@@ -5,7 +5,7 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::Duration;
 
-use chrono::{DateTime, SecondsFormat};
+use chrono::{DateTime, Datelike, SecondsFormat};
 use serde::{Deserialize, Serialize};
 
 /// An instant: milliseconds since 1970-01-01T00:00:00Z, UTC, without leap seconds.
@@ -123,9 +123,11 @@ impl FromStr for Timestamp {
     type Err = ParseTimestampError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        DateTime::parse_from_rfc3339(text)
-            .map(|at| Self(at.timestamp_millis()))
-            .map_err(|_| ParseTimestampError { text: text.chars().take(64).collect() })
+        let read = DateTime::parse_from_rfc3339(text).ok().map(|at| at.timestamp_millis());
+        // An offset or a leap second may lead to a year that RFC 3339 cannot write.
+        let is_writable =
+            |ms: &i64| DateTime::from_timestamp_millis(*ms).is_some_and(|at| (0..=9999).contains(&at.year()));
+        read.filter(is_writable).map(Self).ok_or_else(|| ParseTimestampError { text: text.chars().take(64).collect() })
     }
 }
 
@@ -169,6 +171,9 @@ mod tests {
             assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
         }
         assert_eq!("2026-11-20T16:05:00+08:00".parse::<Timestamp>().unwrap().to_string(), "2026-11-20T08:05:00Z");
+        for beyond in ["9999-12-31T23:59:59-00:01", "9999-12-31T23:59:60Z", "0000-01-01T00:00:00+00:01"] {
+            assert!(beyond.parse::<Timestamp>().is_err(), "{beyond}");
+        }
         assert!("yesterday".parse::<Timestamp>().unwrap_err().to_string().contains("`yesterday`"));
     }
 

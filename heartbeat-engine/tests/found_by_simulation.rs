@@ -2,7 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod common;
-#[path = "world/mod.rs"]
+#[path = "evaluator/world/mod.rs"]
 mod world;
 
 use std::time::Duration;

@@ -24,6 +24,8 @@ enum Fault {
     PanicsOnLongTexts,
     LosesWhatComesAtOnce,
     IsStuckAfterADrop,
+    GivesItsOwnIds,
+    TakesABrokenLineForANo,
 }
 
 struct Desk {
@@ -76,6 +78,9 @@ impl Local {
             }
             Behaviour::Refuse => Err(DeliveryError::refused("no such recipient")),
             Behaviour::Hang => std::future::pending().await,
+            Behaviour::Disconnect if self.fault == Fault::TakesABrokenLineForANo => {
+                Err(DeliveryError::refused("nobody there"))
+            }
             _ => Err(DeliveryError::retry("come back later")),
         };
         self.far_end.0.lock().unwrap().busy = false;
@@ -90,6 +95,9 @@ impl Notifier for Local {
         let mut id = notification.id;
         if self.fault == Fault::GivesNewIds {
             id = NotificationId::named(&[id.as_bytes(), &attempt.number.to_be_bytes()]);
+        }
+        if self.fault == Fault::GivesItsOwnIds {
+            id = NotificationId::named(&[id.as_bytes()]);
         }
         if self.fault == Fault::ChokesOnDigests && notification.digest.is_some() {
             return Err(DeliveryError::refused("too much at once"));
@@ -150,8 +158,13 @@ fn every_fault_is_found_by_the_promise_that_it_breaks() {
         (Fault::IsStuckAfterADrop, "a_hanging_far_end_is_left_when_the_time_is_over"),
         (Fault::IsStuckAfterADrop, "an_attempt_that_is_dropped_harms_nothing"),
         (Fault::ChokesOnDigests, "every_kind_of_notification_is_delivered"),
+        (Fault::GivesItsOwnIds, "what_is_delivered_arrives_under_its_id"),
+        (Fault::TakesABrokenLineForANo, "a_broken_connection_is_no_refusal"),
     ];
     let promises = notifier_promises::<Harness>();
+    for (promise, _) in &promises {
+        assert!(expected.iter().any(|(_, name)| name == promise), "no notifier breaks `{promise}`");
+    }
     // Those that hang are found by waiting, so they wait together.
     thread::scope(|scope| {
         let checks = expected.map(|(fault, promise)| {

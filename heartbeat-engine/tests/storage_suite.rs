@@ -1,220 +1,16 @@
 //! The suite finds storages that break a promise: each of these breaks one on purpose.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod broken_storage;
+
 use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
 
-use async_trait::async_trait;
+use broken_storage::{Broken, Fault};
+use heartbeat_engine::testing::storage::a_fenced_batch_writes_nothing;
 use heartbeat_engine::testing::{Check, StorageHarness, run, storage_promises};
-use heartbeat_engine::{
-    Applied, Batch, Change, DeliveryState, Document, Epoch, HistoryItem, HistoryQuery, Lease, MemoryStorage, MonitorId,
-    Name, OutboxEntry, Outcome, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
-};
-
-/// What a [`Broken`] storage does wrong.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Fault {
-    None,
-    ForgetsOnCrash,
-    IgnoresEpochs,
-    OverwritesOtherVersions,
-    WritesPingsOfConflicts,
-    StopsAtTheFirstConflict,
-    LetsNamesBeTakenOver,
-    OwesAgain,
-    LosesBodies,
-    CountsPagesWrong,
-    KeepsTheLatestMark,
-    IsDueTooLate,
-    SwapsAnyLease,
-    KeepsIncidentsOpen,
-    TakesLargeDocuments,
-    RemovesNothing,
-    SplitsFolds,
-    MixesPartitions,
-    FindsAnyCase,
-    OverwritesDocuments,
-    RepeatsTheCursor,
-    ForgetsIncidentsOfTheRemoved,
-}
-
-struct Broken {
-    fault: Fault,
-    inner: MemoryStorage,
-}
-
-impl Broken {
-    /// The batch as a storage with the fault would treat it.
-    async fn spoiled(&self, batch: &Batch) -> Result<Batch, StorageError> {
-        let mut batch = batch.clone();
-        match self.fault {
-            Fault::IgnoresEpochs => {
-                let leases = self.inner.leases().await?;
-                let lease = leases.into_iter().find(|lease| lease.partition == batch.partition);
-                batch.epoch = lease.map_or(Epoch(0), |lease| lease.epoch);
-            }
-            Fault::OverwritesOtherVersions => {
-                for transition in &mut batch.transitions {
-                    transition.expected = self.inner.load(&[transition.monitor]).await?[0].as_ref().map(|r| r.version);
-                }
-            }
-            Fault::LetsNamesBeTakenOver => {
-                for transition in &mut batch.transitions {
-                    let Change::Put(record) = &mut transition.change else { continue };
-                    let owner = self.inner.find(&Name::Slug(record.spec().slug.clone())).await?;
-                    if owner.is_some_and(|owner| owner != transition.monitor) {
-                        Arc::make_mut(&mut record.monitor).spec.slug.push_str("-again");
-                    }
-                }
-            }
-            Fault::LosesBodies => {
-                batch.transitions.iter_mut().flat_map(|t| &mut t.pings).for_each(|ping| ping.body = None);
-            }
-            Fault::KeepsTheLatestMark => batch.mark = batch.mark.max(self.inner.watch_log().await?.mark),
-            Fault::KeepsIncidentsOpen => {
-                batch.transitions.iter_mut().for_each(|t| t.incidents.retain(heartbeat_engine::Incident::is_open));
-            }
-            Fault::TakesLargeDocuments => {
-                for document in &mut batch.documents {
-                    let large = document.body.as_ref().is_some_and(|body| body.to_string().len() > 64 * 1024);
-                    document.body = document.body.take().map(|body| if large { "cut".into() } else { body });
-                }
-            }
-            Fault::RemovesNothing => batch.transitions.retain(|t| matches!(t.change, Change::Put(_))),
-            Fault::SplitsFolds => {
-                batch.transitions.iter_mut().for_each(|t| t.pings.truncate(1));
-            }
-            Fault::ForgetsIncidentsOfTheRemoved => {
-                let removed = batch.transitions.iter_mut().filter(|t| matches!(t.change, Change::Remove));
-                removed.for_each(|t| t.incidents.clear());
-            }
-            Fault::OverwritesDocuments => {
-                for write in &mut batch.documents {
-                    let found = self.inner.documents(&write.kind).await?;
-                    write.expected = found.into_iter().find(|found| found.id == write.id).map(|found| found.version);
-                }
-            }
-            _ => (),
-        }
-        Ok(batch)
-    }
-
-    /// What it wrongly writes after the batch.
-    async fn aftermath(&self, batch: &Batch, applied: &Applied) -> Result<(), StorageError> {
-        let conflicts = (batch.transitions.iter().zip(&applied.transitions))
-            .filter(|(_, outcome)| matches!(outcome, Outcome::Conflict { .. }))
-            .map(|(transition, _)| transition);
-        for transition in conflicts.filter(|_| self.fault == Fault::WritesPingsOfConflicts) {
-            if let Some(record) = self.inner.load(&[transition.monitor]).await?.remove(0) {
-                let expected = Some(record.version);
-                let again = heartbeat_engine::Transition {
-                    expected,
-                    change: Change::Put(Box::new(record)),
-                    changes: vec![],
-                    incidents: vec![],
-                    notifications: vec![],
-                    ..transition.clone()
-                };
-                self.inner.commit(&Batch { transitions: vec![again], epoch: batch.epoch, ..Batch::default() }).await?;
-            }
-        }
-        if self.fault == Fault::OwesAgain {
-            for notification in &batch.notifications {
-                let delivery = heartbeat_engine::Delivery::pending(notification.created_at);
-                let settlements = vec![heartbeat_engine::Settlement { id: notification.id, delivery }];
-                self.inner.commit(&Batch { settlements, epoch: batch.epoch, ..Batch::default() }).await?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[async_trait]
-impl Storage for Broken {
-    async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
-        let mut spoiled = self.spoiled(batch).await?;
-        if self.fault == Fault::StopsAtTheFirstConflict {
-            let ids: Vec<_> = batch.transitions.iter().map(|t| t.monitor).collect();
-            let found = self.inner.load(&ids).await?;
-            let stale = |(t, r): (&heartbeat_engine::Transition, &Option<Record>)| {
-                t.expected != r.as_ref().map(|record| record.version)
-            };
-            if batch.transitions.iter().zip(&found).any(stale) {
-                spoiled = Batch { transitions: batch.transitions.clone(), epoch: batch.epoch, ..Batch::default() };
-            }
-        }
-        let mut applied = self.inner.commit(&spoiled).await?;
-        self.aftermath(batch, &applied).await?;
-        applied.documents.resize(batch.documents.len(), Outcome::Committed);
-        applied.transitions.resize(batch.transitions.len(), Outcome::Committed);
-        Ok(applied)
-    }
-
-    async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {
-        if self.fault == Fault::SwapsAnyLease {
-            let leases = self.inner.leases().await?;
-            if let Some(stored) = leases.into_iter().find(|lease| lease.partition == expected.partition) {
-                return self.inner.swap_lease(&stored, next).await;
-            }
-        }
-        self.inner.swap_lease(expected, next).await
-    }
-
-    async fn leases(&self) -> Result<Vec<Lease>, StorageError> {
-        self.inner.leases().await
-    }
-
-    async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
-        self.inner.load(ids).await
-    }
-
-    async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
-        if let (Fault::FindsAnyCase, Name::Slug(slug)) = (self.fault, name) {
-            let all = self.inner.monitors(None, usize::MAX).await?.items;
-            return Ok(all.iter().find(|record| record.spec().slug.eq_ignore_ascii_case(slug)).map(Record::id));
-        }
-        self.inner.find(name).await
-    }
-
-    async fn due(
-        &self,
-        partition: PartitionId,
-        before: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
-        let early = if self.fault == Fault::IsDueTooLate { Timestamp::from_millis(1) } else { Timestamp::EPOCH };
-        let partition = if self.fault == Fault::MixesPartitions { PartitionId(0) } else { partition };
-        self.inner.due(partition, before - early.since(Timestamp::EPOCH), limit).await
-    }
-
-    async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
-        let back = u64::from(self.fault == Fault::RepeatsTheCursor);
-        self.inner.outbox(after.saturating_sub(back), limit).await
-    }
-
-    async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
-        self.inner.monitors(after, limit).await
-    }
-
-    async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
-        let mut page = self.inner.history(query, limit).await?;
-        page.more |= self.fault == Fault::CountsPagesWrong && page.items.len() == limit;
-        if let (Fault::OwesAgain, HistoryQuery::Notifications { state: Some(DeliveryState::Dead), .. }) =
-            (self.fault, query)
-        {
-            page.items.clear();
-        }
-        Ok(page)
-    }
-
-    async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
-        self.inner.documents(kind).await
-    }
-
-    async fn watch_log(&self) -> Result<WatchLog, StorageError> {
-        self.inner.watch_log().await
-    }
-}
 
 struct Harness(Fault);
 
@@ -222,10 +18,11 @@ impl StorageHarness for Harness {
     type Storage = Broken;
 
     async fn fresh(&self) -> Arc<Broken> {
-        Arc::new(Broken { fault: self.0, inner: MemoryStorage::new() })
+        Arc::new(Broken::new(self.0))
     }
 
     async fn reopen(&self, storage: Arc<Broken>) -> Arc<Broken> {
+        storage.crashes.fetch_add(1, Ordering::Relaxed);
         if self.0 == Fault::ForgetsOnCrash { self.fresh().await } else { storage }
     }
 }
@@ -235,6 +32,99 @@ fn breaks(fault: Fault, check: Check<Harness>) -> bool {
     panic::catch_unwind(AssertUnwindSafe(|| run(check(&Harness(fault))))).is_err()
 }
 
+/// Each of these faults is found by one promise and by no other, and there is such a fault for every promise.
+const ALONE: &[(Fault, &str)] = &[
+    (Fault::StopsAtTheFirstConflict, "conflicts_spare_the_rest_of_the_batch"),
+    (Fault::OwesAgain, "a_notification_that_is_stored_already_changes_nothing"),
+    (Fault::KeepsTheLatestMark, "the_mark_is_what_was_written_last"),
+    (Fault::IsDueTooLate, "due_is_by_partition_and_strictly_before"),
+    (Fault::SwapsAnyLease, "a_lease_is_swapped_only_when_epoch_and_node_match"),
+    (Fault::TakesLargeDocuments, "a_document_that_is_too_large_is_refused"),
+    (Fault::MixesPartitions, "due_is_by_partition_and_strictly_before"),
+    (Fault::FindsAnyCase, "a_monitor_is_found_by_slug_and_by_every_token"),
+    (Fault::OverwritesDocuments, "a_document_is_written_under_its_version"),
+    (Fault::RepeatsTheCursor, "notifications_are_owed_in_order"),
+    (Fault::ForgetsIncidentsOfTheRemoved, "removing_takes_pings_and_changes_and_keeps_the_rest"),
+    (Fault::ShowsAnEventLate, "nothing_enters_the_feed_behind_a_reader"),
+    (Fault::RenumbersOnCrash, "the_feed_survives_a_crash"),
+    (Fault::PublishesConflicts, "a_conflict_leaves_nothing_in_the_feed"),
+    (Fault::KeepsTheFuture, "outages_of_the_future_are_forgotten"),
+    (Fault::ForgetsTheNewOutage, "outages_of_the_future_are_forgotten"),
+    (Fault::ClipsTimes, "a_new_record_is_loaded_as_it_was_written"),
+    (Fault::LoadsInItsOwnOrder, "records_are_loaded_in_the_order_asked_for"),
+    (Fault::KeepsTheOldName, "a_record_is_replaced_under_its_version"),
+    (Fault::CreatesAnew, "what_exists_cannot_be_created"),
+    (Fault::MakesWhatIsMissing, "what_does_not_exist_cannot_be_changed"),
+    (Fault::TakesAnyEpochWithoutALease, "a_partition_without_a_lease_has_epoch_zero"),
+    (Fault::ComparesBeforeWriting, "one_of_many_concurrent_commits_wins"),
+    (Fault::CutsLargeBatches, "a_large_batch_is_written"),
+    (Fault::ForgetsLeasesOnCrash, "everything_survives_a_crash"),
+    (Fault::LetsTokensBeTakenOver, "tokens_are_unique_while_they_are_kept"),
+    (Fault::WritesMessagesOfTakenNames, "a_taken_name_writes_nothing_of_its_transition"),
+    (Fault::TakesEmptyForNone, "a_ping_is_kept_with_all_that_it_carries"),
+    (Fault::KeepsFewPings, "the_newest_pings_are_kept"),
+    (Fault::CountsChangesWrong, "changes_are_paged_newest_first"),
+    (Fault::SplitsVersions, "a_page_of_changes_never_splits_a_version"),
+    (Fault::TakesLargeCursorsForNegative, "history_of_nothing_is_empty"),
+    (Fault::LosesWhoWasTold, "an_incident_is_kept_in_its_newest_form"),
+    (Fault::SkipsIncidentsOfOneInstant, "incidents_are_paged_newest_first"),
+    (Fault::IgnoresOpen, "incidents_are_filtered_by_monitor_and_by_being_open"),
+    (Fault::LosesDigests, "a_notification_is_kept_with_all_that_it_tells"),
+    (Fault::LosesErrors, "a_settlement_takes_a_notification_out_of_the_outbox"),
+    (Fault::FailsOnUnknownSettlements, "a_settlement_of_what_is_unknown_changes_nothing"),
+    (Fault::ListsEveryState, "notifications_are_paged_newest_first_and_filtered"),
+    (Fault::RoundsNumbers, "a_document_is_kept_as_it_was_written"),
+    (Fault::ListsDocumentsBackwards, "documents_are_listed_by_kind_in_the_order_of_their_ids"),
+    (Fault::OrdersOutagesByStart, "outages_are_kept_in_order_and_once"),
+    (Fault::KeepsOldOutages, "old_outages_are_forgotten"),
+    (Fault::RemembersDeadlines, "a_change_moves_what_is_due"),
+    (Fault::IgnoresTheMonitorCursor, "monitors_are_paged_by_id"),
+    (Fault::ComparesLeasesBeforeSwapping, "one_of_many_concurrent_lease_swaps_wins"),
+    (Fault::FlattersTheNewer, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
+    (Fault::TakesNewerEpochs, "a_fenced_batch_writes_nothing"),
+    (Fault::RunsOutOfPlaces, "concurrent_batches_are_all_written"),
+    (Fault::LetsNamesBeTakenTwiceAtOnce, "slugs_are_unique"),
+    (Fault::RemembersOldTokens, "names_are_freed_by_changes_and_removal"),
+    (Fault::IsConfusedBySwaps, "names_never_lead_to_two_monitors"),
+    (Fault::CountsPingsWrong, "pings_are_paged_newest_first"),
+    (Fault::BreaksTiesBackwards, "due_monitors_come_soonest_first"),
+    (Fault::LosesWhenItWasSeen, "the_feed_is_in_the_order_of_commits"),
+    (Fault::CountsTheFeedWrong, "the_feed_is_paged_oldest_first"),
+    (Fault::LosesANeighbour, "events_of_a_removed_monitor_leave_the_feed"),
+    (Fault::GivesPlacesAgain, "a_place_in_the_feed_is_never_given_twice"),
+];
+
+/// These are found by several promises, this one among them.
+const AMONG: &[(Fault, &str)] = &[
+    (Fault::ForgetsOnCrash, "everything_survives_a_crash"),
+    (Fault::IgnoresEpochs, "a_fenced_batch_writes_nothing"),
+    (Fault::OverwritesOtherVersions, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
+    (Fault::OverwritesOtherVersions, "one_of_many_concurrent_commits_wins"),
+    (Fault::WritesPingsOfConflicts, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
+    (Fault::LetsNamesBeTakenOver, "slugs_are_unique"),
+    (Fault::LosesBodies, "a_ping_is_kept_with_all_that_it_carries"),
+    (Fault::CountsPagesWrong, "pings_are_paged_newest_first"),
+    (Fault::KeepsIncidentsOpen, "an_incident_is_kept_in_its_newest_form"),
+    (Fault::RemovesNothing, "removing_takes_pings_and_changes_and_keeps_the_rest"),
+    (Fault::RemovesNothing, "names_are_freed_by_changes_and_removal"),
+    (Fault::SplitsFolds, "pings_are_paged_newest_first"),
+    (Fault::TurnsTheFeedRound, "the_feed_is_in_the_order_of_commits"),
+    (Fault::RepeatsAnEvent, "the_feed_is_paged_oldest_first"),
+    (Fault::CountsTheFeedAnew, "events_of_a_removed_monitor_leave_the_feed"),
+    (Fault::CountsTheFeedAnew, "a_place_in_the_feed_is_never_given_twice"),
+    (Fault::DropsWhatComesAtOnce, "concurrent_batches_are_all_written"),
+    (Fault::RemembersOldSlugs, "names_are_freed_by_changes_and_removal"),
+    (Fault::BelievesEveryName, "names_never_lead_to_two_monitors"),
+    (Fault::KeepsTheFirstForm, "an_incident_is_kept_in_its_newest_form"),
+    (Fault::IsDueById, "due_monitors_come_soonest_first"),
+];
+
+/// The promises that find a fault.
+fn found_by(fault: Fault) -> Vec<&'static str> {
+    let promises = storage_promises::<Harness>().into_iter();
+    promises.filter(|(_, check)| breaks(fault, *check)).map(|(name, _)| name).collect()
+}
+
 #[test]
 fn a_storage_without_a_fault_passes() {
     let broken: Vec<_> = storage_promises().into_iter().filter(|(_, check)| breaks(Fault::None, *check)).collect();
@@ -242,35 +132,37 @@ fn a_storage_without_a_fault_passes() {
 }
 
 #[test]
-fn every_fault_is_found_by_the_promise_that_it_breaks() {
-    let expected = [
-        (Fault::ForgetsOnCrash, "everything_survives_a_crash"),
-        (Fault::IgnoresEpochs, "a_fenced_batch_writes_nothing"),
-        (Fault::OverwritesOtherVersions, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
-        (Fault::OverwritesOtherVersions, "one_of_many_concurrent_commits_wins"),
-        (Fault::WritesPingsOfConflicts, "a_wrong_version_conflicts_and_nothing_of_it_is_written"),
-        (Fault::StopsAtTheFirstConflict, "conflicts_spare_the_rest_of_the_batch"),
-        (Fault::LetsNamesBeTakenOver, "slugs_are_unique"),
-        (Fault::OwesAgain, "a_notification_that_is_stored_already_changes_nothing"),
-        (Fault::LosesBodies, "a_ping_is_kept_with_all_that_it_carries"),
-        (Fault::CountsPagesWrong, "pings_are_paged_newest_first"),
-        (Fault::KeepsTheLatestMark, "the_mark_is_what_was_written_last"),
-        (Fault::IsDueTooLate, "due_is_by_partition_and_strictly_before"),
-        (Fault::SwapsAnyLease, "a_lease_is_swapped_only_when_epoch_and_node_match"),
-        (Fault::KeepsIncidentsOpen, "an_incident_is_kept_in_its_newest_form"),
-        (Fault::TakesLargeDocuments, "a_document_that_is_too_large_is_refused"),
-        (Fault::RemovesNothing, "removing_takes_pings_and_changes_and_keeps_the_rest"),
-        (Fault::RemovesNothing, "names_are_freed_by_changes_and_removal"),
-        (Fault::SplitsFolds, "pings_are_paged_newest_first"),
-        (Fault::MixesPartitions, "due_is_by_partition_and_strictly_before"),
-        (Fault::FindsAnyCase, "a_monitor_is_found_by_slug_and_by_every_token"),
-        (Fault::OverwritesDocuments, "a_document_is_written_under_its_version"),
-        (Fault::RepeatsTheCursor, "notifications_are_owed_in_order"),
-        (Fault::ForgetsIncidentsOfTheRemoved, "removing_takes_pings_and_changes_and_keeps_the_rest"),
-    ];
-    let promises = storage_promises::<Harness>();
-    for (fault, promise) in expected {
-        let check = promises.iter().find(|(name, _)| *name == promise).expect("a promise").1;
-        assert!(breaks(fault, check), "{fault:?} breaks `{promise}`, but the suite did not find it");
+fn every_promise_has_a_fault_that_it_finds_alone() {
+    for (promise, _) in storage_promises::<Harness>() {
+        assert!(ALONE.iter().any(|(_, name)| *name == promise), "no storage breaks `{promise}` alone");
     }
+    let middle = ALONE.len() / 2;
+    thread::scope(|scope| {
+        for half in [&ALONE[..middle], &ALONE[middle..]] {
+            scope.spawn(move || {
+                for (fault, promise) in half {
+                    assert_eq!(found_by(*fault), [*promise], "{fault:?}");
+                }
+            });
+        }
+    });
+}
+
+#[test]
+fn every_other_fault_is_found_too() {
+    let promises = storage_promises::<Harness>();
+    for (fault, promise) in AMONG {
+        let check = promises.iter().find(|(name, _)| name == promise).expect("a promise").1;
+        assert!(breaks(*fault, check), "{fault:?} breaks `{promise}`, but the suite did not find it");
+    }
+}
+
+#[test]
+fn the_page_shows_what_a_broken_promise_looks_like() {
+    let check = a_fenced_batch_writes_nothing(&Harness(Fault::IgnoresEpochs));
+    let told = panic::catch_unwind(AssertUnwindSafe(|| run(check))).unwrap_err();
+    let told = told.downcast_ref::<String>().unwrap();
+    let page = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/write-your-own-storage.md");
+    let page = std::fs::read_to_string(page).unwrap();
+    assert!(page.contains(&format!("---- a_fenced_batch_writes_nothing stdout ----\n\n{told}\n")), "{told}");
 }

@@ -12,12 +12,15 @@ use crate::app::{App, AppState};
 use crate::keys::{KeyHash, KeyRecord, Scope, check_form};
 use crate::problem::Problem;
 
+const NO_SUCH_KEY: &str = "there is no such key";
 const X_API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 
 /// Somebody with a valid key.
 #[derive(Clone, Debug)]
 pub(crate) struct Caller {
     record: KeyRecord,
+    /// Of the key that was presented; in an overlap it may be the one before that of the record.
+    hash: KeyHash,
 }
 
 /// Why a caller has no valid key.
@@ -53,21 +56,36 @@ impl Caller {
     /// The caller with this key.
     pub(crate) async fn with_key(app: &App, text: &str) -> Result<Self, AuthError> {
         let hash = KeyHash::of(text);
-        if app.admin_key.as_ref().is_some_and(|admin| admin.is(&hash)) {
-            return Ok(Self {
-                record: KeyRecord::new("admin key of the settings", Scope::Admin, hash, app.engine.now()),
-            });
+        match Self::with_hash(app, hash).await {
+            Err(AuthError::Wrong(NO_SUCH_KEY)) if check_form(text) == Some(false) => {
+                Err(AuthError::Wrong("the key is mistyped: its checksum does not match"))
+            }
+            answer => answer,
         }
-        if check_form(text) == Some(false) {
-            return Err(AuthError::Wrong("the key is mistyped: its checksum does not match"));
+    }
+
+    /// The same caller as things stand now: keys are changed, removed, and expire.
+    pub(crate) async fn again(&self, app: &App) -> Result<Self, AuthError> {
+        Self::with_hash(app, self.hash).await
+    }
+
+    async fn with_hash(app: &App, hash: KeyHash) -> Result<Self, AuthError> {
+        if app.admin_key.as_ref().is_some_and(|admin| admin.is(&hash)) {
+            let record = KeyRecord::new("admin key of the settings", Scope::Admin, hash, app.engine.now());
+            return Ok(Self { record, hash });
         }
         let found = app.keys.find(&hash).await.map_err(|error| AuthError::Unavailable(error.to_string()))?;
-        let key = found.ok_or(AuthError::Wrong("there is no such key"))?;
+        let key = found.ok_or(AuthError::Wrong(NO_SUCH_KEY))?;
         if key.record.is_expired(app.engine.now()) {
             return Err(AuthError::Wrong("the key has expired"));
         }
         app.keys.note_use(&key);
-        Ok(Self { record: key.record })
+        Ok(Self { record: key.record, hash })
+    }
+
+    /// The name of the key.
+    pub(crate) fn name(&self) -> &str {
+        &self.record.name
     }
 
     pub(crate) fn scope(&self) -> Scope {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod accept;
 mod api;
 mod app;
 mod auth;
@@ -15,6 +16,7 @@ mod ping;
 mod problem;
 mod query;
 mod rate;
+mod report;
 mod router;
 mod serve;
 mod settings;
@@ -22,8 +24,8 @@ mod signature;
 mod source;
 mod trace;
 
-pub use json::{grouping_from_json, monitor_from_json};
+pub use json::{MonitorWish, grouping_from_json, maintenance_from_json, monitor_from_json, route_from_json};
 pub use keys::{ApiKey, ensure_admin_key};
 pub use router::router;
-pub use serve::{Drained, ServeOptions, serve};
+pub use serve::{Drained, ServeOptions, Stopping, serve};
 pub use settings::{ADMIN_KEY_CHARS_MIN, AdminKey, AdminKeyError, HttpSettings, TrustForwarded};

@@ -15,7 +15,7 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 
@@ -50,6 +50,17 @@ pub(crate) struct HttpMetrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
+    streams: Gauge,
+}
+
+/// A stream of events that is open until this is dropped.
+#[derive(Debug)]
+pub(crate) struct StreamCount(Gauge);
+
+impl Drop for StreamCount {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
 }
 
 impl fmt::Debug for HttpMetrics {
@@ -82,8 +93,17 @@ impl HttpMetrics {
             Unit::Seconds,
             durations.clone(),
         );
+        let streams = Gauge::default();
+        registry.register("event_streams", "Streams of events that are open", streams.clone());
         registry.register_collector(Box::new(EngineCollector { engine }));
-        Self { registry, requests, durations: Family::clone(&durations) }
+        Self { registry, requests, durations: Family::clone(&durations), streams }
+    }
+
+    /// Counts a stream of events for as long as the answer lives; `None` when so many are open.
+    pub(crate) fn count_stream(&self, most: usize) -> Option<StreamCount> {
+        let count = StreamCount(self.streams.clone());
+        let before = self.streams.inc();
+        usize::try_from(before).is_ok_and(|before| before < most).then_some(count)
     }
 
     /// Counts a request. The route is a pattern, never a path: paths hold tokens and have no end of values.
@@ -135,6 +155,10 @@ impl Collector for EngineCollector {
             ("ready", "Whether store, evaluator and delivery are well", ready as f64),
             ("notifications_waiting", "Notifications that wait", metrics.undelivered as f64),
             ("notification_oldest_seconds", "Age of the oldest undelivered", seconds(metrics.oldest_undelivered)),
+            ("monitors_in_maintenance", "Monitors that a maintenance window covers now", metrics.in_maintenance as f64),
+            ("monitors_flapping", "Monitors that flap", metrics.flapping as f64),
+            ("incidents_acknowledged", "Open incidents that somebody takes care of", metrics.acknowledged as f64),
+            ("incidents_held", "Open incidents held back by what they depend on", metrics.held as f64),
             ("inbox", "Calls that wait to be decided", metrics.inbox as f64),
             ("overdue", "Monitors whose deadline has passed and is not judged yet", metrics.overdue as f64),
             ("last_commit_age_seconds", "How long ago the last batch became durable", seconds(metrics.last_commit_age)),

@@ -46,35 +46,105 @@ impl Query {
         self.pairs.iter().filter(|(name, _)| name == key).map(|(_, value)| value.as_str()).collect()
     }
 
-    /// Refuses parameters that are not among `known`, so that a misspelt filter does not show everything.
-    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Problem> {
-        let faults: Vec<FieldError> = self
-            .pairs
-            .iter()
-            .filter(|(name, _)| !known.contains(&name.as_str()))
-            .map(|(name, _)| {
-                let name: String = name.chars().take(64).collect();
-                FieldError::new(name, format!("is not a parameter here; there are: {}", known.join(", ")))
-            })
-            .collect();
-        if faults.is_empty() { Ok(()) } else { Err(Problem::invalid(faults)) }
+    /// Reads parameters with `read`; everything that is wrong with them becomes one problem, and so do parameters that it
+    /// did not ask for, so that a misspelt filter does not show everything.
+    pub(crate) fn read<'q, T>(&'q self, read: impl FnOnce(&mut Parameters<'q>) -> T) -> Result<T, Problem> {
+        let mut parameters = Parameters { query: self, known: Vec::new(), faults: Vec::new() };
+        let made = read(&mut parameters);
+        let Parameters { known, mut faults, .. } = parameters;
+        let there_are = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
+        let mut unknown: Vec<String> = Vec::new();
+        for (name, _) in self.pairs.iter().filter(|(name, _)| !known.contains(&name.as_str())) {
+            let name = clip(name);
+            if !unknown.contains(&name) {
+                faults.push(FieldError::new(&*name, format!("is not a parameter here; there are: {there_are}")));
+                unknown.push(name);
+            }
+        }
+        if faults.is_empty() { Ok(made) } else { Err(Problem::invalid(faults)) }
+    }
+
+    /// Refuses every parameter.
+    pub(crate) fn none(&self) -> Result<(), Problem> {
+        self.read(|_| ())
+    }
+}
+
+/// The parameters of a request while they are read one by one.
+#[derive(Debug)]
+pub(crate) struct Parameters<'q> {
+    query: &'q Query,
+    known: Vec<&'static str>,
+    faults: Vec<FieldError>,
+}
+
+impl<'q> Parameters<'q> {
+    /// Notes that a parameter is wrong.
+    pub(crate) fn fault(&mut self, name: &str, message: impl Into<String>) {
+        self.faults.push(FieldError::new(name, message));
+    }
+
+    /// The last value of a parameter that is not empty.
+    pub(crate) fn text(&mut self, name: &'static str) -> Option<&'q str> {
+        self.known.push(name);
+        self.query.filled(name)
+    }
+
+    /// Every value of a parameter.
+    pub(crate) fn all(&mut self, name: &'static str) -> Vec<&'q str> {
+        self.known.push(name);
+        self.query.all(name)
+    }
+
+    /// The parts of a parameter that may be given several times and may hold commas.
+    pub(crate) fn list(&mut self, name: &'static str) -> Vec<String> {
+        let values = self.all(name);
+        let parts = values.into_iter().flat_map(|value| value.split(',')).filter(|part| !part.is_empty());
+        parts.map(str::to_owned).collect()
+    }
+
+    /// What `parse` makes of a parameter that is not empty; `right` says what it must be.
+    pub(crate) fn parsed<T>(
+        &mut self,
+        name: &'static str,
+        right: &str,
+        parse: impl FnOnce(&str) -> Option<T>,
+    ) -> Option<T> {
+        let text = self.text(name)?;
+        let value = parse(text);
+        if value.is_none() {
+            self.fault(name, format!("`{}` is not {right}", clip(text)));
+        }
+        value
+    }
+
+    /// One of some words.
+    pub(crate) fn word<T: Copy>(&mut self, name: &'static str, words: &[(&str, T)]) -> Option<T> {
+        let text = self.text(name)?;
+        let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
+        if found.is_none() {
+            let all: Vec<_> = words.iter().map(|(word, _)| *word).collect();
+            self.fault(name, format!("`{}` is none of {}", clip(text), all.join(", ")));
+        }
+        found
     }
 
     /// How many items a page should have.
-    pub(crate) fn limit(&self) -> Result<usize, Problem> {
-        let Some(text) = self.get("limit") else { return Ok(PAGE_DEFAULT) };
+    pub(crate) fn limit(&mut self) -> usize {
+        self.known.push("limit");
+        let Some(text) = self.query.get("limit") else { return PAGE_DEFAULT };
         match text.parse() {
-            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => Ok(limit),
-            _ => Err(Problem::field("limit", format!("`{}` is not a number from 1 to {PAGE_MAX}", clip(text)))),
+            Ok(limit) if (1..=PAGE_MAX).contains(&limit) => limit,
+            _ => {
+                self.fault("limit", format!("`{}` is not a number from 1 to {PAGE_MAX}", clip(text)));
+                PAGE_DEFAULT
+            }
         }
     }
 
     /// Where the page begins, as the page before said; read by `parse`.
-    pub(crate) fn cursor<T>(&self, parse: impl FnOnce(&str) -> Option<T>) -> Result<Option<T>, Problem> {
-        let Some(text) = self.filled("cursor") else { return Ok(None) };
-        parse(text).map(Some).ok_or_else(|| {
-            Problem::field("cursor", format!("`{}` is not a cursor; give the `next_cursor` of a page", clip(text)))
-        })
+    pub(crate) fn cursor<T>(&mut self, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        self.parsed("cursor", "a cursor; give the `next_cursor` of a page", parse)
     }
 }
 
@@ -110,13 +180,28 @@ mod tests {
 
     #[test]
     fn pages_have_limits() {
-        assert_eq!(Query::parse(None).limit().unwrap(), 100);
-        assert_eq!(Query::parse(Some("limit=1000")).limit().unwrap(), 1000);
+        let limit = |text: Option<&str>| Query::parse(text).read(Parameters::limit);
+        assert_eq!(limit(None).unwrap(), 100);
+        assert_eq!(limit(Some("limit=1000")).unwrap(), 1000);
         for text in ["0", "1001", "x", "-1"] {
-            let problem = Query::parse(Some(&format!("limit={text}"))).limit().unwrap_err();
+            let problem = limit(Some(&format!("limit={text}"))).unwrap_err();
             assert!(problem.errors[0].message.contains(text));
         }
-        let problem = Query::parse(Some("stauts=up&limit=3")).only(&["status", "limit"]).unwrap_err();
-        assert_eq!(problem.errors[0].field, "stauts");
+    }
+
+    #[test]
+    fn everything_wrong_is_told_at_once() {
+        let query = Query::parse(Some("stauts=up&limit=0&status=on&cursor=x&stauts=2"));
+        let problem = query
+            .read(|parameters| {
+                let _ = parameters.word("status", &[("open", true), ("closed", false)]);
+                let _ = parameters.cursor(|text| text.parse::<u64>().ok());
+                parameters.limit()
+            })
+            .unwrap_err();
+        let fields: Vec<_> = problem.errors.iter().map(|error| error.field.as_str()).collect();
+        assert_eq!(fields, ["status", "cursor", "limit", "stauts"]);
+        assert_eq!(problem.errors[0].message, "`on` is none of open, closed");
+        assert_eq!(problem.errors[3].message, "is not a parameter here; there are: status, cursor, limit");
     }
 }

@@ -47,6 +47,35 @@ impl Default for ServeOptions {
     }
 }
 
+/// Tells requests that take long by their nature, such as the streams of `/api/events`, that the server stops. [`serve`]
+/// gives it to every request. With another accept loop, add it as a layer, so that no stream holds up the end:
+///
+/// ```
+/// use axum::Extension;
+/// use heartbeat_engine::{Engine, MemoryStorage};
+/// use heartbeat_http::{HttpSettings, Stopping, router};
+/// use tokio_util::sync::CancellationToken;
+///
+/// let (engine, _driver) = Engine::builder(MemoryStorage::new()).build();
+/// let token = CancellationToken::new();
+/// let router = router(engine, HttpSettings::default()).layer(Extension(Stopping(token.clone())));
+/// // axum::serve(listener, router).with_graceful_shutdown(token.cancelled_owned())
+/// # let _ = router;
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Stopping(pub CancellationToken);
+
+impl Stopping {
+    pub(crate) fn has_come(&self) -> bool {
+        self.0.is_cancelled()
+    }
+
+    /// Waits, but no longer than until the server stops.
+    pub(crate) async fn pause(&self, length: Duration) {
+        let _ = tokio::time::timeout(length, self.0.cancelled()).await;
+    }
+}
+
 /// How a server ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
@@ -73,10 +102,11 @@ pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions)
         let http = builder(&options);
         let service = service.clone();
         let watcher = graceful.watcher();
+        let stopping = Stopping(options.shutdown.clone());
         let cut = cut.clone();
         tokio::spawn(async move {
             tokio::select! {
-                () = converse(http, stream, peer, service, watcher) => {}
+                () = converse(http, stream, Surroundings { peer, stopping }, service, watcher) => {}
                 () = cut.cancelled() => {}
             }
             drop(permit);
@@ -105,8 +135,19 @@ async fn accept(
     }
 }
 
-async fn converse<S>(http: Builder<TokioExecutor>, stream: TcpStream, peer: SocketAddr, service: S, watcher: Watcher)
-where
+/// What a request is told besides itself.
+struct Surroundings {
+    peer: SocketAddr,
+    stopping: Stopping,
+}
+
+async fn converse<S>(
+    http: Builder<TokioExecutor>,
+    stream: TcpStream,
+    surroundings: Surroundings,
+    service: S,
+    watcher: Watcher,
+) where
     S: tower::Service<hyper::Request<Incoming>, Response = axum::response::Response, Error = std::convert::Infallible>
         + Clone
         + Send
@@ -118,7 +159,8 @@ where
         tracing::debug!(%error, "TCP_NODELAY was not set");
     }
     let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(peer));
+        request.extensions_mut().insert(ConnectInfo(surroundings.peer));
+        request.extensions_mut().insert(surroundings.stopping.clone());
         service.clone().oneshot(request)
     });
     let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();

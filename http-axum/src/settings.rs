@@ -36,6 +36,8 @@ pub struct HttpSettings {
     pub admin_key: Option<AdminKey>,
     /// Whose `X-Forwarded-For` header names the client.
     pub forwarded: TrustForwarded,
+    /// Streams of `/api/events` that are open at the same time; more are answered 503. Default 100.
+    pub event_streams_max: usize,
     /// Whether `/metrics` asks for a key that may read. Default `false`: it holds counts and no names.
     pub metrics_need_key: bool,
 }
@@ -52,6 +54,7 @@ impl Default for HttpSettings {
             pings_per_minute: 600,
             admin_key: None,
             forwarded: TrustForwarded::default(),
+            event_streams_max: 100,
             metrics_need_key: false,
         }
     }

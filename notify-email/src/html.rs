@@ -91,9 +91,12 @@ fn listed(list: &List) -> Markup {
 
 fn colour(kind: NotificationKind) -> &'static str {
     match kind {
-        NotificationKind::Down | NotificationKind::ChannelFailing => "#b91c1c",
+        NotificationKind::Down
+        | NotificationKind::Reminder
+        | NotificationKind::Escalated
+        | NotificationKind::ChannelFailing => "#b91c1c",
         NotificationKind::Recovered => "#15803d",
-        NotificationKind::WatcherOutage => "#b45309",
+        NotificationKind::WatcherOutage | NotificationKind::Flapping => "#b45309",
         _ => "#374151",
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::EmailBuilder;
 use crate::relay::{leads_to_private_place, redacted};
 
-const KNOWN: &str = "there are `smtp`, `from`, `to`, `tls_ca` and `allow_private`";
+const KNOWN: &str = "there are `smtp`, `from`, `to`, `tls_ca` and `allow_private`, and for every kind of channel `name`, `kind`, \
+                     `fallback`, `burst` and `group_wait`";
 const SMTP: &str = "a URL such as smtps://user:password@smtp.example.org:465 or smtp://host:25";
 
 /// Makes mail channels from settings: `smtp`, `from`, `to` (a list), and where needed `tls_ca` (a file of PEM

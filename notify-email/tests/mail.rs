@@ -62,6 +62,40 @@ async fn a_mail_tells_what_happened() {
 }
 
 #[tokio::test]
+async fn what_follows_a_going_down_has_words_and_colours_of_its_own() {
+    let sink = sink(Options::default()).await;
+    let mail = to_ops(url("smtp", &sink)).build().unwrap();
+    let cases = [
+        (NotificationKind::Reminder, "is still down after 3 h: the job failed", "reminder", "#b91c1c"),
+        (NotificationKind::Escalated, "is still down after 3 h and nobody has acknowledged it", "escalated", "#b91c1c"),
+        (NotificationKind::Flapping, "is flapping: it went down 5 times within 1 h", "flapping", "#b45309"),
+        (NotificationKind::Settled, "is not flapping any more: it is up since 08:00", "settled", "#374151"),
+    ];
+    for (kind, told, _, _) in &cases {
+        let mut owed = notification();
+        (owed.kind, owed.message) = (*kind, format!("cert-sync {told}"));
+        mail.deliver(&owed, attempt()).await.unwrap();
+    }
+    for ((_, told, word, colour), mail) in cases.iter().zip(sink.mails()) {
+        let parsed = Parsed::of(&mail.content);
+        assert_eq!(parsed.header("subject"), format!("[{word}] cert-sync {told}"));
+        assert!(!parsed.header("references").is_empty(), "it is in the thread of its incident");
+        let html = parsed.parts()[1].text();
+        assert!(html.contains(&format!("background:{colour}")) && html.contains(&word.to_uppercase()), "{html}");
+    }
+
+    let mut grouped = digest(12, 12);
+    let items = &mut grouped.digest.as_mut().unwrap().items;
+    items.iter_mut().for_each(|item| item.kind = NotificationKind::Settled);
+    items[3].kind = NotificationKind::Flapping;
+    grouped.message = "12 messages: 1 monitor.flapping, 11 monitor.settled".to_owned();
+    mail.deliver(&grouped, attempt()).await.unwrap();
+    let parsed = Parsed::of(&sink.mails()[4].content);
+    assert_eq!(parsed.header("subject"), "[digest] 12 messages: 1 flapping, 11 settled");
+    assert!(parsed.parts()[1].text().contains("background:#b45309"), "the gravest of them");
+}
+
+#[tokio::test]
 async fn a_digest_has_a_row_for_each_message() {
     let sink = sink(Options::default()).await;
     let mail = to_ops(url("smtp", &sink)).build().unwrap();

@@ -93,7 +93,8 @@ fn read(settings: &Value, faults: &mut Vec<FieldError>) -> WebhookBuilder {
             ("allow_private", _) => faults.push(FieldError::new("allow_private", "must be true or false")),
             (unknown, _) => faults.push(FieldError::new(
                 unknown,
-                "is no setting of a webhook; there are `url`, `secret` and `allow_private`",
+                "is no setting of a webhook; there are `url`, `secret` and `allow_private`, and for every kind of channel \
+                 `name`, `kind`, `fallback`, `burst` and `group_wait`",
             )),
         }
     }

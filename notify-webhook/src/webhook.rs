@@ -287,6 +287,26 @@ mod tests {
     }
 
     #[test]
+    fn what_follows_a_going_down_is_told_apart_by_its_type() {
+        let types = [
+            (NotificationKind::Reminder, "monitor.reminder"),
+            (NotificationKind::Escalated, "monitor.escalated"),
+            (NotificationKind::Flapping, "monitor.flapping"),
+            (NotificationKind::Settled, "monitor.settled"),
+        ];
+        for (kind, expected) in types {
+            let mut owed = notification("cert-sync is still down after 3 h", None, 0);
+            owed.kind = kind;
+            let body = serde_json::to_value(Payload::of(&owed)).unwrap();
+            assert_eq!(body["type"], expected);
+            assert_eq!(body["data"]["incident"]["cause"], "missed");
+            owed.incident = None;
+            let body = serde_json::to_value(Payload::of(&owed)).unwrap();
+            assert_eq!(body["data"]["incident"], Value::Null, "one that settles while it is up has none");
+        }
+    }
+
+    #[test]
     fn stays_the_same_when_a_storage_keeps_the_body_apart() {
         let with_body = notification("x", None, 0);
         let mut without = with_body.clone();

@@ -299,13 +299,16 @@ fn write_watch(connection: &Connection, batch: &Encoded) -> rusqlite::Result<()>
     if let Some(mark) = batch.mark {
         connection.prepare_cached("INSERT OR REPLACE INTO marks (id, mark) VALUES (1, ?1)")?.execute([mark])?;
     }
+    if let Some(before) = batch.forget_outages_before {
+        connection.prepare_cached("DELETE FROM outages WHERE ended_at < ?1")?.execute([before])?;
+    }
+    if let Some(after) = batch.forget_outages_after {
+        connection.prepare_cached("DELETE FROM outages WHERE ended_at > ?1")?.execute([after])?;
+    }
     if let Some((from, to)) = batch.outage {
         connection
             .prepare_cached("INSERT OR IGNORE INTO outages (ended_at, began_at) VALUES (?1, ?2)")?
             .execute([to, from])?;
-    }
-    if let Some(before) = batch.forget_outages_before {
-        connection.prepare_cached("DELETE FROM outages WHERE ended_at < ?1")?.execute([before])?;
     }
     Ok(())
 }

@@ -20,6 +20,7 @@ pub(crate) struct Encoded {
     /// From and to.
     pub(crate) outage: Option<(i64, i64)>,
     pub(crate) forget_outages_before: Option<i64>,
+    pub(crate) forget_outages_after: Option<i64>,
 }
 
 pub(crate) struct EncodedTransition {
@@ -109,6 +110,7 @@ pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
         mark: batch.mark.map(Timestamp::as_millis),
         outage: batch.outage.map(|outage| (outage.from.as_millis(), outage.to.as_millis())),
         forget_outages_before: batch.forget_outages_before.map(Timestamp::as_millis),
+        forget_outages_after: batch.forget_outages_after.map(Timestamp::as_millis),
     })
 }
 

@@ -13,6 +13,9 @@ pub(crate) const PINGS: &str = "SELECT entry, body FROM pings WHERE monitor = ?1
 pub(crate) const CHANGES: &str =
     "SELECT change FROM changes WHERE monitor = ?1 AND version < ?2 ORDER BY version DESC, k DESC";
 
+pub(crate) const FEED: &str = "SELECT seq, change FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+pub(crate) const LATEST_EVENT: &str = "SELECT seq, change FROM changes ORDER BY seq DESC LIMIT 1";
+
 pub(crate) fn history(connection: &Connection, query: &HistoryQuery, limit: usize) -> Read<Page<HistoryItem>> {
     match query {
         HistoryQuery::Pings { monitor, before } => {
@@ -34,6 +37,8 @@ pub(crate) fn history(connection: &Connection, query: &HistoryQuery, limit: usiz
             let sql = "SELECT seq, notification, ping_body, delivery FROM notifications WHERE id = ?1";
             page(connection, sql, &[id.as_bytes()], limit, notification)
         }
+        HistoryQuery::Feed { after } => page(connection, FEED, &[&cursor(*after), &one_more(limit)], limit, event),
+        HistoryQuery::LatestEvent => page(connection, LATEST_EVENT, &[], limit, event),
         other => Err(ReadError::Undecodable(StorageError::Unavailable(format!("it cannot answer {other:?}")))),
     }
 }
@@ -98,6 +103,11 @@ fn changes(connection: &Connection, monitor: MonitorId, before: Option<u64>, lim
 fn ping(row: &Row<'_>) -> Read<HistoryItem> {
     let entry: PingEntry = json(row, 0, &"heartbeat")?;
     Ok(HistoryItem::Ping(Box::new(PingEntry { body: row.get(1)?, ..entry })))
+}
+
+fn event(row: &Row<'_>) -> Read<HistoryItem> {
+    let change = json(row, 1, &"change of state")?;
+    Ok(HistoryItem::Event { seq: row.get::<_, i64>(0)?.cast_unsigned(), change })
 }
 
 fn incident(row: &Row<'_>) -> Read<HistoryItem> {

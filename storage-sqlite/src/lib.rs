@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod apply;
+mod backup;
 mod encode;
 mod error;
 mod history;
@@ -16,6 +17,7 @@ mod retention;
 mod storage;
 mod writer;
 
+pub use backup::{BackupError, BackupReport, backup};
 pub use open::OpenError;
 pub use options::{SqliteOptions, SqliteStats, Synchronous};
 pub use storage::SqliteStorage;

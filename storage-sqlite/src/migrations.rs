@@ -9,7 +9,7 @@ pub(crate) const APPLICATION_ID: i32 = 0x4842_4541;
 pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The migration at index `i` makes version `i + 1`. What was released is never edited.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/001_initial.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("migrations/001_initial.sql"), include_str!("migrations/002_feed.sql")];
 
 /// Runs what is missing, all or nothing, and says from which version it came.
 pub(crate) fn migrate(connection: &mut Connection) -> rusqlite::Result<i32> {

@@ -102,12 +102,24 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
         Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_CREATE | writer_flags()).map_err(failed)?;
     check_contents(&connection, &path)?;
     configure_writer(&connection, options).map_err(failed)?;
+    fold_log(&connection).map_err(failed)?;
     let from = migrations::migrate(&mut connection).map_err(failed)?;
     // Version 0 is a file that was just made.
     if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");
     }
     Ok(Opened { path, connection, lock })
+}
+
+/// Writes what the log of an earlier process holds into the file. That process may have died between a write and its sync,
+/// or after a sync that failed, upon which some systems take for clean what never reached the disk: nothing new may be
+/// appended to such a log, since a loss of power would cut off both.
+fn fold_log(connection: &Connection) -> rusqlite::Result<()> {
+    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
+    if busy {
+        tracing::warn!("the log of the database is not folded into its file, because another program reads it");
+    }
+    Ok(())
 }
 
 /// A connection for the writer to a database that was opened before.
@@ -167,7 +179,7 @@ fn configure_writer(connection: &Connection, options: &SqliteOptions) -> rusqlit
 }
 
 /// One name for the file, so that every way to write it leads to the same lock.
-fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, OpenError> {
     match fs::metadata(path) {
         Ok(found) if !found.is_file() => return Err(OpenError::NotAFile { path: path.to_owned() }),
         Ok(_) => return fs::canonicalize(path).map_err(|source| from_io(path, source)),
@@ -238,7 +250,7 @@ fn read_start(file: &mut File, into: &mut [u8]) -> io::Result<bool> {
 }
 
 /// Whose database it is and of which version; the log counts, so only SQLite can tell.
-fn check_contents(connection: &Connection, path: &Path) -> Result<(), OpenError> {
+pub(crate) fn check_contents(connection: &Connection, path: &Path) -> Result<(), OpenError> {
     let failed = |error: rusqlite::Error| from_sqlite(path, &error);
     let tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
@@ -262,7 +274,7 @@ fn from_io(path: &Path, source: io::Error) -> OpenError {
     }
 }
 
-fn from_sqlite(path: &Path, error: &rusqlite::Error) -> OpenError {
+pub(crate) fn from_sqlite(path: &Path, error: &rusqlite::Error) -> OpenError {
     let path = path.to_owned();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => OpenError::NotADatabase { path },

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::history::{CHANGES, PINGS, incidents_sql, notifications_sql};
+use crate::history::{CHANGES, FEED, LATEST_EVENT, PINGS, incidents_sql, notifications_sql};
 use crate::options::{SqliteOptions, Synchronous};
 use crate::read::{DUE, LOAD, MONITORS, OUTBOX};
 use crate::{migrations, open};
@@ -30,7 +30,14 @@ fn no_query_scans_or_sorts() {
         (MONITORS.to_owned(), "PRIMARY KEY"),
         (OUTBOX.to_owned(), "notifications_pending"),
         (PINGS.to_owned(), "PRIMARY KEY"),
-        (CHANGES.to_owned(), "PRIMARY KEY"),
+        (CHANGES.to_owned(), "changes_of_monitor"),
+        (FEED.to_owned(), "PRIMARY KEY"),
+        (LATEST_EVENT.to_owned(), "SCAN changes"),
+        (
+            "SELECT k FROM changes WHERE monitor = ?1 ORDER BY version DESC, k DESC LIMIT 1".to_owned(),
+            "changes_of_monitor",
+        ),
+        ("DELETE FROM changes WHERE monitor = ?1 AND k <= ?2".to_owned(), "changes_of_monitor"),
         (incidents_sql(true, None), "incidents_of_monitor"),
         (incidents_sql(true, Some(false)), "incidents_of_monitor"),
         (incidents_sql(false, None), "incidents_in_order"),

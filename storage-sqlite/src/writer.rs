@@ -44,6 +44,7 @@ impl Writer {
             let mut worker = Worker {
                 path: opened.path,
                 connection: Some(opened.connection),
+                tainted: None,
                 applier: Applier::new(&options),
                 options,
                 counters,
@@ -79,6 +80,9 @@ struct Worker {
     path: PathBuf,
     /// `None` after trouble: a new one is opened for the next write.
     connection: Option<Connection>,
+    /// The one before it, until a new one is open. Whoever opens a database that nobody has open reads its log anew, and
+    /// would find there, and build on, a commit that failed and may never reach the disk.
+    tainted: Option<Connection>,
     options: SqliteOptions,
     applier: Applier,
     counters: Arc<Counters>,
@@ -136,6 +140,7 @@ impl Worker {
             Some(connection) => connection,
             None => open::writer(&self.path, &self.options).map_err(|error| self.failed(&error, error::rolled_back))?,
         };
+        self.tainted = None;
         let result = connection
             .execute_batch("BEGIN IMMEDIATE")
             .map_err(|error| (error, error::rolled_back as fn(&rusqlite::Error) -> StorageError))
@@ -153,6 +158,8 @@ impl Worker {
                 let clean = connection.is_autocommit() || connection.execute_batch("ROLLBACK").is_ok();
                 if clean && !error::taints_connection(&error) {
                     self.connection = Some(connection);
+                } else {
+                    self.tainted = Some(connection);
                 }
                 Err(self.failed(&error, meaning))
             }

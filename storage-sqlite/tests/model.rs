@@ -71,11 +71,11 @@ fn batches() -> impl Strategy<Value = Batch> {
         prop::collection::vec(0..12_u64, 0..2),
         prop::option::of(0..50_i64),
         prop::option::of((0..50_i64, 0..50_i64)),
-        prop::option::weighted(0.1, 0..50_i64),
+        (prop::option::weighted(0.1, 0..50_i64), prop::option::weighted(0.1, 0..50_i64)),
     );
     let epochs = prop::sample::select(vec![0, 0, 0, 1]);
     (prop::collection::vec(transitions(), 0..4), beside, 0..2_u16, epochs).prop_map(
-        |(transitions, (documents, settled, owed, mark, outage, forget), partition, epoch)| {
+        |(transitions, (documents, settled, owed, mark, outage, (before, after)), partition, epoch)| {
             let write = |(id, (expected, body)): (u64, (u64, Option<u64>))| {
                 let body = body.map(|n| serde_json::json!({ "n": n }));
                 write_document("kind", &id.to_string(), u64::checked_sub(expected, 1), body)
@@ -90,7 +90,8 @@ fn batches() -> impl Strategy<Value = Batch> {
                 notifications: owed.into_iter().map(notification).collect(),
                 mark: mark.map(at),
                 outage: outage.map(|(from, to)| Outage { from: at(from.min(to)), to: at(from.max(to)) }),
-                forget_outages_before: forget.map(at),
+                forget_outages_before: before.map(at),
+                forget_outages_after: after.map(at),
                 ..batch(transitions)
             }
         },
@@ -137,6 +138,8 @@ async fn everything(storage: &dyn Storage) -> Vec<String> {
             queries.push(HistoryQuery::Notifications { state, incident, before: Some(5) });
         }
     }
+    queries.extend([0, 3, u64::MAX].map(|after| HistoryQuery::Feed { after }));
+    queries.push(HistoryQuery::LatestEvent);
     queries.extend((0..20).map(|n| HistoryQuery::Notification(notification_id(n))));
     queries.extend((0..20).map(|n| HistoryQuery::Incident(incident_id(n))));
     for query in queries {

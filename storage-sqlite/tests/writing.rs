@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{
-    at, batch, change, closed, create, full_ping, incident, monitor_id, next, notification, ping, record, replace,
+    batch, change, closed, create, full_ping, incident, monitor_id, next, notification, ping, record, replace,
     settlement,
 };
 use heartbeat_engine::testing::run;
 use heartbeat_engine::{
-    Batch, DeliveryState, HistoryItem, HistoryQuery, Outcome, StateChange, Storage, StorageError, Transition, Version,
+    Batch, DeliveryState, HistoryItem, HistoryQuery, Outcome, StateChange, Storage, StorageError, Transition,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, Synchronous};
 use rusqlite::Connection;
@@ -204,31 +204,5 @@ fn what_cannot_be_read_is_named_and_hides_nothing_else() {
         let healed = next(&record(1), |_, _| ());
         assert_eq!(storage.commit(&batch([replace(&healed)])).await.unwrap().transitions, [Outcome::Committed]);
         assert_eq!(storage.load(&[monitor_id(1)]).await.unwrap(), [Some(healed)], "writing it anew heals it");
-    });
-}
-
-#[test]
-fn a_database_of_version_1_is_read() {
-    let directory = tempfile::tempdir().unwrap();
-    let path = directory.path().join("heartbeat.db");
-    Connection::open(&path).unwrap().execute_batch(include_str!("fixtures/v1.sql")).unwrap();
-    let storage = SqliteStorage::open(&path, SqliteOptions::new()).unwrap();
-    run(async {
-        let records = storage.monitors(None, 10).await.unwrap().items;
-        assert_eq!(records.iter().map(|r| r.spec().slug.as_str()).collect::<Vec<_>>(), ["cert-sync"]);
-        assert_eq!(records[0].version, Version(3));
-        assert_eq!(records[0].health.incident.as_ref().unwrap().opened_at, at(3600));
-        let slug = heartbeat_engine::Name::Slug("cert-sync".to_owned());
-        assert_eq!(storage.find(&slug).await.unwrap(), Some(monitor_id(1)));
-        let page = storage.history(&HistoryQuery::Pings { monitor: monitor_id(1), before: None }, 10).await.unwrap();
-        let HistoryItem::Ping(newest) = &page.items[0] else { panic!("a ping was asked for") };
-        assert_eq!((newest.n, newest.body.as_deref()), (2, Some(&b"disk full"[..])));
-        assert_eq!(count(&storage, HistoryQuery::Changes { monitor: monitor_id(1), before: None }).await, 1);
-        assert_eq!(count(&storage, HistoryQuery::Incidents { monitor: None, open: Some(true), before: None }).await, 1);
-        assert_eq!(storage.outbox(0, 10).await.unwrap().items.len(), 1);
-        assert_eq!(storage.documents("channel").await.unwrap().len(), 1);
-        assert_eq!(storage.leases().await.unwrap().len(), 1);
-        let log = storage.watch_log().await.unwrap();
-        assert_eq!((log.mark, log.outages.len()), (Some(at(7200)), 1));
     });
 }

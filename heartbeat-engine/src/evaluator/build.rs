@@ -3,12 +3,16 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 
-use super::{Done, Evaluator, Pending, Refusal, Request, Ticket, UnderWay};
-use crate::step::{Draft, Edit, Surroundings, Taken};
-use crate::{Batch, Change, MonitorId, Notification, Record, StateChange, Timestamp, Transition};
+use super::depend::{Planned, Verdict};
+use super::request::Reply;
+use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
+use crate::step::{CareError, Draft, Edit, Surroundings};
+use crate::{
+    Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
+};
 
 /// What a request came to, if its batch is committed.
-pub(super) type Answers = Vec<(Ticket, Result<Option<Taken>, Refusal>)>;
+pub(super) type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
 
 /// One monitor's share of a batch, and what follows when it is committed.
 #[derive(Debug)]
@@ -20,6 +24,8 @@ pub(super) struct Group {
     pub(super) answers: Answers,
     pub(super) record: Arc<Record>,
     pub(super) removed: bool,
+    /// Whether it writes incidents.
+    pub(super) rewrites: bool,
     pub(super) changes: Vec<StateChange>,
     pub(super) owed: Vec<Notification>,
 }
@@ -38,13 +44,18 @@ impl Evaluator {
     pub(super) fn work_batch(&mut self) -> Batch {
         let now = self.clocks.0;
         let mut batch = self.empty_batch();
+        batch.forget_outages_after = self.forget_after;
         let mut groups = Vec::new();
-        for (monitor, requests) in self.gather(now) {
-            let decided = self.decide(monitor, requests, now);
+        let gathered = self.gather(now);
+        let mut planned = self.plan_ahead(&gathered);
+        for (monitor, requests) in gathered {
+            planned.begin(monitor);
+            let decided = self.decide(monitor, requests, now, &planned);
             decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
             match (decided.transition, record) {
                 (Some(transition), Some(record)) => {
+                    self.plan(&mut planned, &record);
                     groups.push(group(&transition, record, decided.requests, decided.answers));
                     batch.transitions.push(transition);
                 }
@@ -55,7 +66,12 @@ impl Evaluator {
             if self.absence.mark_due() <= now || !batch.is_empty() { self.absence.mark_along(now) } else { None };
         batch.mark = mark;
         if !batch.is_empty() {
-            self.under_way = Some(UnderWay { groups, mark: mark.map(|at| (at, self.clocks.1)), ..UnderWay::default() });
+            self.under_way = Some(UnderWay {
+                groups,
+                mark: mark.map(|at| (at, self.clocks.1)),
+                forget_after: batch.forget_outages_after,
+                ..UnderWay::default()
+            });
         }
         batch
     }
@@ -88,7 +104,7 @@ impl Evaluator {
                 groups.len() - 1
             });
         }
-        groups
+        self.parents_first(groups, now, &waiting)
     }
 
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
@@ -119,6 +135,13 @@ impl Evaluator {
                 due.push(id);
             }
         }
+        while due.len() < self.batch_max
+            && let Some(id) = self.pop_misheld()
+        {
+            if !waiting.contains(&id) {
+                due.push(id);
+            }
+        }
         if self.must_save() {
             let room = self.batch_max.saturating_sub(due.len());
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
@@ -126,26 +149,48 @@ impl Evaluator {
         due
     }
 
-    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp) -> Decided {
+    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp, planned: &Planned) -> Decided {
         let slot = self.slots.get(&monitor);
-        let around = Surroundings { outages: &self.outages, ..Surroundings::default() };
+        let down_parents = self.down_parents(slot, &requests, planned);
+        let of_made = if slot.is_none() { self.windows_of_made(&requests) } else { Vec::new() };
+        let around = self.around(slot.map_or(&of_made, |slot| &slot.windows), &down_parents);
         let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
         let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
         for pending in requests {
+            // What comes after an edit of slug or tags may lie in other maintenance windows than what came before.
+            let covered_anew = draft.as_ref().is_some_and(|draft| {
+                let edited = slot.is_none_or(|slot| !Arc::ptr_eq(draft.monitor(), &slot.record.monitor));
+                edited && !self.are_windows_of(draft.monitor(), around.maintenance)
+            });
             // What is made and removed at once would leave nothing to answer with.
             let unmade = slot.is_none() && draft.is_some() && matches!(pending.request, Request::Edit(_, Edit::Remove));
-            if unmade || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
+            if unmade || covered_anew || !decided.later.is_empty() || draft.as_ref().is_some_and(Draft::is_removed) {
+                decided.later.push(pending);
+                continue;
+            }
+            let verdict = self.verdict(draft.as_ref(), &pending.request, planned);
+            if matches!(verdict, Verdict::Later) {
                 decided.later.push(pending);
                 continue;
             }
             // A clock that was set back must not judge by what it showed before.
             let at = pending.at.min(now);
-            decided.answers.push((pending.ticket, apply(&mut draft, &pending.request, at, around)));
+            let answer = match verdict {
+                Verdict::Refused(refusal) => Err(refusal),
+                Verdict::Fine | Verdict::Later => apply(&mut draft, slot, &pending.request, at, around),
+            };
+            decided.answers.push((pending.ticket, answer));
             decided.requests.push(pending);
         }
         decided.transition = draft.and_then(|mut draft| {
-            if !draft.is_removed() {
-                draft.advance(now);
+            match decided.later.first() {
+                _ if draft.is_removed() => {}
+                // What waits may be a heartbeat that is in time (S3.7).
+                Some(pending) => draft.advance(pending.at.min(now)),
+                None => {
+                    draft.advance(now);
+                    draft.pursue(now);
+                }
             }
             if self.must_save() && self.unsaved.contains(&monitor) {
                 draft.keep();
@@ -153,6 +198,29 @@ impl Evaluator {
             draft.finish()
         });
         decided
+    }
+
+    /// The windows that cover a monitor which is to be made.
+    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
+        let made = requests.iter().find_map(|pending| match &pending.request {
+            Request::Create(monitor) => Some(monitor),
+            _ => None,
+        });
+        made.map_or_else(Vec::new, |monitor| self.windows_of(monitor))
+    }
+
+    /// Those that the monitor depends on and that are down.
+    fn down_parents(&self, slot: Option<&Slot>, requests: &[Pending], planned: &Planned) -> Vec<String> {
+        let created = || requests.iter().find_map(|pending| pending.request.wish());
+        let spec = slot.map(|slot| slot.record.spec()).or_else(created);
+        spec.map(|spec| self.down_among(&spec.depends_on, planned)).unwrap_or_default()
+    }
+
+    /// What is to be said to the dependencies in a request.
+    fn verdict(&self, draft: Option<&Draft<'_>>, request: &Request, planned: &Planned) -> Verdict {
+        let Some(wish) = request.wish() else { return Verdict::Fine };
+        let before = draft.map_or(&[][..], |draft| &draft.monitor().spec.depends_on);
+        self.may_depend((request.monitor(), &wish.slug), before, &wish.depends_on, planned)
     }
 
     /// The record that a transition leaves; for a removal, the last one.
@@ -169,7 +237,7 @@ impl Evaluator {
         let record = self.slots.get(&monitor).map(|slot| slot.record.clone());
         for (ticket, answer) in answers {
             let record = record.clone().ok_or(Refusal::NotFound);
-            self.answers.push_back((ticket, answer.and_then(|ping| Ok(Done { record: record?, ping }))));
+            self.answers.push_back((ticket, answer.and_then(|reply| Ok(Done::new(record?, reply)))));
         }
     }
 }
@@ -180,6 +248,7 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, a
         requests,
         record,
         removed: matches!(transition.change, Change::Remove),
+        rewrites: !transition.incidents.is_empty(),
         changes: transition.changes.clone(),
         owed: transition.notifications.clone(),
         answers,
@@ -188,20 +257,29 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, a
 
 fn apply<'a>(
     draft: &mut Option<Draft<'a>>,
+    slot: Option<&Slot>,
     request: &Request,
     at: Timestamp,
     around: Surroundings<'a>,
-) -> Result<Option<Taken>, Refusal> {
+) -> Result<Reply, Refusal> {
     if let Request::Create(monitor) = request {
         if draft.is_some() {
             return Err(Refusal::Taken("id"));
         }
         *draft = Some(Draft::create(Arc::new((**monitor).clone()), at, around));
-        return Ok(None);
+        return Ok(Reply::Nothing);
     }
     let Some(draft) = draft.as_mut().filter(|draft| !draft.is_removed()) else { return Err(Refusal::NotFound) };
     match request {
-        Request::Ping(_, ping) => draft.ping(ping, at).map(Some).map_err(|_| Refusal::ClaimedTime(at)),
+        Request::Ping(_, ping) => draft.ping(ping, at).map(Reply::Ping).map_err(|_| Refusal::ClaimedTime(at)),
+        Request::Edit(_, Edit::Acknowledge { incident, by }) => about(draft.acknowledge(*incident, by, at)),
+        Request::Edit(_, Edit::Note(new)) => {
+            let seen = new.stored.as_ref().map(|stored| stored.1);
+            if seen.is_some_and(|seen| slot.is_none_or(|slot| seen < slot.rewritten)) {
+                return Err(Refusal::Reread);
+            }
+            about(draft.annotate(new, at))
+        }
         Request::Edit(_, edit) => {
             if let Edit::Spec { expected: Some(expected), .. } = edit
                 && draft.monitor().revision != *expected
@@ -209,8 +287,12 @@ fn apply<'a>(
                 return Err(Refusal::Revision(draft.monitor().revision));
             }
             draft.edit(edit, at);
-            Ok(None)
+            Ok(Reply::Nothing)
         }
-        Request::Create(_) => Ok(None),
+        Request::Create(_) => Ok(Reply::Nothing),
     }
+}
+
+fn about(outcome: Result<Incident, CareError>) -> Result<Reply, Refusal> {
+    outcome.map(|incident| Reply::Incident(Box::new(incident))).map_err(Refusal::Incident)
 }

@@ -4,6 +4,8 @@
 //! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
 mod build;
+mod depend;
+mod policies;
 mod request;
 mod watch;
 
@@ -14,14 +16,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use build::Group;
+use depend::Dependencies;
+#[cfg(feature = "runtime")]
+pub(crate) use depend::{cycle, cycle_fault};
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, MonitorId, Notification, Outage, Outcome, PartitionId, Record, StateChange, StorageError,
-    Timestamp, WatchLog,
+    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, Outcome, PartitionId, Record, Route,
+    StateChange, StorageError, Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -39,6 +44,10 @@ struct Slot {
     record: Arc<Record>,
     /// The instant of the monitor's entry in the queue; `MAX` when it has none.
     armed_at: Timestamp,
+    /// The maintenance windows that cover it.
+    windows: Vec<Arc<Maintenance>>,
+    /// At this version of the record or before, incidents of the monitor were written last.
+    rewritten: Version,
 }
 
 #[derive(Debug)]
@@ -80,6 +89,8 @@ struct UnderWay {
     outage: Option<Outage>,
     /// Outages that ended before are forgotten with it.
     forget_before: Option<Timestamp>,
+    /// Outages that end later are forgotten with it.
+    forget_after: Option<Timestamp>,
     /// Messages that belong to no monitor.
     owed: Vec<Notification>,
 }
@@ -94,9 +105,14 @@ pub struct Evaluator {
     watcher_channels: Vec<String>,
     slots: Map<MonitorId, Slot>,
     queue: Deadlines,
-    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future.
+    /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
+    /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
+    maintenance: Vec<Arc<Maintenance>>,
+    routes: Vec<Route>,
+    /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
+    forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
     unsaved: HashSet<MonitorId, Hasher>,
     absence: Absence,
@@ -109,6 +125,7 @@ pub struct Evaluator {
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
     stale: Map<MonitorId, Stale>,
+    dependencies: Dependencies,
 }
 
 impl Evaluator {
@@ -126,6 +143,9 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
+            maintenance: Vec::new(),
+            routes: Vec::new(),
+            forget_after: None,
             unsaved: HashSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
@@ -136,6 +156,7 @@ impl Evaluator {
             answers: VecDeque::new(),
             committed: Committed::default(),
             stale: Map::default(),
+            dependencies: Dependencies::default(),
         }
     }
 
@@ -158,10 +179,15 @@ impl Evaluator {
                 if self.clocks.0 > Timestamp::MIN && step::is_ahead(&record, self.clocks.0) {
                     self.ahead.push(id);
                 }
+                let version = record.version;
                 self.keep(record);
+                self.rewritten(id, version);
+                if self.clocks.0 > Timestamp::MIN {
+                    self.look_if_misheld(id);
+                }
             }
             None => {
-                self.slots.remove(&id);
+                self.forget(id);
                 self.unsaved.remove(&id);
             }
         }
@@ -182,6 +208,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.look_for_misheld();
         }
     }
 
@@ -191,12 +218,20 @@ impl Evaluator {
         if self.under_way.is_some() || !self.stale.is_empty() {
             return None;
         }
-        let batch = match (self.unsure, self.look) {
-            (Some((outage, mark)), _) => self.outage_batch(outage, mark),
-            (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
-            (None, Look::Steady | Look::SetBack) => self.work_batch(),
-        };
-        (!batch.is_empty()).then_some(batch)
+        loop {
+            let batch = match (self.unsure, self.look) {
+                (Some((outage, mark)), _) => self.outage_batch(outage, mark),
+                (None, Look::Away(outage)) => self.outage_batch(outage, self.clocks),
+                (None, Look::Steady | Look::SetBack) => self.work_batch(),
+            };
+            if !batch.is_empty() {
+                return Some(batch);
+            }
+            // Those that came first change nothing and are answered; others may wait behind them.
+            if self.pending.is_empty() {
+                return None;
+            }
+        }
     }
 
     /// A batch of this partition without content, for what the host has to write; it needs no
@@ -211,6 +246,7 @@ impl Evaluator {
         let Some(mut under_way) = self.under_way.take() else { return };
         match result {
             Ok(applied) => {
+                self.forget_after = self.forget_after.filter(|after| Some(*after) != under_way.forget_after);
                 self.adopt_watch(&mut under_way);
                 let mut outcomes = applied.transitions.iter();
                 for group in under_way.groups {
@@ -253,6 +289,9 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
+        if !self.ahead.is_empty() || self.dependencies.must_look() {
+            return self.clocks.0;
+        }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
         judged.min(self.absence.mark_due())
@@ -279,18 +318,34 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
+        let before = self.slots.get(&id).map(|slot| slot.record.clone());
+        let after = record.clone();
         match self.slots.get_mut(&id) {
             Some(slot) => {
+                let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
                 slot.record = record;
                 if wake_at < slot.armed_at {
                     slot.armed_at = wake_at;
                     self.queue.push(wake_at, id);
                 }
+                if !same {
+                    self.cover_again(id);
+                }
             }
             None => {
-                self.slots.insert(id, Slot { record, armed_at: wake_at });
+                let windows = self.windows_of(&record.monitor);
+                let rewritten = record.version;
+                self.slots.insert(id, Slot { record, armed_at: wake_at, windows, rewritten });
                 self.queue.push(wake_at, id);
             }
+        }
+        self.adopt_dependencies(id, before.as_ref(), Some(&after));
+    }
+
+    /// Drops a monitor that is not stored any more.
+    fn forget(&mut self, id: MonitorId) {
+        if let Some(slot) = self.slots.remove(&id) {
+            self.adopt_dependencies(id, Some(&slot.record), None);
         }
     }
 
@@ -316,18 +371,29 @@ impl Evaluator {
     }
 
     fn commit(&mut self, group: Group) {
-        let Group { monitor, answers, record, changes, owed, removed, .. } = group;
+        let Group { monitor, answers, record, changes, owed, removed, rewrites, .. } = group;
         self.unsaved.remove(&monitor);
         for (ticket, answer) in answers {
-            self.answers.push_back((ticket, answer.map(|ping| Done { record: record.clone(), ping })));
+            self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
         }
         if removed {
-            self.slots.remove(&monitor);
+            self.forget(monitor);
             self.tell(monitor, None, changes, owed);
         } else {
             self.keep(record.clone());
+            if rewrites {
+                self.rewritten(monitor, record.version);
+            }
             self.rearm(monitor);
+            self.look_if_misheld(monitor);
             self.tell(monitor, Some(record), changes, owed);
+        }
+    }
+
+    /// Incidents of a monitor may have been written with this version of its record.
+    fn rewritten(&mut self, id: MonitorId, version: Version) {
+        if let Some(slot) = self.slots.get_mut(&id) {
+            slot.rewritten = version;
         }
     }
 
@@ -411,9 +477,10 @@ impl Evaluator {
     fn put_back(&mut self, id: MonitorId) {
         self.rearm(id);
         let now = self.clocks.0;
-        if self.slots.get(&id).is_some_and(|slot| step::is_ahead(&slot.record, now)) {
+        if self.slots.get(&id).is_some_and(|slot| slot.is_held() || step::is_ahead(&slot.record, now)) {
             self.ahead.push(id);
         }
+        self.look_if_misheld(id);
     }
 
     /// Puts a monitor whose entry was taken off the queue back into it.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::step::{Edit, Taken};
-use crate::{Monitor, MonitorId, Ping, Record, StorageError, Timestamp, Version};
+use crate::step::{CareError, Edit, Taken};
+use crate::{FieldError, Incident, Monitor, MonitorId, MonitorSpec, Ping, Record, StorageError, Timestamp, Version};
 
 /// Something that is asked of one monitor.
 #[derive(Clone, PartialEq, Debug)]
@@ -25,6 +25,15 @@ impl Request {
             Self::Create(monitor) => monitor.id,
         }
     }
+
+    /// The wish in it, where there is one.
+    pub(super) fn wish(&self) -> Option<&MonitorSpec> {
+        match self {
+            Self::Create(monitor) => Some(&monitor.spec),
+            Self::Edit(_, Edit::Spec { spec, .. }) => Some(spec),
+            Self::Edit(..) | Self::Ping(..) => None,
+        }
+    }
 }
 
 /// A request that was carried out, durably.
@@ -34,6 +43,27 @@ pub struct Done {
     pub record: Arc<Record>,
     /// For a heartbeat: what became of it.
     pub ping: Option<Taken>,
+    /// For what is done about an incident: the incident after it.
+    pub incident: Option<Box<Incident>>,
+}
+
+impl Done {
+    pub(super) fn new(record: Arc<Record>, reply: Reply) -> Self {
+        let (ping, incident) = match reply {
+            Reply::Nothing => (None, None),
+            Reply::Ping(taken) => (Some(taken), None),
+            Reply::Incident(incident) => (None, Some(incident)),
+        };
+        Self { record, ping, incident }
+    }
+}
+
+/// What a request came to, besides the record.
+#[derive(Debug)]
+pub(super) enum Reply {
+    Nothing,
+    Ping(Taken),
+    Incident(Box<Incident>),
 }
 
 /// Why a request was not carried out; nothing of it is stored, unless the storage says `Unknown`.
@@ -47,6 +77,12 @@ pub enum Refusal {
     Revision(Version),
     /// Another monitor has the `slug`, the `token` or the `id`.
     Taken(&'static str),
+    /// A field cannot be so.
+    Invalid(FieldError),
+    /// Nothing can be done about the incident.
+    Incident(CareError),
+    /// The incident, which is over, may have been written since it was read: read it again.
+    Reread,
     /// The storage did not write it.
     Storage(StorageError),
 }

@@ -32,6 +32,7 @@ impl Evaluator {
         batch.mark = Some(mark.0);
         batch.outage = Some(outage);
         batch.notifications = self.outage_notifications(outage);
+        batch.forget_outages_after = self.forget_after;
         // While it can be helped, no outage is forgotten whose work exists in memory only.
         if self.must_forget() && (self.unsaved.is_empty() || self.outages.len() >= 2 * self.outages_max) {
             batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
@@ -41,6 +42,7 @@ impl Evaluator {
             mark: Some(mark),
             outage: Some(outage),
             forget_before: batch.forget_outages_before,
+            forget_after: batch.forget_outages_after,
             owed: batch.notifications.clone(),
         });
         batch
@@ -76,8 +78,9 @@ impl Evaluator {
 
     /// Lets what the outages moved be seen at once.
     fn foresee(&mut self, now: Timestamp) {
-        let records = self.slots.values().map(|slot| &slot.record);
-        let moved: Vec<Record> = records.filter_map(|record| foreseen(record, &self.outages, now)).collect();
+        let slots = self.slots.values();
+        let moved: Vec<Record> =
+            slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows, &[]), now)).collect();
         for record in moved {
             let record = Arc::new(record);
             self.committed.records.push((record.id(), Some(record.clone())));
@@ -98,14 +101,17 @@ impl Evaluator {
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
-        // One that ends in the future was stored before the clock was set back: so much of it as has passed still excuses.
+        if self.outages.iter().any(|outage| outage.to > horizon) {
+            self.forget_after = Some(self.forget_after.map_or(horizon, |after| after.min(horizon)));
+        }
+        // So much of one that ends in the future as has passed still excuses: it was stored before the clock was set back.
         self.outages.retain(|outage| outage.from < now || outage.to <= horizon);
         for outage in self.outages.iter_mut().filter(|outage| outage.to > horizon) {
             outage.to = now;
         }
         self.outages = joined(std::mem::take(&mut self.outages));
         let records = self.slots.values().map(|slot| &slot.record);
-        self.ahead = records.filter(|record| is_ahead(record, now)).map(|record| record.id()).collect();
+        self.ahead.extend(records.filter(|record| is_ahead(record, now)).map(|record| record.id()));
     }
 
     fn outage_notifications(&self, outage: Outage) -> Vec<Notification> {

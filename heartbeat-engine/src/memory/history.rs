@@ -28,12 +28,29 @@ impl State {
                 let entry = self.notification_seqs.get(id).and_then(|seq| self.notifications.get(seq));
                 Page::cut(entry.map(|entry| HistoryItem::Notification(Box::new(entry.clone()))), limit)
             }
+            HistoryQuery::Feed { after } => {
+                let places = self.feed.range((Bound::Excluded(*after), Bound::Unbounded));
+                Page::cut(places.filter_map(|place| self.event(place)), limit)
+            }
+            HistoryQuery::LatestEvent => {
+                Page::cut(self.feed.last_key_value().and_then(|place| self.event(place)), limit)
+            }
         }
+    }
+
+    fn event(&self, (seq, monitor): (&u64, &MonitorId)) -> Option<HistoryItem> {
+        let changes = &self.monitors.get(monitor)?.changes;
+        let (seq, change) = changes.get(changes.binary_search_by_key(seq, |(seq, _)| *seq).ok()?)?;
+        Some(HistoryItem::Event { seq: *seq, change: change.clone() })
     }
 
     /// A page does not end between two changes of one version: the cursor could not tell them apart.
     fn changes(&self, monitor: MonitorId, before: Option<u64>, limit: usize) -> Page<HistoryItem> {
-        let changes = self.monitors.get(&monitor).into_iter().flat_map(|slot| slot.changes.iter().rev());
+        let changes = self
+            .monitors
+            .get(&monitor)
+            .into_iter()
+            .flat_map(|slot| slot.changes.iter().rev().map(|(_, change)| change));
         let mut wanted = changes.filter(|change| before.is_none_or(|version| change.version.0 < version)).peekable();
         let mut items = Vec::new();
         let mut last = None;

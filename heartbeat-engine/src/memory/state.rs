@@ -17,7 +17,8 @@ pub(crate) struct Slot {
     partition: PartitionId,
     record: Record,
     pub(crate) pings: VecDeque<PingEntry>,
-    pub(crate) changes: VecDeque<StateChange>,
+    /// With their places in the feed, which only grow.
+    pub(crate) changes: VecDeque<(u64, StateChange)>,
 }
 
 pub(crate) struct State {
@@ -35,6 +36,9 @@ pub(crate) struct State {
     pending: BTreeSet<u64>,
     settled: BTreeSet<u64>,
     last_seq: u64,
+    /// Whose change has which place in the feed.
+    pub(super) feed: BTreeMap<u64, MonitorId>,
+    last_event: u64,
     documents: BTreeMap<(String, String), (Version, Value)>,
     mark: Option<Timestamp>,
     /// By their end, then their start.
@@ -58,6 +62,8 @@ impl State {
             pending: BTreeSet::new(),
             settled: BTreeSet::new(),
             last_seq: 0,
+            feed: BTreeMap::new(),
+            last_event: 0,
             documents: BTreeMap::new(),
             mark: None,
             outages: BTreeSet::new(),
@@ -83,10 +89,10 @@ impl State {
             self.settle(settlement);
         }
         self.mark = batch.mark.or(self.mark);
+        let kept = batch.forget_outages_before.unwrap_or(Timestamp::MIN)
+            ..=batch.forget_outages_after.unwrap_or(Timestamp::MAX);
+        self.outages.retain(|(to, _)| kept.contains(to));
         self.outages.extend(batch.outage.map(|outage| (outage.to, outage.from)));
-        if let Some(before) = batch.forget_outages_before {
-            self.outages = self.outages.split_off(&(before, Timestamp::MIN));
-        }
         Ok(applied)
     }
 
@@ -98,19 +104,31 @@ impl State {
         }
         match &transition.change {
             Change::Put(record) => {
-                let taken = names(record).find(|name| self.names.get(name).is_some_and(|owner| *owner != id));
+                let taken = Name::all_of(record).find(|name| self.names.get(name).is_some_and(|owner| *owner != id));
                 if let Some(name) = taken {
-                    return Outcome::NameTaken { field: if matches!(name, Name::Slug(_)) { "slug" } else { "token" } };
+                    return Outcome::NameTaken { field: name.field() };
                 }
                 let (pings, changes) = self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.changes));
-                self.names.extend(names(record).map(|name| (name, id)));
+                self.names.extend(Name::all_of(record).map(|name| (name, id)));
                 self.due.insert((partition, record.health.wake_at(), id));
                 let mut slot = Slot { partition, record: (**record).clone(), pings, changes };
-                extend_bounded(&mut slot.pings, &transition.pings, self.limits.pings_per_monitor);
-                extend_bounded(&mut slot.changes, &transition.changes, self.limits.changes_per_monitor);
+                slot.pings.extend(transition.pings.iter().cloned());
+                surplus(&mut slot.pings, self.limits.pings_per_monitor);
+                slot.changes.extend(transition.changes.iter().map(|change| {
+                    self.last_event += 1;
+                    self.feed.insert(self.last_event, id);
+                    (self.last_event, change.clone())
+                }));
+                for (seq, _) in surplus(&mut slot.changes, self.limits.changes_per_monitor) {
+                    self.feed.remove(&seq);
+                }
                 self.monitors.insert(id, slot);
             }
-            Change::Remove => drop(self.take(id)),
+            Change::Remove => {
+                for (seq, _) in self.take(id).into_iter().flat_map(|slot| slot.changes) {
+                    self.feed.remove(&seq);
+                }
+            }
         }
         for incident in &transition.incidents {
             self.put_incident(incident);
@@ -124,7 +142,7 @@ impl State {
     /// Takes a monitor out of every index.
     fn take(&mut self, id: MonitorId) -> Option<Slot> {
         let slot = self.monitors.remove(&id)?;
-        for name in names(&slot.record) {
+        for name in Name::all_of(&slot.record) {
             self.names.remove(&name);
         }
         self.due.remove(&(slot.partition, slot.record.health.wake_at(), id));
@@ -287,12 +305,7 @@ impl State {
     }
 }
 
-fn names(record: &Record) -> impl Iterator<Item = Name> {
-    let tokens = record.monitor.token.all().map(|token| Name::Token(token.hash()));
-    std::iter::once(Name::Slug(record.spec().slug.clone())).chain(tokens)
-}
-
-fn extend_bounded<T: Clone>(history: &mut VecDeque<T>, new: &[T], limit: usize) {
-    history.extend(new.iter().cloned());
-    history.drain(..history.len().saturating_sub(limit));
+/// Takes out what is beyond the limit, the oldest first.
+fn surplus<T>(history: &mut VecDeque<T>, limit: usize) -> std::collections::vec_deque::Drain<'_, T> {
+    history.drain(..history.len().saturating_sub(limit))
 }

@@ -1,7 +1,10 @@
 //! The stored fact: how a monitor stands.
 
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
+use crate::time::duration_ms;
 use crate::{Incident, RunId, Signal, Timestamp};
 
 /// The stored state (S3.1). `late` and `running` are derived, see [`crate::Status`].
@@ -38,6 +41,10 @@ pub struct OutageMoves {
     pub extended: u8,
     /// Outages that ended at or before this instant have been applied.
     pub seen: Timestamp,
+    /// The awaited deadline that a maintenance window in force holds back until its end; it counts again when the window is
+    /// ended early (S5.3).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub held: Option<Timestamp>,
 }
 
 /// An open run of the job (S4.2).
@@ -66,6 +73,9 @@ pub struct Pursuit {
     /// When people are reminded next.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remind_at: Option<Timestamp>,
+    /// Whom it tells of the going down once no monitor that it depends on is down (S5.4).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub held: Vec<String>,
     /// Routes that wait, soonest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub escalations: Vec<Escalation>,
@@ -75,7 +85,7 @@ impl Pursuit {
     /// Whether nothing is due.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.remind_at.is_none() && self.escalations.is_empty()
+        self.remind_at.is_none() && self.held.is_empty() && self.escalations.is_empty()
     }
 
     /// The first instant at which something is due.
@@ -94,6 +104,9 @@ pub struct Escalation {
     pub channels: Vec<String>,
     /// When.
     pub due_at: Timestamp,
+    /// How long after the incident was detected that was meant to be.
+    #[serde(default, with = "duration_ms")]
+    pub after: Duration,
 }
 
 /// How often a monitor went down lately, and whether it flaps.
@@ -184,13 +197,24 @@ pub struct Health {
 }
 
 impl Health {
-    /// When the engine must look at the monitor next without a heartbeat: its deadline while not down, or the first
-    /// limit of a run; [`Timestamp::MAX`] when never. Both are judged once they have *passed* (S3.7).
+    /// Whether what is due of the open incident is done when its time comes: nobody has acknowledged the incident, no
+    /// monitor that it depends on holds it back, and the monitor does not flap.
+    #[must_use]
+    pub fn is_pursued(&self) -> bool {
+        let pursued = |incident: &Incident| incident.acknowledged.is_none() && incident.held_by.is_empty();
+        self.incident.as_ref().is_some_and(pursued) && self.flaps.flapping.is_none()
+    }
+
+    /// When the engine must look at the monitor next without a heartbeat: its deadline while not down, the first limit of
+    /// a run, a reminder or an escalation, or when it settles; [`Timestamp::MAX`] when never. All are judged once they have
+    /// *passed* (S3.7).
     #[must_use]
     pub fn wake_at(&self) -> Timestamp {
         let judged = matches!(self.state, State::New | State::Up);
         let deadline = self.expectation.filter(|_| judged).map(|e| e.deadline);
         let limit = self.runs.iter().filter_map(|run| run.limit_at).min();
-        deadline.into_iter().chain(limit).min().unwrap_or(Timestamp::MAX)
+        let pursued = self.pursuit.next_at().filter(|_| self.is_pursued());
+        let settles = self.flaps.flapping.as_ref().map(|flapping| flapping.settles_at);
+        deadline.into_iter().chain(limit).chain(pursued).chain(settles).min().unwrap_or(Timestamp::MAX)
     }
 }

@@ -15,6 +15,7 @@ pub use health::{
 };
 pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
 pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, slug_from_name};
+pub(crate) use spec::{is_slug, list_faults};
 pub use status::{Status, StatusWord};
 
 use crate::{MonitorId, Timestamp, Version};
@@ -39,9 +40,10 @@ pub struct Monitor {
 }
 
 /// A monitor, its health and the version of both: what a storage keeps under one compare-and-swap.
-#[derive(Clone, PartialEq, Debug)]
+#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub struct Record {
     /// The wish.
+    #[serde(with = "shared")]
     pub monitor: Arc<Monitor>,
     /// The fact.
     pub health: Health,
@@ -60,5 +62,22 @@ impl Record {
     #[must_use]
     pub fn spec(&self) -> &MonitorSpec {
         &self.monitor.spec
+    }
+}
+
+/// The form of a monitor, which many may hold.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Monitor;
+
+    pub(super) fn serialize<S: Serializer>(monitor: &Arc<Monitor>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**monitor).serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Monitor>, D::Error> {
+        Monitor::deserialize(deserializer).map(Arc::new)
     }
 }

@@ -18,6 +18,9 @@ const NAME_CHARS_MAX: usize = 200;
 const SLUG_CHARS_MAX: usize = 100;
 const DESCRIPTION_BYTES_MAX: usize = 10_000;
 const LIST_MAX: usize = 50;
+const MINUTE: Duration = Duration::from_secs(60);
+const FLAPS_MAX: u32 = 100;
+const FLAP_WITHIN_MAX: Duration = Duration::from_secs(7 * 86_400);
 const LIST_ITEM_CHARS_MAX: usize = 100;
 
 /// When a monitor begins to expect its job (S3.2).
@@ -237,12 +240,43 @@ impl MonitorSpec {
                 fault(field, "must be a finite number".to_owned());
             }
         }
+        self.incident_faults(&mut faults);
         list_faults("tags", &self.tags, &mut faults);
         list_faults("channels", &self.channels, &mut faults);
         if let Err(errors) = self.schedule.check(self.grace, self.early, now) {
             faults.extend(errors.into_iter().map(|e| FieldError::new(e.field(), e.to_string())));
         }
         faults
+    }
+
+    /// What is wrong with whom it depends on, and how people are reminded.
+    fn incident_faults(&self, faults: &mut Vec<FieldError>) {
+        let mut range = |field: &str, found: Duration, allowed: (Duration, &str)| {
+            if !(MINUTE..=allowed.0).contains(&found) {
+                let found = describe_duration(found);
+                faults.push(FieldError::new(field, format!("{found} is out of range; it must be {}", allowed.1)));
+            }
+        };
+        if let Some(every) = self.remind_every {
+            range("remind_every", every, (DURATION_MAX, "1 min to 366 d"));
+        }
+        if let Some(limit) = self.flap_limit {
+            range("flap_limit.within", limit.within, (FLAP_WITHIN_MAX, "1 min to 7 d"));
+            if !(2..=FLAPS_MAX).contains(&limit.incidents) {
+                let message = format!("{} is out of range; it must be 2 to {FLAPS_MAX}", limit.incidents);
+                faults.push(FieldError::new("flap_limit.incidents", message));
+            }
+        }
+        if self.depends_on.len() > LIST_MAX {
+            let message = format!("has {} entries; at most {LIST_MAX} are allowed", self.depends_on.len());
+            faults.push(FieldError::new("depends_on", message));
+        }
+        let mut seen = HashSet::new();
+        for (index, parent) in self.depends_on.iter().enumerate() {
+            if !seen.insert(parent) {
+                faults.push(FieldError::new(format!("depends_on.{index}"), format!("`{parent}` stands twice")));
+            }
+        }
     }
 }
 
@@ -259,14 +293,14 @@ pub fn slug_from_name(name: &str) -> String {
     slug.trim_end_matches('-').to_owned()
 }
 
-fn is_slug(text: &str) -> bool {
+pub(crate) fn is_slug(text: &str) -> bool {
     let bytes = text.as_bytes();
     (1..=SLUG_CHARS_MAX).contains(&bytes.len())
         && bytes[0].is_ascii_alphanumeric()
         && bytes.iter().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
 }
 
-fn list_faults(field: &str, items: &[String], faults: &mut Vec<FieldError>) {
+pub(crate) fn list_faults(field: &str, items: &[String], faults: &mut Vec<FieldError>) {
     if items.len() > LIST_MAX {
         faults.push(FieldError::new(field, format!("has {} entries; at most {LIST_MAX} are allowed", items.len())));
     }

@@ -83,7 +83,7 @@ impl Engine {
     /// Removes a channel. What is still owed to it is given up.
     ///
     /// # Errors
-    /// [`EditError::InUse`] while a monitor, another channel or the watcher itself names it, or when the host gave it.
+    /// [`EditError::InUse`] while a monitor, a route, another channel or the watcher itself names it, or when the host gave it.
     pub async fn remove_channel(&self, name: &str) -> Result<(), EditError> {
         let Some((_, version)) = self.shared.channels.stored(name) else {
             let known = self.shared.channels.contains(name);
@@ -105,6 +105,9 @@ impl Engine {
             return Err(EditError::InUse(format!(
                 "the watcher itself tells channel `{name}`; take it out there first"
             )));
+        }
+        if let Some(route) = self.shared.policies.route_to(name) {
+            return Err(EditError::InUse(format!("route `{route}` tells channel `{name}`; take it out there first")));
         }
         let (engine, name) = (self.clone(), name.to_owned());
         finished(async move {
@@ -220,13 +223,25 @@ impl Engine {
         let standing = counters.standing();
         let backlog = counters.backlog();
         let mut monitors = [0u64; 5];
-        let mut overdue = 0;
+        let mut windows = self.maintenance();
+        windows.retain(|window| window.spec.current(now).is_some());
+        let (mut overdue, mut in_maintenance, mut flapping, mut acknowledged, mut held) = (0, 0, 0, 0, 0);
         self.shared.directory.for_each(|record| {
+            in_maintenance += u64::from(windows.iter().any(|window| window.covers(record)));
+            flapping += u64::from(record.health.flaps.flapping.is_some());
+            if let Some(incident) = &record.health.incident {
+                acknowledged += u64::from(incident.acknowledged.is_some());
+                held += u64::from(!incident.held_by.is_empty());
+            }
             monitors[Status::of(record, now).word as usize] += 1;
             overdue += u64::from(record.health.wake_at() < now);
         });
         Metrics {
             monitors: STATUS_WORDS.into_iter().zip(monitors).collect(),
+            in_maintenance,
+            flapping,
+            acknowledged,
+            held,
             pings: counters.pings(),
             changes: counters.changes(),
             batches: read(&counters.batches),
@@ -289,7 +304,7 @@ fn belongs_to_host(channel: &str) -> EditError {
 }
 
 /// Runs to the end even when the caller goes away.
-async fn finished<T: Send + 'static>(
+pub(crate) async fn finished<T: Send + 'static>(
     work: impl Future<Output = Result<T, EditError>> + Send + 'static,
 ) -> Result<T, EditError> {
     tokio::spawn(work).await.unwrap_or(Err(EditError::Unavailable(Unavailable::Stopped)))

@@ -14,6 +14,7 @@ use crate::runtime::error::StartError;
 use crate::runtime::inbox::Inbox;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
+use crate::runtime::policies::Policies;
 use crate::runtime::shared::Shared;
 use crate::{ChannelKind, Clock, Notifier, Storage, SystemClock};
 
@@ -110,6 +111,7 @@ impl EngineBuilder {
             inbox: Inbox::new(self.limits.inbox),
             directory: Directory::default(),
             channels: self.channels,
+            policies: Policies::default(),
             changes: broadcast::channel(self.limits.subscriber_queue.max(1)).0,
             limits: self.limits,
             watcher_channels: self.watcher_channels,

@@ -16,6 +16,7 @@ use crate::runtime::delivery::Deliveries;
 use crate::runtime::error::StartError;
 use crate::runtime::inbox::Work;
 use crate::runtime::metrics::add;
+use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::shared::Shared;
 use crate::{
     Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
@@ -54,6 +55,8 @@ pub struct Driver {
     tickets: Ticket,
     aside: Aside,
     failed: u32,
+    /// Of the policies that the evaluator knows.
+    generation: u64,
 }
 
 impl Drop for Driver {
@@ -76,6 +79,7 @@ impl Driver {
             tickets: 0,
             aside: Aside::default(),
             failed: 0,
+            generation: 0,
         }
     }
 
@@ -90,10 +94,14 @@ impl Driver {
         for document in storage.documents(channels::DOCUMENT_KIND).await? {
             self.shared.channels.load(&document);
         }
+        for kind in [MAINTENANCE, ROUTE] {
+            storage.documents(kind).await?.iter().for_each(|document| self.shared.policies.load(document));
+        }
         let limits = self.shared.limits.clone();
         let mut evaluator =
             Evaluator::new(PartitionId(0), epoch, storage.watch_log().await?, limits.batch, limits.outages);
         evaluator.tell_of_outages(self.shared.watcher_channels.clone());
+        self.hand_over_policies(&mut evaluator);
         let mut after = None;
         loop {
             let page = storage.monitors(after, limits.load_page).await?;
@@ -109,6 +117,7 @@ impl Driver {
             }
         }
         self.load_outbox().await?;
+        self.forget_expired_policies();
         self.evaluator = Some(evaluator);
         self.shared.loaded.store(true, Ordering::Release);
         self.shared.inbox.open();
@@ -164,6 +173,7 @@ impl Driver {
     /// Takes what waits in the inbox, and the time.
     fn receive(&mut self, evaluator: &mut Evaluator) {
         let now = self.take_work(evaluator);
+        self.hand_over_policies(evaluator);
         evaluator.handle_time(now, self.shared.clock.monotonic());
     }
 
@@ -224,6 +234,8 @@ impl Driver {
             Ok(applied) => self.committed(&batch, applied),
             Err(error) => self.commit_failed(error),
         }
+        // Who wrote a policy and has the answer can rely on it.
+        self.hand_over_policies(evaluator);
         for (index, reply) in replies.into_iter().enumerate() {
             let outcome = result.as_ref().map_err(Clone::clone).and_then(|applied| {
                 applied
@@ -265,6 +277,11 @@ impl Driver {
                 transition.pings.iter().for_each(|ping| counters.count_ping(ping.signal));
             }
         }
+        for (write, outcome) in batch.documents.iter().zip(&applied.documents) {
+            if *outcome == Outcome::Committed {
+                self.shared.policies.adopt(write);
+            }
+        }
     }
 
     /// Hands over what was written along with the evaluator's share of a batch, which comes first in the store too.
@@ -277,6 +294,25 @@ impl Driver {
                 self.deliveries.hand_over(Owed::fresh(notification));
             }
             self.deliveries.written(&channel, write.number);
+        }
+    }
+
+    /// Lets the evaluator know of policies that changed.
+    fn hand_over_policies(&mut self, evaluator: &mut Evaluator) {
+        let policies = &self.shared.policies;
+        let generation = policies.generation();
+        if std::mem::replace(&mut self.generation, generation) != generation {
+            evaluator.handle_policies(policies.maintenance(), policies.routes());
+        }
+    }
+
+    /// Removes the windows that explain nothing any more, with the first batch.
+    fn forget_expired_policies(&mut self) {
+        for id in self.shared.expired_maintenance(self.shared.clock.now()) {
+            let expected = self.shared.policies.version(MAINTENANCE, &id);
+            let write = DocumentWrite { kind: MAINTENANCE.to_owned(), id, expected, body: None };
+            // Nobody waits for the outcome; what cannot be removed is removed at the next start.
+            self.aside.documents.push((write, oneshot::channel().0));
         }
     }
 

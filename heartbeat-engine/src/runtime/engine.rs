@@ -140,7 +140,7 @@ impl Engine {
                 Err(PingError::Invalid(FieldError::new("ts", claimed_time_fault(claimed_at, now))))
             }
             Err(Refusal::Storage(error)) => Err(PingError::Unavailable(error.into())),
-            Err(Refusal::NotFound | Refusal::Revision(_) | Refusal::Taken(_)) => Err(PingError::NotFound),
+            Err(_) => Err(PingError::NotFound),
         }
     }
 
@@ -149,7 +149,7 @@ impl Engine {
     /// # Errors
     /// [`EditError::Invalid`] with every field that is wrong, and the others as their names say.
     pub async fn put(&self, spec: MonitorSpec, mode: PutMode) -> Result<Put, EditError> {
-        self.check(&spec)?;
+        self.check(&spec, &mode)?;
         match mode {
             PutMode::Create { token } => self.create(spec, token).await,
             PutMode::Replace { monitor, expected } => self.replace(monitor, spec, expected).await,
@@ -324,18 +324,21 @@ impl Engine {
         Ok(done.record)
     }
 
-    fn check(&self, spec: &MonitorSpec) -> Result<(), EditError> {
+    fn check(&self, spec: &MonitorSpec, mode: &PutMode) -> Result<(), EditError> {
         let mut faults = spec.faults(self.now());
-        for (index, channel) in spec.channels.iter().enumerate() {
-            if !self.shared.channels.contains(channel) {
-                let shown: String = channel.chars().take(64).collect();
-                faults.push(FieldError::new(
-                    format!("channels.{index}"),
-                    format!("there is no channel `{shown}`; make it first"),
-                ));
-            }
-        }
+        faults.extend(self.unknown_channels(&spec.channels));
+        faults.extend(self.dependency_faults(spec, mode));
         if faults.is_empty() { Ok(()) } else { Err(EditError::Invalid(faults)) }
+    }
+
+    pub(crate) fn unknown_channels(&self, channels: &[String]) -> Vec<FieldError> {
+        let unknown = channels.iter().enumerate().filter(|(_, channel)| !self.shared.channels.contains(channel));
+        unknown
+            .map(|(index, channel)| {
+                let shown: String = channel.chars().take(64).collect();
+                FieldError::new(format!("channels.{index}"), format!("there is no channel `{shown}`; make it first"))
+            })
+            .collect()
     }
 
     fn find_loaded(&self, target: &Target) -> Result<Option<Arc<Record>>, Unavailable> {
@@ -346,18 +349,21 @@ impl Engine {
         }
     }
 
-    async fn ask(&self, request: Request) -> Result<Result<Done, Refusal>, Unavailable> {
+    pub(super) async fn ask(&self, request: Request) -> Result<Result<Done, Refusal>, Unavailable> {
         let (answer, answered) = oneshot::channel();
         self.shared.inbox.push(&*self.shared.clock, Work::Request(request, answer))?;
         answered.await.map_err(|_| Unavailable::Stopped)
     }
 }
 
-fn edit_error(refusal: Refusal) -> EditError {
+pub(super) fn edit_error(refusal: Refusal) -> EditError {
     match refusal {
         Refusal::NotFound | Refusal::ClaimedTime(_) => EditError::NotFound("monitor"),
         Refusal::Revision(found) => EditError::Revision { found },
         Refusal::Taken(field) => EditError::Taken { field },
+        Refusal::Invalid(fault) => EditError::Invalid(vec![fault]),
+        Refusal::Incident(error) => EditError::InUse(error.to_string()),
+        Refusal::Reread => EditError::InUse("the incident is written by too many at once".to_owned()),
         Refusal::Storage(error) => EditError::Unavailable(error.into()),
     }
 }

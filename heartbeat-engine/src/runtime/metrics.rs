@@ -14,6 +14,14 @@ use crate::{Signal, State, StatusWord, Timestamp};
 pub struct Metrics {
     /// Monitors by status: `new`, `up`, `late`, `down`, `paused`, in this order.
     pub monitors: Vec<(StatusWord, u64)>,
+    /// Monitors that a maintenance window covers now (S5.3).
+    pub in_maintenance: u64,
+    /// Monitors that flap.
+    pub flapping: u64,
+    /// Open incidents that somebody has acknowledged.
+    pub acknowledged: u64,
+    /// Open incidents whose messages are held back, because a monitor that theirs depends on is down (S5.4).
+    pub held: u64,
     /// Heartbeats that were stored, by signal.
     pub pings: Vec<(Signal, u64)>,
     /// Batches that were committed.

@@ -19,10 +19,14 @@ pub(crate) fn monitor_id() -> Result<MonitorId, Unavailable> {
     Ok(MonitorId::from_bytes(uuid_v4()?.into_bytes()))
 }
 
+/// A UUID of version 4 as text.
+pub(crate) fn uuid() -> Result<String, Unavailable> {
+    Ok(uuid_v4()?.as_hyphenated().to_string())
+}
+
 /// A UUID of version 4.
 pub(crate) fn token() -> Result<Token, Unavailable> {
-    let text = uuid_v4()?.as_hyphenated().to_string();
-    Token::new(text).map_err(|error| Unavailable::Storage(StorageError::Unavailable(error.to_string())))
+    Token::new(uuid()?).map_err(|error| Unavailable::Storage(StorageError::Unavailable(error.to_string())))
 }
 
 /// 64 hexadecimal digits.

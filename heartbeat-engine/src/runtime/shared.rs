@@ -11,6 +11,7 @@ use crate::runtime::directory::Directory;
 use crate::runtime::inbox::Inbox;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
+use crate::runtime::policies::Policies;
 use crate::{Clock, StateChange, Storage};
 
 pub(crate) struct Shared {
@@ -23,6 +24,7 @@ pub(crate) struct Shared {
     pub(crate) inbox: Inbox,
     pub(crate) directory: Directory,
     pub(crate) channels: Channels,
+    pub(crate) policies: Policies,
     pub(crate) changes: broadcast::Sender<StateChange>,
     pub(crate) counters: Counters,
     pub(crate) loaded: AtomicBool,

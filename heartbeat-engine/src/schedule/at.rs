@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::civil::{DAY_S, weekday};
 use super::error::ScheduleError;
 use super::local::{LocalTime, Weekdays, listed};
+use super::steps::step;
 use super::walk::LocalTimes;
 use super::zone::Zone;
 use super::{AT_TIMES_DESCRIBED, AT_TIMES_MAX};
@@ -85,6 +86,7 @@ impl At {
 
 impl LocalTimes for At {
     fn next(&self, after: i64, upto: i64) -> Option<i64> {
+        step();
         let day = after.div_euclid(DAY_S);
         let clock = after.rem_euclid(DAY_S);
         let today = self.times.partition_point(|time| time.clock_s() <= clock);

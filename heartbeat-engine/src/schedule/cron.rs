@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::civil::{DAY_S, date, month_days, month_days_by_kind, weekday};
 use super::cron_parse;
 use super::error::{ScheduleError, shorten};
+use super::steps::step;
 use super::walk::LocalTimes;
 use super::zone::Zone;
 
@@ -177,6 +178,7 @@ impl Fields {
 
     /// The first matching local minute from `minute` to `upto`, in minutes of the local clock.
     fn next(&self, minute: i64, upto: i64) -> Option<i64> {
+        step();
         let day = minute.div_euclid(MINUTES_OF_DAY);
         let (mut year, mut month, of_month) = date(day);
         let mut first = day - i64::from(of_month) + 1;
@@ -193,6 +195,7 @@ impl Fields {
         }
         let last_day = upto.div_euclid(MINUTES_OF_DAY);
         while ahead == 0 {
+            step();
             first += i64::from(month_days(year, month));
             (year, month) = if month == 12 { (year + 1, 1) } else { (year, month + 1) };
             if first > last_day {

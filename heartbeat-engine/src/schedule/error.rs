@@ -290,7 +290,7 @@ pub enum CronProblem {
     },
 }
 
-/// Keeps messages short whatever was sent.
+/// Keeps messages short and on one line whatever was sent.
 pub(super) fn shorten(text: &str) -> String {
-    text.chars().take(64).collect()
+    text.chars().take(64).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }

@@ -229,6 +229,8 @@ mod tests {
             assert_eq!(error.field(), "schedule.at");
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
+        let error = "1\n2\u{1b}".parse::<LocalTime>().unwrap_err().to_string();
+        assert!(error.starts_with("`1 2 ` "), "messages stay on one line: {error:?}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod error;
 mod grace;
 mod local;
 mod spec;
+mod steps;
 mod walk;
 mod zone;
 
@@ -23,6 +24,8 @@ pub use error::{CronPart, CronProblem, ScheduleError};
 pub use grace::Grace;
 pub use local::{LocalTime, Weekdays};
 pub use spec::ScheduleSpec;
+#[cfg(feature = "testing")]
+pub use steps::schedule_steps;
 pub use zone::{Zone, ZoneData, zone_data};
 
 use crate::Timestamp;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::step::Draft;
 use crate::step::Edit;
-use crate::{Closing, Monitor, MonitorSpec, NotificationKind, Rotating, Secret, State, Timestamp, routing};
+use crate::{Closing, Monitor, MonitorSpec, NotificationKind, Pursuit, Rotating, Secret, State, Timestamp, routing};
 
 impl Draft<'_> {
     /// Applies an edit at `now`, after what was due before.
@@ -25,6 +25,9 @@ impl Draft<'_> {
                     None => Rotating::new(next),
                 });
             }),
+            // Nothing is to be done about an incident that is over; who wants to know asks the draft itself.
+            Edit::Acknowledge { incident, by } => drop(self.acknowledge(*incident, by, now)),
+            Edit::Note(new) => drop(self.annotate(new, now)),
         }
     }
 
@@ -51,6 +54,12 @@ impl Draft<'_> {
         if scheduled {
             self.health.latest_at = self.health.latest_at.max(now);
         }
+        if before.spec.remind_every != spec.remind_every {
+            self.plan_reminder(now);
+        }
+        if before.spec.flap_limit != spec.flap_limit {
+            self.change_flap_limit(before.spec.flap_limit, now);
+        }
         if self.health.state == State::Paused {
             return;
         }
@@ -68,6 +77,7 @@ impl Draft<'_> {
 
     /// Sets the deadline of the awaited occurrence again, but not earlier while it is late (S3.9).
     fn change_grace(&mut self, before: &MonitorSpec, now: Timestamp) {
+        self.let_go();
         let spec = &self.monitor.spec;
         let Some(awaited) = &mut self.health.expectation else { return };
         let by_old_grace = before.schedule.deadline(awaited.occurrence, before.grace);
@@ -78,6 +88,7 @@ impl Draft<'_> {
         };
         let late = awaited.occurrence <= now;
         awaited.deadline = if late { deadline.max(awaited.deadline) } else { deadline };
+        self.hold(now);
     }
 
     fn pause(&mut self, manual_resume: bool, now: Timestamp) {
@@ -88,6 +99,7 @@ impl Draft<'_> {
         self.note(State::Paused, now, now, "paused".to_owned());
         self.close_incident(Closing::Paused, now);
         self.health.expectation = None;
+        self.health.moves.held = None;
         self.health.failures = 0;
         self.health.successes = 0;
         self.health.latest_at = self.health.latest_at.max(now);
@@ -123,17 +135,22 @@ impl Draft<'_> {
         self.removed = true;
     }
 
-    /// Ends an open incident without a recovery, and tells those who know of it.
+    /// Ends an open incident, and flapping, without a recovery, and tells those who know of it.
     fn close_incident(&mut self, closing: Closing, now: Timestamp) {
-        let Some(mut incident) = self.health.incident.take() else { return };
-        incident.closed_at = Some(now.max(incident.opened_at));
-        incident.closing = Some(closing);
-        let message = routing::sentence(
-            &self.monitor,
-            &format!("was {} while it was down; its incident is closed", closing.name()),
-        );
-        let told = incident.told.clone();
-        self.owe(NotificationKind::Closed, &told, now, &message, Some(&incident), None);
-        self.keep_incident(incident);
+        let flapped = std::mem::take(&mut self.health.flaps).flapping;
+        self.health.pursuit = Pursuit::default();
+        let mut incident = self.health.incident.take();
+        if let Some(incident) = &mut incident {
+            incident.closed_at = Some(now.max(incident.opened_at));
+            incident.closing = Some(closing);
+            self.keep_incident(incident.clone());
+        }
+        let (told, how) = match (flapped, &incident) {
+            (Some(flapping), _) => (flapping.told, "while it was flapping"),
+            (None, Some(incident)) => (incident.told.clone(), "while it was down; its incident is closed"),
+            (None, None) => return,
+        };
+        let message = routing::sentence(&self.monitor, &format!("was {} {how}", closing.name()));
+        self.owe(NotificationKind::Closed, &told, now, &message, incident.as_ref(), None);
     }
 }

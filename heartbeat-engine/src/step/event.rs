@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use crate::{Effect, MonitorSpec, Ping, Secret, Timestamp, Token, Version};
+use crate::step::NewNote;
+use crate::{Effect, IncidentId, MonitorSpec, Ping, Secret, Timestamp, Token, Version};
 
 /// Something that happens to a monitor.
 #[derive(Clone, PartialEq, Debug)]
@@ -51,6 +52,15 @@ pub enum Edit {
         /// How long the old one is accepted still.
         overlap: Duration,
     },
+    /// Somebody takes care of its open incident (S7.7).
+    Acknowledge {
+        /// The incident.
+        incident: IncidentId,
+        /// Who, as they named themselves.
+        by: String,
+    },
+    /// Somebody writes about one of its incidents.
+    Note(NewNote),
 }
 
 /// What became of a heartbeat.

@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use crate::schedule::Grace;
 use crate::step::Draft;
+use crate::step::silence::{INSTANT, Stretch};
+use crate::step::suffer::STRETCHES_MAX;
 use crate::{Expectation, Health, MonitorSpec, OutageMoves, State, Timestamp};
 
 /// The health of a monitor that is made at `now`, before anything is expected.
@@ -18,7 +20,7 @@ pub(super) fn newborn(now: Timestamp) -> Health {
         heard: false,
         latest_at: now,
         expectation: None,
-        moves: OutageMoves { first: None, extended: 0, seen: now },
+        moves: OutageMoves { first: None, extended: 0, seen: now, held: None },
         runs: Vec::new(),
         ended_runs: Vec::new(),
         incident: None,
@@ -32,11 +34,12 @@ pub(super) fn newborn(now: Timestamp) -> Health {
 impl Draft<'_> {
     /// Begins to expect: `at` serves as the last heartbeat for the schedule; `heard` when it is one.
     pub(super) fn arm(&mut self, at: Timestamp, heard: bool) {
+        self.let_go();
         let health = &mut self.health;
         health.armed = true;
         health.based_at = at;
         health.heard = heard;
-        health.moves = OutageMoves { first: None, extended: 0, ..health.moves };
+        health.moves = OutageMoves { first: None, extended: 0, held: None, ..health.moves };
         let before = health.expectation.take();
         let spec = &self.monitor.spec;
         let every = spec.schedule.is_every();
@@ -53,13 +56,20 @@ impl Draft<'_> {
         }
     }
 
-    /// Awaits `occurrence`, and applies the outages that ended after `since` as far as they were looked at already.
+    /// Awaits `occurrence`, and applies what ended after `since` of outages and windows as far as they were looked at.
     fn set_expectation(&mut self, occurrence: Timestamp, deadline: Timestamp, since: Timestamp) {
         self.health.expectation = Some(Expectation { occurrence, deadline, excused: false });
-        let outages = self.around.outages;
-        let from = outages.partition_point(|outage| outage.to <= since);
-        for outage in outages.get(from..self.outages_seen()).unwrap_or_default() {
-            self.suffer(outage);
+        let seen = self.health.moves.seen;
+        let mut x = since;
+        let mut count = 0;
+        while let Some(stretch) = self.around.stretch_after(x, seen, seen)
+            && stretch.span.to <= seen
+            && self.health.expectation.is_some_and(|awaited| stretch.span.from <= awaited.deadline)
+            && (count < STRETCHES_MAX || !stretch.announced)
+        {
+            self.suffer(&stretch);
+            x = stretch.span.to.max(self.window_start());
+            count += 1;
         }
     }
 
@@ -84,16 +94,19 @@ impl Draft<'_> {
     /// it did; those before are unobserved (S6.2).
     fn past_unobserved(&mut self, mut occurrence: Timestamp) -> Timestamp {
         let spec = &self.monitor.spec;
-        let outages = self.around.outages.get(..self.outages_seen()).unwrap_or_default();
+        let seen = self.health.moves.seen;
         loop {
             let span = (occurrence - spec.early, spec.schedule.deadline(occurrence, spec.grace));
-            let from = outages.partition_point(|outage| outage.to <= span.1);
-            let Some(outage) = outages.get(from).filter(|outage| outage.covers(span)) else { return occurrence };
+            let stretch = self.around.stretch_after(span.1, seen, seen);
+            let Some(Stretch { span: silence, .. }) =
+                stretch.filter(|stretch| stretch.span.to <= seen && stretch.span.covers(span))
+            else {
+                return occurrence;
+            };
             self.health.moves.first.get_or_insert(span);
-            let instant = Duration::from_millis(1);
             let last_covered = match spec.grace {
-                Grace::Fixed(length) => outage.to - instant - length,
-                Grace::EndOfDay => start_of_day(spec, outage.to - instant) - instant,
+                Grace::Fixed(length) => silence.to - INSTANT - length,
+                Grace::EndOfDay => start_of_day(spec, silence.to - INSTANT) - INSTANT,
             };
             occurrence = spec.schedule.next_after(occurrence.max(last_covered));
         }

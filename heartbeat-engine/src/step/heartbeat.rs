@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::step::Taken;
-use crate::step::advance::{AHEAD_MAX, Failure};
+use crate::step::advance::{AHEAD_MAX, Failure, IN_WINDOW};
 use crate::step::{ClaimedTimeError, Draft};
-use crate::{Cause, Closing, Effect, NotificationKind, Ping, PingEntry, Signal, State, Timestamp, routing};
+use crate::{Cause, Closing, Effect, NotificationKind, Ping, PingEntry, Pursuit, Signal, State, Timestamp, routing};
 
 /// How old a claimed time may be (S4.8).
 const CLAIM_AGE_MAX: Duration = Duration::from_secs(90 * 86_400);
@@ -94,6 +94,10 @@ impl Draft<'_> {
                     self.come_alive(now, "reports a failure that counted as an overrun already");
                     return Effect::Noted;
                 }
+                if self.in_maintenance(now).is_some() {
+                    self.fail_in_window(fault, entry, now);
+                    return Effect::Noted;
+                }
                 entry.effect = Effect::Counted;
                 self.fail_by_heartbeat(fault, entry, now);
                 Effect::Counted
@@ -152,6 +156,8 @@ impl Draft<'_> {
         incident.closed_at = Some(now.max(incident.opened_at));
         incident.closing = Some(Closing::Recovered);
         self.health.successes = 0;
+        self.health.pursuit = Pursuit::default();
+        self.has_changed(now);
         let message = routing::recovered_message(&self.monitor, &incident);
         self.note(State::Up, now, now, "recovered".to_owned());
         let told = incident.told.clone();
@@ -160,13 +166,17 @@ impl Draft<'_> {
     }
 
     fn fail_by_heartbeat(&mut self, fault: Option<&str>, entry: &PingEntry, now: Timestamp) {
-        let (cause, detail) = match fault {
-            Some(fault) => (Cause::Value, fault.to_owned()),
-            None => (Cause::Failed, routing::failed_detail(entry)),
-        };
+        let (cause, detail) = cause_of(fault, entry);
         let message = routing::sentence(&self.monitor, &format!("is down: {detail}"));
         self.fail(Failure { cause, at: now, detail, message: &message, ping: Some(entry) }, now);
         self.come_alive(now, "first heartbeat");
+    }
+
+    /// A failure in a maintenance window is recorded and changes no count (S5.3).
+    fn fail_in_window(&mut self, fault: Option<&str>, entry: &PingEntry, now: Timestamp) {
+        let (cause, detail) = cause_of(fault, entry);
+        self.come_alive(now, "first heartbeat");
+        self.note(self.health.state, now, now, format!("{cause}: {detail} ({IN_WINDOW})"));
     }
 
     /// A message that somebody must see goes out at once (S4.5): a report's, or that the service became degraded.
@@ -182,7 +192,7 @@ impl Draft<'_> {
             (None, false) => "reports".to_owned(),
         };
         let message = routing::sentence(&self.monitor, &said);
-        let channels = self.monitor.spec.channels.clone();
+        let channels = self.channels_for_reports();
         self.owe(NotificationKind::Report, &channels, now, &message, None, Some(entry));
     }
 
@@ -220,6 +230,13 @@ impl Draft<'_> {
             user_agent: ping.user_agent.clone(),
             degraded: ping.degraded,
         }
+    }
+}
+
+fn cause_of(fault: Option<&str>, entry: &PingEntry) -> (Cause, String) {
+    match fault {
+        Some(fault) => (Cause::Value, fault.to_owned()),
+        None => (Cause::Failed, routing::failed_detail(entry)),
     }
 }
 

@@ -1,17 +1,24 @@
 //! All rules of what a monitor does: pure decisions, time is an argument.
 
 mod advance;
+mod care;
 mod edit;
 mod event;
 mod expect;
+mod flap;
 mod heartbeat;
+mod pursue;
 mod runs;
+mod silence;
 mod suffer;
 mod surroundings;
 
 use std::sync::Arc;
 
+pub use care::{CareError, NewNote};
 pub use event::{Edit, Event, Taken};
+#[cfg(feature = "runtime")]
+pub(crate) use suffer::explains;
 pub(crate) use suffer::{foreseen, is_ahead, touched};
 pub use surroundings::Surroundings;
 
@@ -45,6 +52,7 @@ pub fn step(
         }
         Event::Edit(edit) => draft.edit(edit, now),
     }
+    draft.pursue(now);
     Ok(draft.finish())
 }
 
@@ -59,6 +67,8 @@ pub struct Draft<'a> {
     around: Surroundings<'a>,
     /// What the wall clock shows, when later than the event's own time.
     clock: Timestamp,
+    /// How many stretches of silence were passed since the event began.
+    passed: usize,
     /// Stored even when nothing has changed.
     kept: bool,
     removed: bool,
@@ -79,6 +89,7 @@ impl<'a> Draft<'a> {
             before,
             around,
             clock: Timestamp::MIN,
+            passed: 0,
             kept: false,
             removed: false,
             pings: Vec::new(),
@@ -145,6 +156,7 @@ impl<'a> Draft<'a> {
             && !self.removed
             && !self.kept
             && self.pings.is_empty()
+            && self.incidents.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
         {
             // That an outage was looked at, without effect, need not be stored; that the clock was set back must be, or the

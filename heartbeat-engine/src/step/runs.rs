@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use crate::absence::Outage;
 use crate::step::Draft;
-use crate::step::advance::Failure;
+use crate::step::advance::{Failure, IN_WINDOW};
+use crate::step::silence::Stretch;
 use crate::{Cause, EndedRun, Ping, Run, RunId, Timestamp, describe_duration, routing};
 
 /// How many runs may be open, and how many ended ones are remembered.
@@ -80,8 +80,14 @@ impl Draft<'_> {
     pub(super) fn overrun(&mut self, limit: Timestamp, now: Timestamp) {
         let Some(index) = self.health.runs.iter().position(|run| run.limit_at == Some(limit)) else { return };
         let run = self.health.runs.remove(index);
+        let in_window = self.in_maintenance(limit).is_some();
+        let lasting = self.stretch_after(limit, now).filter(|stretch| !stretch.is_over(now));
+        if in_window || lasting.is_some_and(|stretch| stretch.hides(limit)) {
+            self.close_unobserved(run, limit, now);
+            return;
+        }
         self.remember(EndedRun { id: run.id, overran: true });
-        let detail = format!("a run that began at {} was still open at {limit}", run.began_at);
+        let detail = overrun_detail(&run, limit);
         let lasted = describe_duration(limit.since(run.began_at));
         let message = routing::sentence(
             &self.monitor,
@@ -91,15 +97,29 @@ impl Draft<'_> {
     }
 
     /// Closes the runs whose end the watcher may have missed (S6.2).
-    pub(super) fn forget_runs_in(&mut self, outage: &Outage) {
-        let unobserved = |run: &Run| run.began_at < outage.to && run.limit_at.is_some_and(|limit| limit > outage.from);
+    pub(super) fn forget_runs_in(&mut self, stretch: &Stretch, now: Timestamp) {
+        let span = stretch.span;
+        let touched = |limit: Timestamp| limit > span.from || stretch.hides(limit);
+        let unobserved = |run: &Run| run.began_at < span.to && run.limit_at.is_some_and(touched);
         if !self.health.runs.iter().any(unobserved) {
             return;
         }
-        let (gone, kept): (Vec<Run>, Vec<Run>) = self.health.runs.iter().partition(|run| unobserved(run));
+        let (mut gone, kept): (Vec<Run>, Vec<Run>) = self.health.runs.iter().partition(|run| unobserved(run));
         self.health.runs = kept;
+        gone.sort_by_key(|run| run.limit_at);
         for run in gone {
-            self.remember(EndedRun { id: run.id, overran: false });
+            // What would have been found only later is found by nobody.
+            let limit = run.limit_at.filter(|limit| *limit < span.to).unwrap_or(Timestamp::MAX);
+            self.close_unobserved(run, limit, now);
+        }
+    }
+
+    /// Closes a run without a failure; that its limit passed in a maintenance window is recorded (S5.3).
+    fn close_unobserved(&mut self, run: Run, limit: Timestamp, now: Timestamp) {
+        self.remember(EndedRun { id: run.id, overran: false });
+        if self.in_maintenance(limit).is_some() {
+            let reason = format!("{}: {} ({IN_WINDOW})", Cause::Overrun, overrun_detail(&run, limit));
+            self.note(self.health.state, limit, now, reason);
         }
     }
 
@@ -130,4 +150,8 @@ impl Draft<'_> {
     pub(super) fn drop_runs(&mut self) {
         self.health.runs.clear();
     }
+}
+
+fn overrun_detail(run: &Run, limit: Timestamp) -> String {
+    format!("a run that began at {} was still open at {limit}", run.began_at)
 }

@@ -1,29 +1,49 @@
-//! What the watcher's own outages make of what is expected (S6.2), and a wall clock that was set back (S6.7).
+//! What the watcher's own outages (S6.2) and maintenance windows (S5.3) make of what is expected, and a wall clock that was set back (S6.7).
 
+#[cfg(feature = "runtime")]
+use std::sync::Arc;
+
+#[cfg(feature = "runtime")]
+use crate::Maintenance;
 use crate::absence::Outage;
 use crate::step::advance::{AHEAD_MAX, Due};
+use crate::step::silence::Stretch;
 use crate::step::{Draft, Surroundings};
 use crate::{Expectation, Health, MonitorSpec, Record, Timestamp};
 
 /// How often a deadline that falls inside an outage is put behind it, at most (S6.2).
 const EXTENSIONS_MAX: u8 = 2;
+/// How many stretches are applied one by one; with windows the rest counts as one of them then.
+pub(super) const STRETCHES_MAX: usize = 1_000;
 
 /// The record as the outages leave it that the next step applies first, where they change more than that they were
 /// looked at. Nothing is judged and nothing needs to be stored: the next step comes to the same by itself.
-pub(crate) fn foreseen(record: &Record, outages: &[Outage], now: Timestamp) -> Option<Record> {
-    let latest = outages.last()?;
+pub(crate) fn foreseen(record: &Record, around: Surroundings<'_>, now: Timestamp) -> Option<Record> {
+    let latest = around.outages.last()?;
     let health = &record.health;
     // Most monitors have nothing to do with most outages; this keeps a restart cheap.
     let concerned = health.expectation.is_some_and(|awaited| awaited.deadline > latest.from)
         || health.runs.iter().any(|run| run.limit_at.is_some());
-    if !concerned {
-        return None;
+    if concerned { passed(record, around, now) } else { None }
+}
+
+/// Whether the window changes what is awaited still, so that it must not be forgotten.
+#[cfg(feature = "runtime")]
+pub(crate) fn explains(record: &Record, window: &Arc<Maintenance>, now: Timestamp) -> bool {
+    let around = Surroundings { maintenance: std::slice::from_ref(window), ..Surroundings::default() };
+    passed(record, around, now).is_some()
+}
+
+/// The record as the stretches of silence leave it that the next step applies first.
+fn passed(record: &Record, around: Surroundings<'_>, now: Timestamp) -> Option<Record> {
+    let mut draft = Draft::of(record, around).on_clock(now);
+    draft.let_go();
+    while let Some((_, Due::Window | Due::Outage)) = draft.next_due(now) {
+        draft.pass_stretch(now);
     }
-    let mut draft = Draft::of(record, outages.into()).on_clock(now);
-    while let Some((_, Due::Outage)) = draft.next_due(now) {
-        draft.pass_outage(now);
-    }
-    let changed = draft.health.expectation != health.expectation || draft.health.runs.len() != health.runs.len();
+    draft.hold(now);
+    let (before, after) = (&record.health, &draft.health);
+    let changed = after.expectation != before.expectation || after.runs.len() != before.runs.len();
     changed.then(|| Record { health: draft.health, ..record.clone() })
 }
 
@@ -41,7 +61,10 @@ pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
         || health.latest_at > horizon
         || health.moves.seen > horizon
         || health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon)
-        || health.runs.iter().any(|run| run.began_at > horizon);
+        || health.runs.iter().any(|run| run.began_at > horizon)
+        || health.incident.as_ref().is_some_and(|incident| incident.detected_at > horizon)
+        || health.flaps.downs.iter().any(|at| *at > horizon)
+        || health.flaps.flapping.is_some();
     if !may_be {
         return false;
     }
@@ -63,30 +86,99 @@ fn window(spec: &MonitorSpec, health: &Health, expectation: &Expectation) -> (Ti
 }
 
 impl Draft<'_> {
-    /// How many of the outages, which are in the order of their ends, were looked at.
-    pub(super) fn outages_seen(&self) -> usize {
-        let seen = self.health.moves.seen;
-        self.around.outages.partition_point(|outage| outage.to <= seen)
+    /// Up to which instant stored times are believed (S6.7).
+    pub(super) fn horizon(&self, now: Timestamp) -> Timestamp {
+        now.max(self.clock) + AHEAD_MAX
     }
 
-    /// The next outage that began before `now` and was not looked at.
-    pub(super) fn unseen_outage(&self, now: Timestamp) -> Option<Outage> {
-        // One that ends in the future was stored before the clock was set back (S6.7).
-        let horizon = now.max(self.clock) + AHEAD_MAX;
-        let next = self.around.outages.get(self.outages_seen())?;
-        (next.from < now && next.to <= horizon).then_some(*next)
+    /// The next stretch of silence that began before `now` and was not looked at.
+    pub(super) fn unseen_stretch(&self, now: Timestamp) -> Option<Stretch> {
+        let stretch = self.stretch_after(self.health.moves.seen, now)?;
+        (stretch.announced || stretch.span.to <= self.horizon(now)).then_some(stretch)
     }
 
-    /// Applies the next outage that was not looked at.
-    pub(super) fn pass_outage(&mut self, now: Timestamp) {
-        let Some(outage) = self.unseen_outage(now) else { return };
-        self.suffer(&outage);
-        self.forget_runs_in(&outage);
-        self.health.moves.seen = outage.to;
+    /// Applies the next stretch of silence that was not looked at.
+    pub(super) fn pass_stretch(&mut self, now: Timestamp) {
+        let Some(mut stretch) = self.unseen_stretch(now) else { return };
+        self.passed += 1;
+        if stretch.announced && self.passed > STRETCHES_MAX {
+            stretch.span.to = stretch.span.to.max(now);
+        }
+        self.suffer(&stretch);
+        self.forget_runs_in(&stretch, now);
+        self.health.moves.seen = self.quiet_until(stretch.span.to, now);
     }
 
-    /// Applies one outage to what is awaited (S6.2).
-    pub(super) fn suffer(&mut self, outage: &Outage) {
+    /// The end of a stretch, or how far behind it no other one can change anything: a job that reports once a year does not
+    /// heed the windows of every night.
+    fn quiet_until(&self, end: Timestamp, now: Timestamp) -> Timestamp {
+        let followed = self.health.runs.iter().any(|run| run.limit_at.is_some());
+        if self.around.maintenance.is_empty() || followed {
+            return end;
+        }
+        let quiet = match self.health.expectation {
+            None => now,
+            Some(awaited) if awaited.deadline <= end && !self.judges_silence() => now,
+            // One that covers the last heartbeat may last a period and a grace.
+            Some(_) if self.monitor.spec.schedule.is_every() && end < self.health.based_at => end,
+            Some(_) => self.window_start(),
+        };
+        end.max(quiet.min(now))
+    }
+
+    /// Where the window of what is awaited begins.
+    pub(super) fn window_start(&self) -> Timestamp {
+        let window = self.health.expectation.map(|awaited| window(&self.monitor.spec, &self.health, &awaited));
+        window.map_or(Timestamp::MIN, |(start, _)| start)
+    }
+
+    /// Keeps silence from being judged in a maintenance window in force: its deadline waits for the end. The end that is
+    /// known now may change, so nothing else follows from it yet.
+    pub(super) fn hold(&mut self, now: Timestamp) -> bool {
+        let due = self.health.expectation.map(|awaited| awaited.deadline).filter(|deadline| *deadline < now);
+        let may_wait = self.judges_silence() && !self.around.maintenance.is_empty();
+        let Some(deadline) = due.filter(|_| may_wait) else { return false };
+        let stretch = self.stretch_after(deadline, now).filter(|stretch| stretch.hides(deadline));
+        let Some(stretch) = stretch.filter(|stretch| !stretch.is_over(now)) else { return false };
+        self.health.moves.held = Some(deadline);
+        if let Some(awaited) = &mut self.health.expectation {
+            awaited.deadline = stretch.span.to;
+        }
+        true
+    }
+
+    /// Takes back what [`Draft::hold`] did: the windows may have changed since.
+    pub(super) fn let_go(&mut self) {
+        if let Some(deadline) = self.health.moves.held.take()
+            && let Some(awaited) = &mut self.health.expectation
+        {
+            awaited.deadline = deadline;
+        }
+    }
+
+    /// Applies a stretch of silence to what is awaited.
+    pub(super) fn suffer(&mut self, stretch: &Stretch) {
+        self.suffer_outage(&stretch.span);
+        if stretch.announced {
+            self.suffer_windows(stretch);
+        }
+    }
+
+    /// For `at` and cron an occurrence in a window is always excused, and no deadline in one is judged before its end (S5.3).
+    fn suffer_windows(&mut self, stretch: &Stretch) {
+        let Some(awaited) = self.health.expectation else { return };
+        let inside = |at: Timestamp| stretch.span.from <= at && at < stretch.span.to;
+        let window_end = |at: Timestamp| self.in_maintenance(at).filter(|_| inside(at));
+        let fixed = !self.monitor.spec.schedule.is_every();
+        let excused = awaited.excused || (fixed && window_end(awaited.occurrence).is_some());
+        // What counts no failure need not wait.
+        let waits = window_end(awaited.deadline).filter(|_| !excused);
+        let deadline = waits.unwrap_or(awaited.deadline);
+        self.health.expectation = Some(Expectation { deadline, excused, ..awaited });
+    }
+
+    /// Applies an outage to what is awaited (S6.2).
+    fn suffer_outage(&mut self, outage: &Outage) {
         let spec = &self.monitor.spec;
         let Some(awaited) = self.health.expectation.filter(|awaited| awaited.deadline > outage.from) else { return };
         let window = window(spec, &self.health, &awaited);
@@ -119,6 +211,7 @@ impl Draft<'_> {
     pub(super) fn come_back_to(&mut self, now: Timestamp) {
         let now = now.max(self.clock);
         let horizon = now + AHEAD_MAX;
+        self.bring_pursuit_back(now, horizon);
         let health = &mut self.health;
         let moved = health.moves.first.is_some() || health.moves.extended > 0;
         let ahead = health.based_at > horizon || (moved && health.moves.seen > horizon);

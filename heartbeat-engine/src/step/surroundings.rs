@@ -1,5 +1,7 @@
 //! What a decision depends on besides the monitor itself.
 
+use std::sync::Arc;
+
 use crate::{Maintenance, Outage, Route};
 
 /// What lies around a monitor when something happens to it.
@@ -8,7 +10,7 @@ pub struct Surroundings<'a> {
     /// The watcher's own outages, in order and without overlaps (S6).
     pub outages: &'a [Outage],
     /// The maintenance windows that cover the monitor (S5.3).
-    pub maintenance: &'a [Maintenance],
+    pub maintenance: &'a [Arc<Maintenance>],
     /// Every route (S7.8).
     pub routes: &'a [Route],
     /// The slugs of the monitors that it depends on and that are down (S5.4).

@@ -125,7 +125,7 @@ pub fn full_record(n: u64) -> Record {
     let health = &mut record.health;
     health.state = State::Down;
     (health.failures, health.successes, health.ping_count) = (u32::MAX, 7, 12_345_678_901);
-    health.moves = OutageMoves { first: Some((at(1), at(2))), extended: 2, seen: Timestamp::MIN };
+    health.moves = OutageMoves { first: Some((at(1), at(2))), extended: 2, seen: Timestamp::MIN, held: Some(at(3)) };
     health.runs = vec![
         Run { id: None, began_at: at(3), limit_at: None },
         Run { id: Some(run_id(1)), began_at: at(4), limit_at: Some(at(64)) },

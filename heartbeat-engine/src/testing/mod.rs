@@ -17,6 +17,7 @@ use std::time::Duration;
 pub use self::clock::{ManualClock, TokioClock};
 pub use self::notifier::{Behaviour, FarEnd, NotifierHarness, notifier_promises};
 pub use self::storage::{StorageHarness, storage_promises};
+pub use crate::schedule::schedule_steps;
 pub use crate::{notifier_suite, storage_suite};
 
 /// The check of one promise on a harness; it panics when the promise is broken.

@@ -5,12 +5,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use heartbeat_engine::step::{Draft, Event, step};
+use heartbeat_engine::step::{Draft, Event, Surroundings, step};
 use heartbeat_engine::step::{Edit, Taken};
 use heartbeat_engine::{
-    Change, Grace, Incident, LocalTime, Monitor, MonitorId, MonitorSpec, Notification, NotificationKind, Outage, Ping,
-    PingEntry, Record, Rotating, RunId, Schedule, Signal, State, StateChange, Timestamp, Token, Transition, Version,
-    Weekdays, Zone, parse_duration,
+    Change, Grace, Incident, LocalTime, Maintenance, MaintenanceSpec, MaintenanceTime, Monitor, MonitorId, MonitorSpec,
+    Notification, NotificationKind, Outage, Ping, PingEntry, Record, Rotating, Route, RunId, Schedule, Signal, State,
+    StateChange, Timestamp, Token, Transition, Version, Weekdays, Zone, parse_duration,
 };
 
 /// Midnight.
@@ -32,6 +32,40 @@ pub fn d(text: &str) -> Duration {
 
 pub fn outage(from: &str, to: &str) -> Outage {
     Outage { from: t(from), to: t(to) }
+}
+
+/// A maintenance window of every monitor.
+pub fn window(from: &str, to: &str) -> Arc<Maintenance> {
+    window_at(t(from), t(to))
+}
+
+pub fn window_at(from: Timestamp, to: Timestamp) -> Arc<Maintenance> {
+    maintenance(MaintenanceTime::Once { from, to })
+}
+
+/// A maintenance window of every monitor, by a cron expression in UTC.
+pub fn recurring(expression: &str, length: &str) -> Arc<Maintenance> {
+    let schedule = Schedule::cron(expression, Zone::utc()).unwrap();
+    maintenance(MaintenanceTime::Recurring { schedule, length: d(length) })
+}
+
+fn maintenance(time: MaintenanceTime) -> Arc<Maintenance> {
+    let spec = MaintenanceSpec { all: true, ..MaintenanceSpec::new("by plan", time) };
+    let faults = spec.faults(midnight());
+    assert!(faults.is_empty(), "{faults:?}");
+    Arc::new(Maintenance { id: "w".to_owned(), spec })
+}
+
+/// The same window, ended early.
+pub fn ended(window: &Arc<Maintenance>, at: &str) -> Arc<Maintenance> {
+    ended_at(window, t(at))
+}
+
+/// The same window, ended at an instant unless it was before.
+pub fn ended_at(window: &Arc<Maintenance>, at: Timestamp) -> Arc<Maintenance> {
+    let mut window = (**window).clone();
+    window.spec.ended_at = Some(window.spec.ended_at.map_or(at, |before| before.min(at)));
+    Arc::new(window)
 }
 
 pub fn run(n: u8) -> RunId {
@@ -92,6 +126,9 @@ pub fn of_run(signal: Signal, n: u8) -> Ping {
 pub struct Job {
     pub record: Record,
     pub outages: Vec<Outage>,
+    pub windows: Vec<Arc<Maintenance>>,
+    pub routes: Vec<Route>,
+    pub down_parents: Vec<String>,
     pub incidents: Vec<Incident>,
     pub notifications: Vec<Notification>,
     pub changes: Vec<StateChange>,
@@ -107,20 +144,31 @@ impl Job {
     pub fn made_at(at: Timestamp, spec: MonitorSpec) -> Self {
         let faults = spec.faults(at);
         assert!(faults.is_empty(), "{faults:?}");
-        let transition =
-            Draft::create(Arc::new(monitor(1, spec, at)), at, heartbeat_engine::step::Surroundings::default())
-                .finish()
-                .unwrap();
+        let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, Surroundings::default()).finish().unwrap();
         let Change::Put(record) = transition.change else { panic!("made") };
         Self {
             record: *record,
             outages: Vec::new(),
+            windows: Vec::new(),
+            routes: Vec::new(),
+            down_parents: Vec::new(),
             incidents: Vec::new(),
             notifications: Vec::new(),
             changes: Vec::new(),
             pings: Vec::new(),
             removed: false,
         }
+    }
+
+    /// The same under a maintenance window.
+    pub fn under(mut self, window: Arc<Maintenance>) -> Self {
+        self.windows.push(window);
+        self
+    }
+
+    pub fn around(&self) -> Surroundings<'_> {
+        let Self { outages, windows, routes, down_parents, .. } = self;
+        Surroundings { outages, maintenance: windows, routes, down_parents }
     }
 
     /// Takes what was stored.
@@ -142,7 +190,7 @@ impl Job {
     }
 
     pub fn event(&mut self, at: Timestamp, event: &Event) -> bool {
-        match step(&self.record, event, at, (&self.outages).into()).unwrap() {
+        match step(&self.record, event, at, self.around()).unwrap() {
             Some(transition) => {
                 self.store(transition);
                 true
@@ -196,6 +244,26 @@ impl Job {
     /// Time has passed.
     pub fn look(&mut self, at: &str) -> bool {
         self.event(t(at), &Event::Wake)
+    }
+
+    /// Time passes until then, with a look whenever something is due.
+    pub fn watch(&mut self, until: &str) {
+        let mut last = Timestamp::MIN;
+        loop {
+            let due = self.record.health.wake_at();
+            assert!(due > last, "a look at {last} settles what was due by then");
+            if due >= t(until) {
+                return;
+            }
+            last = due;
+            self.event(due + Duration::from_millis(1), &Event::Wake);
+        }
+    }
+
+    /// What was told, to whom and when: whole minutes.
+    pub fn messages(&self) -> Vec<(String, NotificationKind, Timestamp)> {
+        let minute = |at: Timestamp| Timestamp::from_millis(at.as_millis() / 60_000 * 60_000);
+        self.notifications.iter().map(|n| (n.channel.clone(), n.kind, minute(n.created_at))).collect()
     }
 
     pub fn state(&self) -> State {

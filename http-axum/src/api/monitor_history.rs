@@ -15,7 +15,7 @@ use crate::app::AppState;
 use crate::auth::CanRead;
 use crate::json;
 use crate::problem::Problem;
-use crate::query::{Query, clip};
+use crate::query::{Parameters, Query};
 
 const DAYS_MAX: u32 = 366;
 const DAYS_DEFAULT: u32 = 90;
@@ -35,10 +35,9 @@ async fn pings(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Json<Value>, Problem> {
-    query.only(&["limit", "cursor"])?;
+    let (before, limit) = query.read(read_page)?;
     let monitor = find_monitor(&app, &caller, &name)?.id();
-    let before = query.cursor(|text| text.parse().ok())?;
-    let found = app.engine.history(&HistoryQuery::Pings { monitor, before }, query.limit()?).await?;
+    let found = app.engine.history(&HistoryQuery::Pings { monitor, before }, limit).await?;
     Ok(history_page(&found, |item| match item {
         HistoryItem::Ping(entry) => Some((entry.n.to_string(), Some(json::ping(entry)))),
         _ => None,
@@ -69,6 +68,10 @@ async fn ping_body(
     Ok(response)
 }
 
+fn read_page(parameters: &mut Parameters<'_>) -> (Option<u64>, usize) {
+    (parameters.cursor(|text| text.parse().ok()), parameters.limit())
+}
+
 /// Whether only the last character is not whole.
 fn is_cut_text(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_err_and(|error| error.error_len().is_none())
@@ -81,10 +84,9 @@ async fn events(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Json<Value>, Problem> {
-    query.only(&["limit", "cursor"])?;
+    let (before, limit) = query.read(read_page)?;
     let monitor = find_monitor(&app, &caller, &name)?.id();
-    let before = query.cursor(|text| text.parse().ok())?;
-    let found = app.engine.history(&HistoryQuery::Changes { monitor, before }, query.limit()?).await?;
+    let found = app.engine.history(&HistoryQuery::Changes { monitor, before }, limit).await?;
     Ok(history_page(&found, |item| match item {
         HistoryItem::Change(change) => Some((change.version.to_string(), Some(json::change(change)))),
         _ => None,
@@ -97,14 +99,11 @@ async fn uptime_of(
     Path(name): Path<String>,
     query: Query,
 ) -> Result<Json<Value>, Problem> {
-    query.only(&["days"])?;
-    let days =
-        match query.filled("days") {
-            None => DAYS_DEFAULT,
-            Some(text) => text.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days)).ok_or_else(|| {
-                Problem::field("days", format!("`{}` is not a number from 1 to {DAYS_MAX}", clip(text)))
-            })?,
-        };
+    let right = format!("a number from 1 to {DAYS_MAX}");
+    let days = query.read(|parameters| {
+        parameters.parsed("days", &right, |text| text.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days)))
+    })?;
+    let days = days.unwrap_or(DAYS_DEFAULT);
     let record = find_monitor(&app, &caller, &name)?;
     let to = app.engine.now();
     let from = to - std::time::Duration::from_secs(u64::from(days) * 86_400);

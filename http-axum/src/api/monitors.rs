@@ -1,18 +1,17 @@
 //! `/api/monitors`: make, read, change, remove; one by one or many at once.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use axum::extract::{OriginalUri, Path, State};
 use axum::http::header::LOCATION;
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::get;
 use axum::{Json, Router};
-use heartbeat_engine::{EditError, Filter, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
-use serde_json::{Value, json};
+use heartbeat_engine::{Filter, Maintenance, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
+use serde_json::Value;
 
-use super::request::{JsonBody, Preconditions, find_monitor, location, versioned};
+use super::request::{JsonBody, Preconditions, TURNS, find_monitor, location, versioned};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, MonitorWish, Reading, page, read_monitor};
@@ -20,36 +19,26 @@ use crate::keys::Scope;
 use crate::problem::Problem;
 use crate::query::{PAGE_MAX, Query, clip};
 
-/// Monitors of one batch.
-const BATCH_MAX: usize = 1000;
-/// How often an edit is tried again that another one overtook.
-const TURNS: usize = 4;
-
 const STATUSES: [StatusWord; 5] =
     [StatusWord::New, StatusWord::Up, StatusWord::Late, StatusWord::Down, StatusWord::Paused];
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/monitors", get(list).post(create))
-        .route("/api/monitors/batch", post(batch))
         .route("/api/monitors/{monitor}", get(read).put(replace).patch(change).delete(remove))
 }
 
 async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Query) -> Result<Json<Value>, Problem> {
-    query.only(&["tag", "status", "q", "limit", "cursor"])?;
-    let limit = query.limit()?;
-    let mut filter = Filter::default();
-    for tags in query.all("tag") {
-        filter.tags.extend(tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned));
-    }
-    if let Some(text) = query.filled("status") {
-        let word = STATUSES.into_iter().find(|word| word.name() == text).ok_or_else(|| {
-            Problem::field("status", format!("`{}` is none of new, up, late, down, paused", clip(text)))
-        })?;
-        filter.status = Some(word);
-    }
-    filter.text = query.filled("q").map(str::to_owned);
-    filter.after = query.filled("cursor").map(str::to_owned);
+    let (filter, limit) = query.read(|parameters| {
+        let limit = parameters.limit();
+        let filter = Filter {
+            tags: parameters.list("tag"),
+            status: parameters.word("status", &STATUSES.map(|word| (word.name(), word))),
+            text: parameters.text("q").map(str::to_owned),
+            after: parameters.text("cursor").map(str::to_owned),
+        };
+        (filter, limit)
+    })?;
     let (items, next) = collect(&app, &caller, filter, limit);
     Ok(Json(page(items, next)))
 }
@@ -57,6 +46,9 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 /// The monitors of a page, passing over those that the caller may not see.
 fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec<Value>, Option<String>) {
     let mut items = Vec::new();
+    let now = app.engine.now();
+    let mut windows = app.engine.maintenance();
+    windows.retain(|window| window.spec.current(now).is_some());
     loop {
         let wanted = if caller.is_limited() { PAGE_MAX } else { limit };
         let found = app.engine.list(&filter, wanted);
@@ -66,7 +58,7 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
             }
             filter.after = Some(record.spec().slug.clone());
             if caller.covers(record) {
-                items.push(shown(app, caller, record));
+                items.push(shown_in(app, caller, record, &windows));
             }
         }
         if !found.more {
@@ -159,7 +151,7 @@ async fn change(
     for _ in 0..TURNS {
         let record = find_monitor(&app, &caller, &name)?;
         preconditions.check(Some(record.monitor.revision))?;
-        let mut merged = json::wish(record.spec());
+        let mut merged = json::wish(record.spec(), &app.engine);
         for (field, value) in &changes {
             merged[field.as_str()] = value.clone();
         }
@@ -188,83 +180,21 @@ async fn remove(
     Ok(StatusCode::NO_CONTENT)
 }
 
-/// Makes or replaces up to 1,000 monitors by their slugs; the answer has a result for each, in the same order.
-async fn batch(
-    State(app): State<AppState>,
-    CanManage(caller): CanManage,
-    JsonBody(body): JsonBody,
-) -> Result<Json<Value>, Problem> {
-    let Value::Array(items) = body else { return Err(Problem::field("", "must be a list of monitors")) };
-    if items.len() > BATCH_MAX {
-        let count = items.len();
-        return Err(Problem::field("", format!("has {count} monitors; at most {BATCH_MAX} are taken at once")));
-    }
-    let mut slugs = HashSet::new();
-    let read: Vec<_> = items
-        .iter()
-        .map(|item| {
-            let wish = read_batched(&app, &caller, item)?;
-            // They are put at the same time: which of two would win is left to chance.
-            let is_first = slugs.insert(wish.spec.slug.clone());
-            is_first
-                .then_some(wish)
-                .ok_or_else(|| Problem::field("slug", "stands twice in this batch; the first is taken"))
-        })
-        .collect();
-    let wishes: Vec<_> = read.iter().flatten().map(|wish| (wish.spec.clone(), wish.mode.clone())).collect();
-    let mut puts = app.engine.put_many(wishes).await.into_iter();
-    let results: Vec<Value> = read
-        .into_iter()
-        .map(|wish| {
-            let wish = wish?;
-            let put = puts.next().unwrap_or(Err(EditError::NotFound("result")))?;
-            let status = if put.created { StatusCode::CREATED } else { StatusCode::OK };
-            let monitor = shown_with_secret(&app, &caller, wish.before.as_deref(), &put.record);
-            Ok(json!({"status": status.as_u16(), "monitor": monitor}))
-        })
-        .map(|result: Result<Value, Problem>| {
-            result.unwrap_or_else(|problem| json!({"status": problem.status.as_u16(), "problem": problem.to_json()}))
-        })
-        .collect();
-    Ok(Json(page(results, None)))
-}
-
-/// One monitor of a batch, and the one that it replaces.
-#[derive(Debug, Clone)]
-struct Batched {
-    spec: MonitorSpec,
-    mode: PutMode,
-    before: Option<Arc<Record>>,
-}
-
-fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<Batched, Problem> {
-    let MonitorWish { spec, token } = read_new(app, item, None)?;
-    let before = app.find(Target::slug(&spec.slug))?;
-    check_reach(caller, before.as_deref(), &spec)?;
-    let Some(record) = &before else {
-        return Ok(Batched { spec, mode: PutMode::Create { token }, before });
-    };
-    refuse_declared(record)?;
-    refuse_other_token(record, token.as_ref())?;
-    let mode = PutMode::Replace { monitor: record.id(), expected: None };
-    Ok(Batched { spec, mode, before })
-}
-
 fn reading(app: &App) -> Reading<'_> {
     Reading { engine: &app.engine, timezone: &app.settings.timezone, slug: None }
 }
 
-fn read_new(app: &App, body: &Value, slug: Option<&str>) -> Result<MonitorWish, Problem> {
+pub(super) fn read_new(app: &App, body: &Value, slug: Option<&str>) -> Result<MonitorWish, Problem> {
     read_monitor(body, Reading { slug, ..reading(app) })
 }
 
 async fn make(app: &App, caller: &Caller, wish: MonitorWish) -> Result<Put, Problem> {
-    check_reach(caller, None, &wish.spec)?;
+    check_reach(app, caller, None, &wish.spec)?;
     Ok(app.engine.put(wish.spec, PutMode::Create { token: wish.token }).await?)
 }
 
 async fn edit(app: &App, caller: &Caller, record: &Record, wish: MonitorWish, strict: bool) -> Result<Put, Problem> {
-    check_reach(caller, Some(record), &wish.spec)?;
+    check_reach(app, caller, Some(record), &wish.spec)?;
     refuse_declared(record)?;
     refuse_other_token(record, wish.token.as_ref())?;
     let expected = strict.then_some(record.monitor.revision);
@@ -272,7 +202,12 @@ async fn edit(app: &App, caller: &Caller, record: &Record, wish: MonitorWish, st
 }
 
 /// A limited key may neither touch other monitors nor make or leave one that it could not see.
-fn check_reach(caller: &Caller, record: Option<&Record>, wish: &MonitorSpec) -> Result<(), Problem> {
+pub(super) fn check_reach(
+    app: &App,
+    caller: &Caller,
+    record: Option<&Record>,
+    wish: &MonitorSpec,
+) -> Result<(), Problem> {
     let kept = match record {
         Some(record) => {
             caller.require_monitor(record)?;
@@ -281,18 +216,28 @@ fn check_reach(caller: &Caller, record: Option<&Record>, wish: &MonitorSpec) -> 
         None => caller.covers_tags(&wish.tags),
     };
     let why = "this key is limited; the monitor must have one of its tags, or be one of its monitors, afterwards too";
-    if kept { Ok(()) } else { Err(Problem::forbidden(why)) }
+    if !kept {
+        return Err(Problem::forbidden(why));
+    }
+    let known = record.map(|record| record.spec().depends_on.as_slice()).unwrap_or_default();
+    for parent in wish.depends_on.iter().filter(|parent| !known.contains(parent)) {
+        if let Some(parent) = app.engine.find(*parent).filter(|parent| !caller.covers(parent)) {
+            let slug = &parent.spec().slug;
+            return Err(Problem::forbidden(format!("this key is limited; it has nothing to do with monitor `{slug}`")));
+        }
+    }
+    Ok(())
 }
 
 /// A token is given when a monitor is made; repeating it later changes nothing.
-fn refuse_other_token(record: &Record, token: Option<&Token>) -> Result<(), Problem> {
+pub(super) fn refuse_other_token(record: &Record, token: Option<&Token>) -> Result<(), Problem> {
     if token.is_none_or(|token| *token == record.monitor.token.current) {
         return Ok(());
     }
     Err(Problem::field("token", "the monitor exists with another token; use rotate-token for a new one"))
 }
 
-fn refuse_declared(record: &Record) -> Result<(), Problem> {
+pub(super) fn refuse_declared(record: &Record) -> Result<(), Problem> {
     match &record.spec().declared_in {
         Some(file) => Err(Problem::conflict(format!("the monitor is declared in {file}; edit it there"))),
         None => Ok(()),
@@ -301,8 +246,13 @@ fn refuse_declared(record: &Record) -> Result<(), Problem> {
 
 /// A monitor as this caller may see it.
 pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
+    shown_in(app, caller, record, &app.engine.maintenance_of(record.id()))
+}
+
+/// The same of one of many; `windows` are those that are in force now, for whichever monitors.
+fn shown_in(app: &App, caller: &Caller, record: &Record, windows: &[Arc<Maintenance>]) -> Value {
     let url = caller.has(Scope::Manage).then(|| app.ping_url(record.monitor.token.current.reveal()));
-    json::monitor(record, app.engine.now(), url)
+    json::monitor(record, &app.engine, windows, url)
 }
 
 fn created(app: &App, caller: &Caller, put: &Put, location: Option<HeaderValue>) -> Response {
@@ -319,7 +269,7 @@ fn edited(app: &App, caller: &Caller, before: Option<&Record>, put: &Put) -> Res
 }
 
 /// A signing secret is shown once: when it came to be.
-fn shown_with_secret(app: &App, caller: &Caller, before: Option<&Record>, record: &Record) -> Value {
+pub(super) fn shown_with_secret(app: &App, caller: &Caller, before: Option<&Record>, record: &Record) -> Value {
     let mut body = shown(app, caller, record);
     let had_one = before.is_some_and(|before| before.monitor.signing_secret.is_some());
     if let (false, Some(secret)) = (had_one, &record.monitor.signing_secret) {

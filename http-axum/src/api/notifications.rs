@@ -11,7 +11,14 @@ use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json;
 use crate::problem::Problem;
-use crate::query::{Query, clip};
+use crate::query::Query;
+
+const STATES: [(&str, DeliveryState); 4] = [
+    ("pending", DeliveryState::Pending),
+    ("delivered", DeliveryState::Delivered),
+    ("dead", DeliveryState::Dead),
+    ("grouped", DeliveryState::Grouped),
+];
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
@@ -22,29 +29,15 @@ pub(crate) fn routes() -> Router<AppState> {
 
 /// Newest first. A page may be shorter than asked for where the key does not cover all monitors.
 async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Query) -> Result<Json<Value>, Problem> {
-    query.only(&["state", "incident", "limit", "cursor"])?;
-    let state = match query.filled("state") {
-        None => None,
-        Some("pending") => Some(DeliveryState::Pending),
-        Some("delivered") => Some(DeliveryState::Delivered),
-        Some("dead") => Some(DeliveryState::Dead),
-        Some("grouped") => Some(DeliveryState::Grouped),
-        Some(text) => {
-            return Err(Problem::field(
-                "state",
-                format!("`{}` is none of pending, delivered, dead, grouped", clip(text)),
-            ));
-        }
-    };
-    let incident = match query.filled("incident") {
-        None => None,
-        Some(text) => Some(
-            text.parse::<IncidentId>()
-                .map_err(|error| Problem::field("incident", format!("`{}` is {error}", clip(text))))?,
-        ),
-    };
-    let before = query.cursor(|text| text.parse().ok())?;
-    let found = app.engine.history(&HistoryQuery::Notifications { state, incident, before }, query.limit()?).await?;
+    let (state, incident, before, limit) = query.read(|parameters| {
+        (
+            parameters.word("state", &STATES),
+            parameters.parsed("incident", "the id of an incident", |text| text.parse::<IncidentId>().ok()),
+            parameters.cursor(|text| text.parse().ok()),
+            parameters.limit(),
+        )
+    })?;
+    let found = app.engine.history(&HistoryQuery::Notifications { state, incident, before }, limit).await?;
     Ok(history_page(&found, |item| {
         let HistoryItem::Notification(entry) = item else { return None };
         Some((entry.seq.to_string(), covers(&app, &caller, entry).then(|| json::notification(entry))))

@@ -9,7 +9,7 @@ use axum::http::header::{ETAG, IF_MATCH, IF_NONE_MATCH};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
-use heartbeat_engine::{HistoryItem, Page, Record, Version};
+use heartbeat_engine::{EditError, HistoryItem, Page, Record, Version};
 use serde_json::{Value, json};
 
 use crate::app::{App, AppState};
@@ -19,6 +19,8 @@ use crate::json::{page, read_object};
 use crate::problem::Problem;
 use crate::query::Query;
 
+/// How often an edit is tried again that another one overtook.
+pub(super) const TURNS: usize = 4;
 const OVERLAP_MAX: Duration = Duration::from_secs(90 * 86_400);
 
 /// The JSON of a request's body; an empty body is an empty object.
@@ -105,6 +107,24 @@ impl Preconditions {
     /// Whether a certain version is asked for, so that a newer one must not be changed.
     pub(crate) fn is_strict(&self) -> bool {
         self.versions.is_some()
+    }
+}
+
+/// Counts how often a change was overtaken by another one, which may have settled what to do.
+#[derive(Debug, Default)]
+pub(crate) struct Turns(usize);
+
+impl Turns {
+    /// Lets a change be tried again that came too late; any other error ends it.
+    pub(crate) fn again(&mut self, error: EditError) -> Result<(), Problem> {
+        let overtaken =
+            matches!(error, EditError::Revision { .. } | EditError::Taken { .. } | EditError::NotFound("document"));
+        self.0 += 1;
+        match error {
+            error if !overtaken => Err(error.into()),
+            _ if self.0 >= TURNS => Err(Problem::conflict("it is being changed by others; try again")),
+            _ => Ok(()),
+        }
     }
 }
 

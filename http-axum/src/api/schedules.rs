@@ -37,13 +37,17 @@ async fn preview(
         let early = fields.duration("early").unwrap_or_default();
         let from = fields.time("from").unwrap_or(now);
         let count = fields.count("count").unwrap_or(COUNT_DEFAULT);
-        if !(1..=COUNT_MAX).contains(&count) {
+        let is_few = (1..=COUNT_MAX).contains(&count);
+        if !is_few {
             fields.fault("count", format!("{count} is out of range; it must be 1 to {COUNT_MAX}"));
         }
         if let Err(message) = &grace {
             fields.fault("grace", message.clone());
         }
         let (schedule, grace) = (schedule?, grace.ok()?);
+        if !is_few {
+            return None;
+        }
         let grace = grace.unwrap_or_else(|| schedule.default_grace());
         if let Err(errors) = schedule.check(grace, early, from) {
             for error in errors {

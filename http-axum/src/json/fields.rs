@@ -144,6 +144,24 @@ impl<'a, 'e> Fields<'a, 'e> {
         found.map(|(_, value)| *value)
     }
 
+    /// A list of some words; each wrong item is an error of its own.
+    pub(crate) fn words<T: Copy>(&mut self, field: &'static str, words: &[(&str, T)]) -> Option<Vec<T>> {
+        let value = self.value(field)?;
+        let items = self.read_as(field, value, value.as_array(), "a list of strings")?;
+        let mut found = Vec::with_capacity(items.len());
+        for (index, item) in items.iter().enumerate() {
+            match words.iter().find(|(word, _)| item.as_str() == Some(*word)) {
+                Some((_, word)) => found.push(*word),
+                None => {
+                    let all: Vec<_> = words.iter().map(|(word, _)| format!("`{word}`")).collect();
+                    let message = format!("{} is none of {}", kind(item), all.join(", "));
+                    self.fault(&format!("{field}.{index}"), message);
+                }
+            }
+        }
+        (found.len() == items.len()).then_some(found)
+    }
+
     /// Notes every field that nobody asked for.
     pub(crate) fn finish(self) {
         for name in self.object.keys().filter(|name| !self.known.contains(&name.as_str())) {

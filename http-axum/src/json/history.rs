@@ -1,8 +1,8 @@
 //! Pieces of history: pings, changes of state, incidents, notifications.
 
 use heartbeat_engine::{
-    AboutIncident, AboutMonitor, DeliveryState, Incident, OutboxEntry, PingEntry, Record, StateChange, Status,
-    StatusWord, Timestamp, format_duration,
+    AboutIncident, AboutMonitor, DeliveryState, Incident, IncidentNote, OutboxEntry, PingEntry, Record, StateChange,
+    Status, StatusWord, Timestamp, format_duration,
 };
 use serde_json::{Value, json};
 
@@ -41,7 +41,18 @@ pub(crate) fn change(change: &StateChange) -> Value {
     })
 }
 
-/// The fields of an incident as a webhook gets them.
+/// A change of state with its place among those of all monitors; of a removed monitor only the id is known.
+pub(crate) fn event(seq: u64, changed: &StateChange, record: Option<&Record>) -> Value {
+    let mut value = change(changed);
+    value["seq"] = seq.into();
+    value["monitor"] = record.map_or_else(
+        || json!({"id": changed.monitor.to_string()}),
+        |record| json!({"id": changed.monitor.to_string(), "slug": record.spec().slug, "name": record.spec().name}),
+    );
+    value
+}
+
+/// The fields of an incident but for its notes, which may be long.
 pub(crate) fn incident_fields(incident: &Incident) -> Value {
     json!({
         "id": incident.id.to_string(),
@@ -51,12 +62,16 @@ pub(crate) fn incident_fields(incident: &Incident) -> Value {
         "closing": incident.closing.map(heartbeat_engine::Closing::name),
         "cause": incident.cause.name(),
         "detail": incident.detail,
+        "acknowledged": incident.acknowledged.as_ref().map(|by| json!({"at": instant(by.at), "by": by.by})),
+        "held_by": incident.held_by,
     })
 }
 
-/// An incident with its monitor, of which only the id is known once it was removed.
+/// An incident with its notes and its monitor, of which only the id is known once it was removed.
 pub(crate) fn incident(incident: &Incident, record: Option<&Record>, now: Timestamp) -> Value {
     let mut value = incident_fields(incident);
+    let note = |note: &IncidentNote| json!({"at": instant(note.at), "by": note.by, "text": note.text});
+    value["notes"] = incident.notes.iter().map(note).collect();
     value["monitor"] = record.map_or_else(
         || json!({"id": incident.monitor.to_string()}),
         |record| {

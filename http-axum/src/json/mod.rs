@@ -4,16 +4,22 @@ mod channel;
 mod fields;
 mod history;
 mod key;
+mod maintenance;
 mod monitor;
+mod route;
 mod schedule;
 
 pub use channel::grouping_from_json;
 pub(crate) use channel::{channel, read_channel};
-pub(crate) use fields::read_object;
-pub(crate) use history::{change, incident, notification, ping};
+pub(crate) use fields::{Fields, read_object};
+pub(crate) use history::{change, event, incident, notification, ping};
 pub(crate) use key::{key, read_key};
-pub use monitor::monitor_from_json;
-pub(crate) use monitor::{MonitorWish, Reading, monitor, read_monitor, wish};
+pub use maintenance::maintenance_from_json;
+pub(crate) use maintenance::{Coverage, Standing, maintenance};
+pub use monitor::{MonitorWish, monitor_from_json};
+pub(crate) use monitor::{Reading, monitor, read_monitor, wish};
+pub(crate) use route::route;
+pub use route::route_from_json;
 pub(crate) use schedule::read_grace;
 pub(crate) use schedule::{read_schedule, schedule};
 

@@ -1,8 +1,11 @@
 //! Monitors: the wish that is read, and the answer that also tells how they stand.
 
+use std::sync::Arc;
+
 use heartbeat_engine::schedule::{Schedule, Zone};
 use heartbeat_engine::{
-    Arm, Engine, FieldError, MonitorSpec, Record, Severity, Status, Timestamp, Token, format_duration, slug_from_name,
+    Arm, Engine, FieldError, FlapLimit, Maintenance, MonitorId, MonitorSpec, Record, Severity, Status, Target,
+    Timestamp, Token, format_duration, slug_from_name,
 };
 use serde_json::{Value, json};
 
@@ -12,11 +15,11 @@ use crate::problem::Problem;
 use crate::query::clip;
 
 const ARMS: [(&str, Arm); 2] = [("created", Arm::Created), ("first_ping", Arm::FirstPing)];
-const SEVERITIES: [(&str, Severity); 3] =
+pub(super) const SEVERITIES: [(&str, Severity); 3] =
     [("info", Severity::Info), ("warning", Severity::Warning), ("critical", Severity::Critical)];
 
 /// What an answer tells and nobody can set.
-const READ_ONLY: [&str; 14] = [
+const READ_ONLY: [&str; 16] = [
     "id",
     "ping_url",
     "status",
@@ -30,14 +33,21 @@ const READ_ONLY: [&str; 14] = [
     "updated_at",
     "version",
     "signing_secret",
+    "flapping_since",
+    "maintenance",
     "declared_in",
 ];
 
 /// A monitor as somebody wishes it.
-#[derive(Debug, Clone)]
-pub(crate) struct MonitorWish {
-    pub(crate) spec: MonitorSpec,
-    pub(crate) token: Option<Token>,
+#[derive(Debug, Clone, PartialEq)]
+#[non_exhaustive]
+pub struct MonitorWish {
+    /// What is wished.
+    pub spec: MonitorSpec,
+    /// The ping token to make it with, where one is named.
+    pub token: Option<Token>,
+    /// The slugs or ids of the monitors that it depends on.
+    pub depends_on: Vec<String>,
 }
 
 /// What is known before a wish is read.
@@ -53,8 +63,9 @@ pub(crate) struct Reading<'a> {
 /// Reads a wish, and checks it as the engine will: all that is wrong, at once.
 pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<MonitorWish, Problem> {
     let mut errors = Vec::new();
-    let wish = read_wish(value, reading.timezone, reading.slug, &mut errors);
-    if let Some(wish) = &wish {
+    let mut wish = read_wish(value, reading.timezone, reading.slug, &mut errors);
+    if let Some(wish) = &mut wish {
+        resolve(wish, reading.engine, &mut errors);
         let told = errors.clone();
         let news = checks(&wish.spec, reading.engine).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec));
         errors.extend(news);
@@ -66,8 +77,8 @@ pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<Monito
 }
 
 /// Reads a monitor in the form that `POST /api/monitors` takes, for hosts that declare monitors elsewhere, such as in a
-/// settings file. `timezone` is for schedules that name none. Gives also the ping token to make it with, where it
-/// names one. Whether its channels exist is not checked.
+/// settings file. `timezone` is for schedules that name none. Whether its channels and the monitors that it depends on
+/// exist is not checked: `spec.depends_on` of the answer is empty, and the host finds out who bears those names.
 ///
 /// # Errors
 /// Every field that is wrong, with what would be right.
@@ -78,15 +89,11 @@ pub(crate) fn read_monitor(value: &Value, reading: Reading<'_>) -> Result<Monito
 ///
 /// let wish = serde_json::json!({"name": "Cert sync", "schedule": {"every": "2h"}});
 /// let now = SystemClock::new().now();
-/// let (spec, token) = heartbeat_http::monitor_from_json(&wish, &Zone::utc(), now).map_err(|faults| faults[0].clone())?;
-/// assert_eq!((spec.slug.as_str(), token), ("cert-sync", None));
+/// let wish = heartbeat_http::monitor_from_json(&wish, &Zone::utc(), now).map_err(|faults| faults[0].clone())?;
+/// assert_eq!((wish.spec.slug.as_str(), wish.token), ("cert-sync", None));
 /// # Ok::<(), heartbeat_engine::FieldError>(())
 /// ```
-pub fn monitor_from_json(
-    value: &Value,
-    timezone: &Zone,
-    now: Timestamp,
-) -> Result<(MonitorSpec, Option<Token>), Vec<FieldError>> {
+pub fn monitor_from_json(value: &Value, timezone: &Zone, now: Timestamp) -> Result<MonitorWish, Vec<FieldError>> {
     let mut errors = Vec::new();
     let wish = read_wish(value, timezone, None, &mut errors);
     if let Some(wish) = &wish {
@@ -94,13 +101,15 @@ pub fn monitor_from_json(
         errors.extend(wish.spec.faults(now).into_iter().filter(|fault| !is_told(&told, fault, &wish.spec)));
     }
     match wish {
-        Some(MonitorWish { spec, token }) if errors.is_empty() => Ok((spec, token)),
+        Some(wish) if errors.is_empty() => Ok(wish),
         _ => Err(errors),
     }
 }
 
 /// The part of a monitor that can be wished, in the form that is read.
-pub(crate) fn wish(spec: &MonitorSpec) -> Value {
+pub(crate) fn wish(spec: &MonitorSpec, engine: &Engine) -> Value {
+    // One that was removed since is nobody to depend on.
+    let parents = spec.depends_on.iter().filter_map(|id| Some(engine.find(*id)?.spec().slug.clone()));
     json!({
         "name": spec.name,
         "slug": spec.slug,
@@ -115,19 +124,29 @@ pub(crate) fn wish(spec: &MonitorSpec) -> Value {
         "severity": spec.severity.name(),
         "tags": spec.tags,
         "channels": spec.channels,
-        "remind_every": null,
-        "depends_on": [],
+        "remind_every": spec.remind_every.map(format_duration),
+        "depends_on": parents.collect::<Vec<_>>(),
+        "flap_limit": spec.flap_limit.map(
+            |limit| json!({"incidents": limit.incidents, "within": format_duration(limit.within)}),
+        ),
         "value_min": spec.value_min,
         "value_max": spec.value_max,
         "require_signature": spec.require_signature,
     })
 }
 
-/// A monitor as an answer tells it; the token and its URL only where `ping_url` is given.
-pub(crate) fn monitor(record: &Record, now: Timestamp, ping_url: Option<String>) -> Value {
+/// A monitor as an answer tells it; the token and its URL only where `ping_url` is given. `windows` are those that are in
+/// force now, for whichever monitors.
+pub(crate) fn monitor(
+    record: &Record,
+    engine: &Engine,
+    windows: &[Arc<Maintenance>],
+    ping_url: Option<String>,
+) -> Value {
+    let now = engine.now();
     let status = Status::of(record, now);
     let (monitor, health) = (&record.monitor, &record.health);
-    let mut value = wish(&monitor.spec);
+    let mut value = wish(&monitor.spec, engine);
     value["id"] = monitor.id.to_string().into();
     if let Some(url) = ping_url {
         value["token"] = monitor.token.current.reveal().into();
@@ -148,6 +167,8 @@ pub(crate) fn monitor(record: &Record, now: Timestamp, ping_url: Option<String>)
     value["expected_at"] = instant(status.expected_at);
     value["deadline"] = instant(status.deadline);
     value["incident"] = health.incident.as_ref().map_or(Value::Null, history::incident_fields);
+    value["flapping_since"] = instant(health.flaps.flapping.as_ref().map(|flapping| flapping.since));
+    value["maintenance"] = covering(record, windows, now);
     value["created_at"] = instant(monitor.created_at);
     value["updated_at"] = instant(monitor.updated_at);
     value["version"] = monitor.revision.0.into();
@@ -184,7 +205,8 @@ fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Ve
         spec.name = name;
     }
     read_rest(&mut fields, &mut spec);
-    read_later(&mut fields);
+    spec.flap_limit = read_flap_limit(&mut fields);
+    let depends_on = fields.texts("depends_on").unwrap_or_default();
     let token = read_token(&mut fields);
     for field in READ_ONLY {
         if fields.has(field) {
@@ -193,7 +215,7 @@ fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Ve
         }
     }
     fields.finish();
-    Some(MonitorWish { spec, token })
+    Some(MonitorWish { spec, token, depends_on })
 }
 
 fn read_rest(fields: &mut Fields<'_, '_>, spec: &mut MonitorSpec) {
@@ -216,17 +238,21 @@ fn read_rest(fields: &mut Fields<'_, '_>, spec: &mut MonitorSpec) {
     spec.channels = fields.texts("channels").unwrap_or_default();
     spec.value_min = fields.number("value_min");
     spec.value_max = fields.number("value_max");
+    spec.remind_every = fields.duration("remind_every");
     spec.require_signature = fields.boolean("require_signature").unwrap_or_default();
 }
 
-/// What this version knows of and does not do yet.
-fn read_later(fields: &mut Fields<'_, '_>) {
-    if fields.value("remind_every").is_some() {
-        fields.fault("remind_every", "reminders are not available in this version; give null or leave it out");
+fn read_flap_limit(fields: &mut Fields<'_, '_>) -> Option<FlapLimit> {
+    let value = fields.value("flap_limit")?;
+    let mut inner = Fields::of(value, "flap_limit", fields.errors())?;
+    let (incidents, within) = (inner.count("incidents"), inner.duration("within"));
+    for (field, example) in [("incidents", "5"), ("within", "\"1h\"")] {
+        if inner.value(field).is_none() {
+            inner.fault(field, format!("is missing; give one such as {example}"));
+        }
     }
-    if fields.value("depends_on").is_some_and(|value| value.as_array().is_none_or(|items| !items.is_empty())) {
-        fields.fault("depends_on", "dependencies are not available in this version; give [] or leave it out");
-    }
+    inner.finish();
+    Some(FlapLimit { incidents: incidents?, within: within? })
 }
 
 fn read_token(fields: &mut Fields<'_, '_>) -> Option<Token> {
@@ -237,6 +263,37 @@ fn read_token(fields: &mut Fields<'_, '_>) -> Option<Token> {
             None
         }
     }
+}
+
+/// Finds the monitors that a wish depends on by their slugs or ids.
+fn resolve(wish: &mut MonitorWish, engine: &Engine, errors: &mut Vec<FieldError>) {
+    let mut parents: Vec<MonitorId> = Vec::new();
+    for (index, name) in wish.depends_on.iter().enumerate() {
+        let found = engine.find(Target::id_or_slug(name)).or_else(|| engine.find(Target::slug(name)));
+        let fault = match found {
+            _ if *name == wish.spec.slug => "a monitor cannot depend on itself".to_owned(),
+            None => format!("there is no monitor `{}`; make it first", clip(name)),
+            Some(record) if parents.contains(&record.id()) => format!("`{}` stands twice", clip(name)),
+            Some(record) => {
+                parents.push(record.id());
+                continue;
+            }
+        };
+        errors.push(FieldError::new(format!("depends_on.{index}"), fault));
+    }
+    wish.spec.depends_on = parents;
+}
+
+/// The windows that cover a monitor; null where there is none.
+fn covering(record: &Record, windows: &[Arc<Maintenance>], now: Timestamp) -> Value {
+    let covering = windows.iter().filter(|window| window.covers(record));
+    let shown: Vec<_> = covering
+        .map(|window| {
+            let ends = window.spec.current(now).map(|(_, to)| to);
+            json!({"id": window.id, "title": window.spec.title, "to": instant(ends)})
+        })
+        .collect();
+    if shown.is_empty() { Value::Null } else { Value::Array(shown) }
 }
 
 fn checks(spec: &MonitorSpec, engine: &Engine) -> Vec<FieldError> {

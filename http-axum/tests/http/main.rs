@@ -2,13 +2,18 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod dependencies;
 mod dialects;
+mod events;
+mod incidents;
 mod keys;
 mod limits;
+mod maintenance;
 mod monitors;
 mod others;
 mod pings;
 mod robustness;
+mod routes;
 mod server;
 mod serving;
 mod signing;

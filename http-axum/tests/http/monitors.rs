@@ -54,7 +54,7 @@ async fn every_wrong_field_is_told_at_once() {
     let body = json!({
         "slug": "-x", "name": 3, "schedule": {"every": "1ms", "timezone": "UTC"}, "grace": "soon", "early": true,
         "arm": "later", "failure_threshold": 0, "recovery_threshold": "many", "severity": "bad", "tags": ["a", "a", 3],
-        "channels": ["ops", "nobody"], "remind_every": "1h", "depends_on": ["x"], "value_min": 5, "value_max": 1,
+        "channels": ["ops", "nobody"], "remind_every": "1s", "flap_limit": 5, "depends_on": ["x"], "value_min": 5, "value_max": 1,
         "require_signature": "yes", "token": "short", "status": "up", "colour": "red",
     });
     let answer = server.manage("POST", "/api/monitors", &body).await;
@@ -75,7 +75,8 @@ async fn every_wrong_field_is_told_at_once() {
         "tags.2",
         "channels.1",
         "remind_every",
-        "depends_on",
+        "depends_on.0",
+        "flap_limit",
         "value_min",
         "require_signature",
         "token",

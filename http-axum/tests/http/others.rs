@@ -146,6 +146,16 @@ async fn schedules_are_previewed() {
 }
 
 #[tokio::test]
+async fn a_preview_of_too_many_occurrences_computes_none() {
+    let server = Server::start().await;
+    let body = json!({"schedule": {"at": ["16:05"]}, "count": 100_000});
+    let before = heartbeat_engine::testing::schedule_steps();
+    assert_eq!(server.manage("POST", "/api/schedules/preview", &body).await.wrong_fields(), ["count"]);
+    let steps = heartbeat_engine::testing::schedule_steps() - before;
+    assert!(steps < 1_000, "{steps} steps");
+}
+
+#[tokio::test]
 async fn health_needs_no_key() {
     let server = Server::start().await;
     server.monitor("job", "token-of-job").await;

@@ -103,6 +103,8 @@ fn wish() -> impl Strategy<Value = Json> {
             "first_ping",
             "critical",
             "ops",
+            "job",
+            "missed",
             "2026-11-20T08:00:00Z",
             "9999-12-31T23:59:59Z",
             "0001-01-01T00:00:00Z",
@@ -112,7 +114,8 @@ fn wish() -> impl Strategy<Value = Json> {
         "\\PC{0,20}".prop_map(|text| json!(text)),
     ];
     let value = leaf.prop_recursive(3, 24, 4, |inner| {
-        let key = prop::sample::select(vec!["every", "at", "days", "cron", "timezone", "x"]).prop_map(str::to_owned);
+        let key = prop::sample::select(vec!["every", "at", "days", "cron", "timezone", "incidents", "within", "x"])
+            .prop_map(str::to_owned);
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..4).prop_map(Json::Array),
             prop::collection::btree_map(key, inner, 0..3).prop_map(|map| json!(map)),
@@ -143,6 +146,19 @@ fn wish() -> impl Strategy<Value = Json> {
         "kind",
         "fallback",
         "monitors",
+        "to",
+        "for",
+        "length",
+        "all",
+        "title",
+        "depends_on",
+        "remind_every",
+        "flap_limit",
+        "severities",
+        "causes",
+        "after",
+        "by",
+        "text",
         "y",
     ])
     .prop_map(str::to_owned);
@@ -194,6 +210,10 @@ proptest! {
             ("POST", "/api/schedules/preview"),
             ("POST", "/api/keys"),
             ("PUT", "/api/channels/made"),
+            ("POST", "/api/maintenance"),
+            ("PUT", "/api/maintenance/made"),
+            ("PUT", "/api/routes/made"),
+            ("POST", "/api/incidents/f2a6c6f0-41bb-4e9f-8a6a-7c1f0e5d3b21/note"),
             ("POST", "/api/monitors/job/pause"),
             ("POST", "/api/monitors/made/rotate-token"),
         ]),

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::body::{Body, to_bytes};
+use axum::body::{Body, BodyDataStream, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
+use futures_util::StreamExt;
 use heartbeat_engine::schedule::Schedule;
 use heartbeat_engine::{
     Attempt, ChannelKind, Clock, DeliveryError, Engine, FieldError, MemoryStorage, MonitorSpec, Notification, Notifier,
@@ -104,14 +105,65 @@ impl Server {
 
     /// The next notification that reaches a channel.
     pub(crate) async fn told(&self) -> Notification {
+        self.told_within(Duration::from_secs(20)).await.expect("nothing was told")
+    }
+
+    /// The next notification that reaches a channel, if one does within this time.
+    pub(crate) async fn told_within(&self, time: Duration) -> Option<Notification> {
         let mut told = self.told.lock().await;
-        tokio::time::timeout(Duration::from_secs(20), told.recv()).await.expect("nothing was told").unwrap()
+        tokio::time::timeout(time, told.recv()).await.ok().map(|told| told.unwrap())
+    }
+
+    /// Opens a stream of events; it must be answered with 200.
+    pub(crate) async fn events(&self, key: &str, uri: &str, headers: &[(&str, &str)]) -> Events {
+        let mut request = Request::builder().uri(uri).header("authorization", format!("Bearer {key}"));
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        let response = self.router.clone().oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        Events { body: response.into_body().into_data_stream(), text: String::new() }
     }
 
     /// The newest heartbeat of a monitor.
     pub(crate) async fn last_ping(&self, slug: &str) -> Value {
         let pings = self.manage("GET", &format!("/api/monitors/{slug}/pings?limit=1"), &Value::Null).await;
         pings.json()["items"][0].clone()
+    }
+}
+
+/// A stream of events that is being read.
+pub(crate) struct Events {
+    body: BodyDataStream,
+    text: String,
+}
+
+impl Events {
+    /// The next block of the stream, as its lines; `None` when it has ended.
+    pub(crate) async fn block(&mut self) -> Option<Vec<String>> {
+        loop {
+            if let Some((block, rest)) = self.text.split_once("\n\n") {
+                let block = block.lines().map(str::to_owned).collect();
+                self.text = rest.to_owned();
+                return Some(block);
+            }
+            let chunk =
+                tokio::time::timeout(Duration::from_secs(120), self.body.next()).await.expect("nothing came")?;
+            self.text.push_str(std::str::from_utf8(&chunk.unwrap()).unwrap());
+        }
+    }
+
+    /// The data of the next event; comments and events without data are passed over.
+    pub(crate) async fn event(&mut self) -> Option<Value> {
+        loop {
+            let block = self.block().await?;
+            let field = |name: &str| block.iter().find_map(|line| line.strip_prefix(name).map(str::trim));
+            let Some(data) = field("data:") else { continue };
+            let data: Value = serde_json::from_str(data).unwrap();
+            assert_eq!((field("event:"), field("id:")), (Some("state"), Some(data["seq"].to_string().as_str())));
+            return Some(data);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use with_jiff as source;
 
 use super::civil::{END_S, FIRST_S};
 use super::error::{ScheduleError, shorten};
+use super::steps::step;
 
 /// Changes before this instant (2100-01-01) are kept in a table, later ones are asked of the source.
 const TABLE_END_S: i64 = 4_102_444_800;
@@ -166,6 +167,7 @@ impl Rules {
     }
 
     fn span_at(&self, at: i64) -> Span {
+        step();
         if at >= self.table_end {
             return self.source.span_at(at);
         }

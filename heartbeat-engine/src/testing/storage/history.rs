@@ -117,6 +117,8 @@ pub async fn history_of_nothing_is_empty<H: StorageHarness>(harness: &H) {
         HistoryQuery::Changes { monitor, before: Some(u64::MAX) },
         HistoryQuery::Incidents { monitor: None, open: None, before: None },
         HistoryQuery::Incidents { monitor: Some(monitor), open: Some(true), before: None },
+        HistoryQuery::Feed { after: 0 },
+        HistoryQuery::LatestEvent,
         HistoryQuery::Incident(super::fixtures::incident_id(1)),
         HistoryQuery::Notifications { state: None, incident: None, before: None },
         HistoryQuery::Notification(super::fixtures::notification_id(1)),

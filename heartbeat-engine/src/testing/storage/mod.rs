@@ -5,6 +5,7 @@
 
 mod commit;
 mod documents;
+mod feed;
 mod history;
 mod incidents;
 mod names;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 
 pub use self::commit::*;
 pub use self::documents::*;
+pub use self::feed::*;
 pub use self::history::*;
 pub use self::incidents::*;
 pub use self::names::*;
@@ -130,6 +132,13 @@ macro_rules! __storage_promises {
             (changes_are_paged_newest_first)
             (a_page_of_changes_never_splits_a_version)
             (history_of_nothing_is_empty)
+            (the_feed_is_in_the_order_of_commits)
+            (the_feed_is_paged_oldest_first)
+            (events_of_a_removed_monitor_leave_the_feed)
+            (a_place_in_the_feed_is_never_given_twice)
+            (the_feed_survives_a_crash)
+            (a_conflict_leaves_nothing_in_the_feed)
+            (nothing_enters_the_feed_behind_a_reader)
             (an_incident_is_kept_in_its_newest_form)
             (incidents_are_paged_newest_first)
             (incidents_are_filtered_by_monitor_and_by_being_open)
@@ -146,6 +155,7 @@ macro_rules! __storage_promises {
             (the_mark_is_what_was_written_last)
             (outages_are_kept_in_order_and_once)
             (old_outages_are_forgotten)
+            (outages_of_the_future_are_forgotten)
             (due_monitors_come_soonest_first)
             (due_is_by_partition_and_strictly_before)
             (a_change_moves_what_is_due)

@@ -1,8 +1,8 @@
 //! What is owed and how its delivery goes.
 
 use super::super::fixtures::{
-    at, batch, create, full_notification, incident, incident_id, monitor_id, notification, notification_id, record,
-    settlement,
+    at, batch, create, full_digest, full_notification, incident, incident_id, monitor_id, notification,
+    notification_id, record, settlement,
 };
 use super::{StorageHarness, history, outbox, put, write};
 use crate::{
@@ -52,11 +52,13 @@ pub async fn notifications_are_owed_in_order<H: StorageHarness>(harness: &H) {
 pub async fn a_notification_is_kept_with_all_that_it_tells<H: StorageHarness>(harness: &H) {
     let storage = harness.fresh().await;
     let full = full_notification(1, &incident(1, monitor_id(1)));
-    write(&*storage, &owing(vec![full.clone(), notification(2)])).await;
+    let digest = full_digest(3, 2);
+    write(&*storage, &owing(vec![full.clone(), notification(2), digest.clone()])).await;
     let found = outbox(&*storage, 0, 10).await.items;
     assert_eq!(found[0].notification, full);
     assert_eq!(found[0].delivery, Delivery::pending(full.created_at));
     assert_eq!(found[1].notification, notification(2));
+    assert_eq!(found[2].notification, digest);
     assert_eq!(entry(&*storage, 1).await.as_ref(), Some(&found[0]));
 }
 
@@ -92,9 +94,11 @@ pub async fn a_settlement_takes_a_notification_out_of_the_outbox<H: StorageHarne
         assert_eq!(kept.delivery, settlement(n, state).delivery);
         assert_eq!(kept.notification, notification(n));
     }
+    write(&*storage, &settling(vec![settlement(4, DeliveryState::Grouped)])).await;
+    assert_eq!(ids(&outbox(&*storage, 0, 10).await), [notification_id(2)], "told within a digest");
     // A dead one can be tried again by hand.
     write(&*storage, &settling(vec![settlement(3, DeliveryState::Pending)])).await;
-    assert_eq!(ids(&outbox(&*storage, 0, 10).await), [2, 3, 4].map(notification_id));
+    assert_eq!(ids(&outbox(&*storage, 0, 10).await), [2, 3].map(notification_id));
 }
 
 /// The settlement of a notification that is not stored is no error and makes none.

@@ -45,3 +45,22 @@ pub async fn old_outages_are_forgotten<H: StorageHarness>(harness: &H) {
     let expected = vec![outage(1, 30), outage(1, 40), outage(45, 50)];
     assert_eq!(storage.watch_log().await.unwrap(), WatchLog { mark: Some(at(50)), outages: expected });
 }
+
+/// Outages that end after an instant are forgotten (S6.7), one that ends at it stays, and so does that of the batch.
+pub async fn outages_of_the_future_are_forgotten<H: StorageHarness>(harness: &H) {
+    let storage = harness.fresh().await;
+    for to in [20, 30, 40] {
+        write(&*storage, &Batch { mark: Some(at(to)), outage: Some(outage(1, to)), ..Batch::default() }).await;
+    }
+    write(&*storage, &Batch { forget_outages_after: Some(at(30)), ..Batch::default() }).await;
+    assert_eq!(storage.watch_log().await.unwrap().outages, [outage(1, 20), outage(1, 30)]);
+    let both = Batch {
+        forget_outages_before: Some(at(25)),
+        forget_outages_after: Some(at(25)),
+        outage: Some(outage(45, 50)),
+        ..Batch::default()
+    };
+    write(&*storage, &both).await;
+    let storage = harness.reopen(storage).await;
+    assert_eq!(storage.watch_log().await.unwrap(), WatchLog { mark: Some(at(40)), outages: vec![outage(45, 50)] });
+}

@@ -1,0 +1,8 @@
+//! The evaluator on a storage that fails in every way.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod batches;
+#[path = "../common/mod.rs"]
+mod common;
+mod dependencies;
+mod world;

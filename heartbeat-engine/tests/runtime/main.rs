@@ -1,0 +1,7 @@
+//! The engine as its host uses it, on virtual time.
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+
+mod channels;
+mod engine;
+mod incidents;
+mod policies;

@@ -1,0 +1,181 @@
+//! Databases of every released version are brought to the present one, whole, also when that is interrupted.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use heartbeat_engine::testing::fixtures::{at, batch, change, create, monitor_id, record};
+use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Name, StateChange, Storage, Transition, Version};
+use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, backup};
+use rusqlite::{Connection, params};
+use tempfile::TempDir;
+
+const INTERRUPTED: &str = "HEARTBEAT_TEST_UPGRADE";
+
+fn run<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(future)
+}
+
+fn open(path: &Path) -> SqliteStorage {
+    SqliteStorage::open(path, SqliteOptions::new()).unwrap()
+}
+
+/// A database as version 1 left it on people's disks.
+fn version_1() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.execute_batch(include_str!("fixtures/v1.sql")).unwrap();
+    (directory, path)
+}
+
+/// Adds changes to a database of version 1: monitor, version, count, seconds of `detected_at`, reason.
+fn add_changes(path: &Path, changes: &[(u64, u64, i64, i64, &str)]) {
+    let mut connection = Connection::open(path).unwrap();
+    let transaction = connection.transaction().unwrap();
+    for (monitor, version, k, seen, reason) in changes {
+        let found = StateChange {
+            detected_at: at(*seen),
+            reason: (*reason).to_owned(),
+            ..change(monitor_id(*monitor), *version)
+        };
+        let text = serde_json::to_string(&found).unwrap();
+        let monitor = monitor_id(*monitor);
+        let row = params![monitor.as_bytes(), version.cast_signed(), k, text];
+        transaction.prepare_cached("INSERT INTO changes VALUES (?1, ?2, ?3, ?4)").unwrap().execute(row).unwrap();
+    }
+    transaction.commit().unwrap();
+}
+
+fn version_of(path: &Path) -> i32 {
+    Connection::open(path).unwrap().pragma_query_value(None, "user_version", |row| row.get(0)).unwrap()
+}
+
+async fn events(storage: &SqliteStorage) -> Vec<(u64, StateChange)> {
+    let page = storage.history(&HistoryQuery::Feed { after: 0 }, 100_000).await.unwrap();
+    let event = |item| match item {
+        HistoryItem::Event { seq, change } => (seq, change),
+        other => panic!("{other:?}"),
+    };
+    page.items.into_iter().map(event).collect()
+}
+
+/// Everything that stands in the database of version 1.
+async fn assert_all_is_there(storage: &SqliteStorage) {
+    let records = storage.monitors(None, 10).await.unwrap().items;
+    assert_eq!(records.iter().map(|r| r.spec().slug.as_str()).collect::<Vec<_>>(), ["cert-sync"]);
+    assert_eq!(records[0].version, Version(3));
+    assert_eq!(records[0].health.incident.as_ref().unwrap().opened_at, at(3600));
+    let slug = Name::Slug("cert-sync".to_owned());
+    assert_eq!(storage.find(&slug).await.unwrap(), Some(monitor_id(1)));
+    let monitor = monitor_id(1);
+    let page = storage.history(&HistoryQuery::Pings { monitor, before: None }, 10).await.unwrap();
+    let HistoryItem::Ping(newest) = &page.items[0] else { panic!("a ping was asked for") };
+    assert_eq!((newest.n, newest.body.as_deref()), (2, Some(&b"disk full"[..])));
+    let changes = storage.history(&HistoryQuery::Changes { monitor, before: None }, 10).await.unwrap().items;
+    let event = events(storage).await.pop().unwrap();
+    assert_eq!((changes, event.0), (vec![HistoryItem::Change(event.1)], 1));
+    let open = HistoryQuery::Incidents { monitor: None, open: Some(true), before: None };
+    assert_eq!(storage.history(&open, 10).await.unwrap().items.len(), 1);
+    assert_eq!(storage.outbox(0, 10).await.unwrap().items.len(), 1);
+    assert_eq!(storage.documents("channel").await.unwrap().len(), 1);
+    assert_eq!(storage.leases().await.unwrap().len(), 1);
+    let log = storage.watch_log().await.unwrap();
+    assert_eq!((log.mark, log.outages.len()), (Some(at(7200)), 1));
+}
+
+#[test]
+fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it() {
+    let (_directory, path) = version_1();
+    assert_eq!(version_of(&path), 1);
+    for _ in 0..2 {
+        let storage = open(&path);
+        run(assert_all_is_there(&storage));
+        drop(storage);
+        assert_eq!(version_of(&path), 2);
+    }
+    // It works on from there.
+    let storage = open(&path);
+    run(async {
+        let made = Transition { changes: vec![change(monitor_id(2), 1)], ..create(&record(2)) };
+        let epoch = storage.leases().await.unwrap()[0].epoch;
+        storage.commit(&Batch { epoch, ..batch([made]) }).await.unwrap();
+        assert_eq!(events(&storage).await.last().unwrap(), &(2, change(monitor_id(2), 1)));
+    });
+}
+
+#[test]
+fn changes_of_version_1_get_places_by_their_time_and_each_monitor_keeps_its_order() {
+    let (_directory, path) = version_1();
+    // The clock was set back between the second and the third change of monitor 3.
+    let changes = [
+        (2, 1, 1, 100, "b"),
+        (2, 2, 2, 300, "f"),
+        (3, 1, 1, 50, "a"),
+        (3, 2, 2, 200, "c"),
+        (3, 3, 3, 10, "d"),
+        (3, 3, 4, 200, "e"),
+    ];
+    add_changes(&path, &changes);
+    let storage = open(&path);
+    let found = run(events(&storage));
+    assert_eq!(found.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), (1..=7).collect::<Vec<_>>());
+    let reasons: Vec<_> = found.iter().map(|(_, change)| change.reason.as_str()).collect();
+    assert_eq!(reasons, ["a", "b", "c", "d", "e", "f", "disk full"]);
+}
+
+#[test]
+fn an_old_database_is_backed_up_as_it_is() {
+    let (directory, path) = version_1();
+    let copy = directory.path().join("copy.db");
+    let report = backup(&path, &copy, false).unwrap();
+    assert_eq!((report.version, report.monitors, report.pings, report.incidents), (1, 1, 2, 1));
+    assert_eq!((version_of(&copy), version_of(&path)), (1, 1), "neither is brought to another version");
+    run(assert_all_is_there(&open(&copy)));
+}
+
+/// Not a test of its own: the process that is killed while it brings a database to the present version.
+#[test]
+fn child_process() {
+    let Ok(path) = std::env::var(INTERRUPTED) else { return };
+    drop(open(Path::new(&path)));
+}
+
+#[test]
+fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
+    const CHANGES: u64 = 20_000;
+    let (directory, path) = version_1();
+    let many: Vec<_> = (1..=CHANGES).map(|n| (2, n, n.cast_signed(), 1, "x")).collect();
+    add_changes(&path, &many);
+    let mut versions = std::collections::BTreeMap::new();
+    for round in 0..12_u32 {
+        let victim = directory.path().join(format!("{round}.db"));
+        fs::copy(&path, &victim).unwrap();
+        let log = PathBuf::from(format!("{}-wal", victim.display()));
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["child_process", "--exact"])
+            .env(INTERRUPTED, &victim)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        // The more the log has grown, the further the upgrade is.
+        let far = u64::from(round) * 400_000;
+        while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= far {
+            std::thread::yield_now();
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        *versions.entry(version_of(&victim)).or_insert(0) += 1;
+        let storage = open(&victim);
+        let found = run(events(&storage));
+        assert_eq!(found.len() as u64, CHANGES + 1, "round {round}");
+        assert!(found.is_sorted_by(|a, b| a.0 < b.0));
+        drop(storage);
+        assert_eq!(version_of(&victim), 2);
+    }
+    assert!(versions.contains_key(&1), "no upgrade was cut short: {versions:?}");
+    println!("versions after a kill, and how often: {versions:?}");
+}
