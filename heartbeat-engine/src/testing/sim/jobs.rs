@@ -360,8 +360,8 @@ impl World {
     /// Some jobs cut it fine: they report when the deadline strikes.
     fn at_the_edge(&mut self, monitor: usize, spec: &MonitorSpec) -> Option<Timestamp> {
         let behaviour = self.plan.monitors[monitor].behaviour;
-        let cuts = behaviour == Behaviour::Flaky && self.rng.percent(40);
-        let near = self.rng.between(-1500, 200);
+        let cuts = behaviour == Behaviour::Flaky && self.rng.percent(50);
+        let near = self.rng.between(-900, 100);
         let last_at = self.jobs[monitor].last_at;
         let period = spec.schedule.period().filter(|_| cuts)?;
         Some(shift(last_at + period + spec.grace.length(), near))

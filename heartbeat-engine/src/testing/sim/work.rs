@@ -16,6 +16,8 @@ use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, PartitionId, S
 /// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a node with a known bug leaves heartbeats in its inbox.
+const INBOX_LEFT_FOR: Duration = Duration::from_secs(1);
 
 impl World {
     pub(super) fn wall(&mut self, node: usize) -> Timestamp {
@@ -263,12 +265,11 @@ impl World {
             if service.op.is_some() || service.rests_until > now {
                 return;
             }
-            let mut decided = None;
+            let mut inbox = std::mem::take(&mut service.inbox);
             if blind {
-                service.evaluator.handle_time(wall, monotonic);
-                decided = service.evaluator.poll_reload().is_empty().then(|| service.evaluator.poll_batch()).flatten();
+                service.inbox = inbox.extract_if(.., |(at, ..)| *at + INBOX_LEFT_FOR > wall).collect();
             }
-            for (at, call, request) in std::mem::take(&mut service.inbox) {
+            for (at, call, request) in inbox {
                 service.tickets += 1;
                 service.waiting.insert(service.tickets, call);
                 service.evaluator.handle_request(service.tickets, if late { wall } else { at }, request);
@@ -276,7 +277,7 @@ impl World {
             service.evaluator.handle_time(wall, monotonic);
             let stale = service.evaluator.poll_reload();
             let (op, batch) = if stale.is_empty() {
-                let batch = decided.or_else(|| service.evaluator.poll_batch());
+                let batch = service.evaluator.poll_batch();
                 let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
                 service.courier.join(&mut batch);
                 self.publish(node, partition);
