@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 20] = [
+const CORE: [&str; 21] = [
     "duration",
     "time",
     "id",
@@ -28,6 +28,7 @@ const CORE: [&str; 20] = [
     "backoff",
     "batch",
     "storage",
+    "lease",
     "notifier",
     "outbox",
     "step",
@@ -37,7 +38,7 @@ const CORE: [&str; 20] = [
 /// Modules that stand side by side, the upper one first: it does not use the other.
 const APART: [(&str, &str); 1] = [("evaluator", "outbox")];
 /// Around the core: they use it, and it must not know them.
-const SHELL: [&str; 5] = ["address", "clock", "memory", "runtime", "testing"];
+const SHELL: [&str; 6] = ["address", "clock", "memory", "runtime", "testing", "bin"];
 /// What the core must not do.
 const IMPURE: [&str; 12] = [
     "SystemTime",

@@ -10,6 +10,7 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod lease;
 mod maintenance;
 mod memory;
 mod monitor;
@@ -38,6 +39,7 @@ pub use clock::{Clock, SystemClock};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Acknowledgement, Cause, Closing, Incident, IncidentNote};
+pub use lease::{Claim, LeaseStep, Tenure};
 pub use maintenance::{Maintenance, MaintenanceSpec, MaintenanceTime};
 pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{

@@ -1,7 +1,7 @@
 //! A storage in the process's memory.
 
 mod history;
-mod state;
+pub(crate) mod state;
 
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -9,7 +9,9 @@ mod policies;
 mod request;
 mod watch;
 
+use std::collections::hash_map::DefaultHasher;
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::BuildHasherDefault;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,6 +34,10 @@ pub type Ticket = u64;
 
 /// A request is decided anew at most this often when somebody else writes the same monitor.
 const TRIES_MAX: u8 = 5;
+
+/// The same history gives the same batches in every run, so the order of iteration must not be random.
+type Hasher = BuildHasherDefault<DefaultHasher>;
+type Map<K, V> = HashMap<K, V, Hasher>;
 
 #[derive(Debug)]
 struct Slot {
@@ -97,7 +103,7 @@ pub struct Evaluator {
     batch_max: usize,
     outages_max: usize,
     watcher_channels: Vec<String>,
-    slots: HashMap<MonitorId, Slot>,
+    slots: Map<MonitorId, Slot>,
     queue: Deadlines,
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
     /// windows that hold their deadlines back have changed.
@@ -108,7 +114,7 @@ pub struct Evaluator {
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
-    unsaved: HashSet<MonitorId>,
+    unsaved: HashSet<MonitorId, Hasher>,
     absence: Absence,
     look: Look,
     clocks: (Timestamp, Duration),
@@ -118,7 +124,7 @@ pub struct Evaluator {
     unsure: Option<(Outage, (Timestamp, Duration))>,
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
-    stale: HashMap<MonitorId, Stale>,
+    stale: Map<MonitorId, Stale>,
     dependencies: Dependencies,
 }
 
@@ -133,14 +139,14 @@ impl Evaluator {
             batch_max: batch_max.max(1),
             outages_max: outages_max.max(1),
             watcher_channels: Vec::new(),
-            slots: HashMap::new(),
+            slots: Map::default(),
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
             maintenance: Vec::new(),
             routes: Vec::new(),
             forget_after: None,
-            unsaved: HashSet::new(),
+            unsaved: HashSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
@@ -149,7 +155,7 @@ impl Evaluator {
             unsure: None,
             answers: VecDeque::new(),
             committed: Committed::default(),
-            stale: HashMap::new(),
+            stale: Map::default(),
             dependencies: Dependencies::default(),
         }
     }

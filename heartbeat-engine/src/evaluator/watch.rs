@@ -101,11 +101,15 @@ impl Evaluator {
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
-        let known = self.outages.len();
-        self.outages.retain(|outage| outage.to <= horizon);
-        if self.outages.len() < known {
+        if self.outages.iter().any(|outage| outage.to > horizon) {
             self.forget_after = Some(self.forget_after.map_or(horizon, |after| after.min(horizon)));
         }
+        // So much of one that ends in the future as has passed still excuses: it was stored before the clock was set back.
+        self.outages.retain(|outage| outage.from < now || outage.to <= horizon);
+        for outage in self.outages.iter_mut().filter(|outage| outage.to > horizon) {
+            outage.to = now;
+        }
+        self.outages = joined(std::mem::take(&mut self.outages));
         let records = self.slots.values().map(|slot| &slot.record);
         self.ahead.extend(records.filter(|record| is_ahead(record, now)).map(|record| record.id()));
     }

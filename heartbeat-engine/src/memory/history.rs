@@ -6,7 +6,7 @@ use super::state::State;
 use crate::{HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, Timestamp};
 
 impl State {
-    pub(super) fn history(&self, query: &HistoryQuery, limit: usize) -> Page<HistoryItem> {
+    pub(crate) fn history(&self, query: &HistoryQuery, limit: usize) -> Page<HistoryItem> {
         match query {
             HistoryQuery::Pings { monitor, before } => {
                 let pings = self.monitors.get(monitor).into_iter().flat_map(|slot| slot.pings.iter().rev());

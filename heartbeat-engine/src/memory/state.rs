@@ -13,26 +13,26 @@ use crate::{
 };
 
 /// A monitor with its own history, oldest first.
-pub(super) struct Slot {
+pub(crate) struct Slot {
     partition: PartitionId,
     record: Record,
-    pub(super) pings: VecDeque<PingEntry>,
+    pub(crate) pings: VecDeque<PingEntry>,
     /// With their places in the feed, which only grow.
-    pub(super) changes: VecDeque<(u64, StateChange)>,
+    pub(crate) changes: VecDeque<(u64, StateChange)>,
 }
 
-pub(super) struct State {
+pub(crate) struct State {
     limits: MemoryLimits,
     leases: BTreeMap<PartitionId, Lease>,
-    pub(super) monitors: BTreeMap<MonitorId, Slot>,
+    pub(crate) monitors: BTreeMap<MonitorId, Slot>,
     names: HashMap<Name, MonitorId>,
     due: BTreeSet<(PartitionId, Timestamp, MonitorId)>,
-    pub(super) incidents: HashMap<IncidentId, Incident>,
-    pub(super) incident_order: BTreeSet<(Timestamp, IncidentId)>,
-    pub(super) incidents_of: BTreeSet<(MonitorId, Timestamp, IncidentId)>,
+    pub(crate) incidents: HashMap<IncidentId, Incident>,
+    pub(crate) incident_order: BTreeSet<(Timestamp, IncidentId)>,
+    pub(crate) incidents_of: BTreeSet<(MonitorId, Timestamp, IncidentId)>,
     closed: BTreeSet<(Timestamp, IncidentId)>,
-    pub(super) notifications: BTreeMap<u64, OutboxEntry>,
-    pub(super) notification_seqs: HashMap<NotificationId, u64>,
+    pub(crate) notifications: BTreeMap<u64, OutboxEntry>,
+    pub(crate) notification_seqs: HashMap<NotificationId, u64>,
     pending: BTreeSet<u64>,
     settled: BTreeSet<u64>,
     last_seq: u64,
@@ -46,7 +46,7 @@ pub(super) struct State {
 }
 
 impl State {
-    pub(super) fn new(limits: MemoryLimits) -> Self {
+    pub(crate) fn new(limits: MemoryLimits) -> Self {
         Self {
             limits,
             leases: BTreeMap::new(),
@@ -70,12 +70,12 @@ impl State {
         }
     }
 
-    pub(super) fn monitor_count(&self) -> usize {
+    pub(crate) fn monitor_count(&self) -> usize {
         self.monitors.len()
     }
 
-    pub(super) fn commit(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
-        if batch.epoch != self.leases.get(&batch.partition).map_or(Epoch(0), |lease| lease.epoch) {
+    pub(crate) fn commit(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
+        if batch.epoch != self.epoch(batch.partition) {
             return Err(StorageError::Fenced);
         }
         let applied = Applied {
@@ -233,7 +233,7 @@ impl State {
         Outcome::Committed
     }
 
-    pub(super) fn swap_lease(&mut self, expected: &Lease, next: &Lease) -> bool {
+    pub(crate) fn swap_lease(&mut self, expected: &Lease, next: &Lease) -> bool {
         let matches = match self.leases.get(&expected.partition) {
             Some(lease) => lease.epoch == expected.epoch && lease.node == expected.node,
             None => expected.epoch == Epoch(0) && expected.node.is_empty(),
@@ -244,35 +244,50 @@ impl State {
         matches
     }
 
-    pub(super) fn leases(&self) -> Vec<Lease> {
+    /// The epoch of a partition's lease; 0 where there never was one.
+    pub(crate) fn epoch(&self, partition: PartitionId) -> Epoch {
+        self.leases.get(&partition).map_or(Epoch(0), |lease| lease.epoch)
+    }
+
+    pub(crate) fn leases(&self) -> Vec<Lease> {
         self.leases.values().cloned().collect()
     }
 
-    pub(super) fn record(&self, id: MonitorId) -> Option<&Record> {
+    pub(crate) fn record(&self, id: MonitorId) -> Option<&Record> {
         self.monitors.get(&id).map(|slot| &slot.record)
     }
 
-    pub(super) fn find(&self, name: &Name) -> Option<MonitorId> {
+    #[cfg(feature = "testing")]
+    pub(crate) fn records(&self) -> impl Iterator<Item = &Record> {
+        self.monitors.values().map(|slot| &slot.record)
+    }
+
+    #[cfg(feature = "testing")]
+    pub(crate) fn notification(&self, id: NotificationId) -> Option<&OutboxEntry> {
+        self.notifications.get(self.notification_seqs.get(&id)?)
+    }
+
+    pub(crate) fn find(&self, name: &Name) -> Option<MonitorId> {
         self.names.get(name).copied()
     }
 
-    pub(super) fn due(&self, partition: PartitionId, before: Timestamp, limit: usize) -> Vec<(MonitorId, Timestamp)> {
+    pub(crate) fn due(&self, partition: PartitionId, before: Timestamp, limit: usize) -> Vec<(MonitorId, Timestamp)> {
         let nobody = MonitorId::from_bytes([0; 16]);
         let range = (partition, Timestamp::MIN, nobody)..(partition, before, nobody);
         self.due.range(range).take(limit).map(|(_, at, id)| (*id, *at)).collect()
     }
 
-    pub(super) fn outbox(&self, after: u64, limit: usize) -> Page<OutboxEntry> {
+    pub(crate) fn outbox(&self, after: u64, limit: usize) -> Page<OutboxEntry> {
         let pending = self.pending.range((Bound::Excluded(after), Bound::Unbounded));
         Page::cut(pending.filter_map(|seq| self.notifications.get(seq)).cloned(), limit)
     }
 
-    pub(super) fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Page<Record> {
+    pub(crate) fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Page<Record> {
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         Page::cut(self.monitors.range((from, Bound::Unbounded)).map(|(_, slot)| slot.record.clone()), limit)
     }
 
-    pub(super) fn documents(&self, kind: &str) -> Vec<Document> {
+    pub(crate) fn documents(&self, kind: &str) -> Vec<Document> {
         (self.documents.range((kind.to_owned(), String::new())..))
             .take_while(|((found, _), _)| found == kind)
             .map(|((kind, id), (version, body))| Document {
@@ -284,7 +299,7 @@ impl State {
             .collect()
     }
 
-    pub(super) fn watch_log(&self) -> WatchLog {
+    pub(crate) fn watch_log(&self) -> WatchLog {
         let outages = self.outages.iter().map(|(to, from)| Outage { from: *from, to: *to }).collect();
         WatchLog { mark: self.mark, outages }
     }

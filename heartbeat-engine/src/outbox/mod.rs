@@ -281,6 +281,7 @@ impl Outbox {
     /// The attempt that must be begun now, if one must; [`Outbox::handle_outcome`] tells how it went. To be called until it
     /// gives none, for the same `now`.
     pub fn poll_attempt(&mut self, now: Timestamp) -> Option<Due> {
+        self.queue.look_at_clock(now);
         match self.phase {
             Phase::Loading => return None,
             Phase::Open => self.group(now),

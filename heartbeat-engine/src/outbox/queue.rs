@@ -1,6 +1,7 @@
 //! What waits, in its lanes, and what may go out now (S7.3).
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use super::Owed;
 use super::lane::Lane;
@@ -15,6 +16,9 @@ pub(super) struct Waiting {
     /// Whether it goes out by itself; one that does not yet may be told within a digest (S7.9).
     pub(super) admitted: bool,
 }
+
+/// How far nodes' clocks may differ.
+const AHEAD_MAX: Duration = Duration::from_secs(60);
 
 impl Waiting {
     /// When it is due: at once where it was not tried yet, whatever the wall clock showed when it was made.
@@ -41,6 +45,8 @@ pub(super) struct Queue {
     lane_of: BTreeMap<NotificationId, Lane>,
     /// The digests that are not settled, also those that are not stored yet.
     digests: BTreeMap<NotificationId, Cover>,
+    /// The latest time that was seen.
+    shown_at: Option<Timestamp>,
     /// The lanes in which an attempt is under way, each with what its caller noted.
     under_way: BTreeMap<Lane, u64>,
     places: u64,
@@ -49,6 +55,20 @@ pub(super) struct Queue {
 impl Queue {
     pub(super) fn len(&self) -> usize {
         self.lane_of.len()
+    }
+
+    /// Lets no pause end in the future of a wall clock that was set back (S6.7): what waits is tried again at once.
+    pub(super) fn look_at_clock(&mut self, now: Timestamp) {
+        let horizon = now + AHEAD_MAX;
+        let set_back = self.shown_at.is_some_and(|at| at > horizon);
+        let first = self.shown_at.is_none();
+        self.shown_at = Some(now);
+        if set_back || first {
+            for waiting in self.all_mut().filter(|waiting| set_back || waiting.owed.notification.created_at > horizon) {
+                let delivery = &mut waiting.owed.delivery;
+                delivery.next_attempt_at = delivery.next_attempt_at.min(now);
+            }
+        }
     }
 
     pub(super) fn unsettled_digests(&self) -> usize {

@@ -19,8 +19,8 @@ use crate::runtime::metrics::add;
 use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::shared::Shared;
 use crate::{
-    Applied, Batch, DocumentWrite, Epoch, Lease, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
-    StorageError, Target, Timestamp,
+    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
+    StorageError, Target, Tenure, Timestamp,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
@@ -422,15 +422,23 @@ impl Driver {
 
     /// Takes the partition's lease with the next epoch, so that an earlier holder is fenced.
     async fn take_over(&self) -> Result<Epoch, StorageError> {
+        let Shared { storage, clock, node, .. } = &*self.shared;
         let partition = PartitionId(0);
+        let mut claim = Claim::new(partition, node.as_str(), Tenure::Exclusive);
         loop {
-            let held = self.shared.storage.leases().await?.into_iter().find(|lease| lease.partition == partition);
-            let nobody = Lease { partition, epoch: Epoch(0), node: String::new(), expires_at: Timestamp::MIN };
-            let held = held.unwrap_or(nobody);
-            let epoch = Epoch(held.epoch.0 + 1);
-            let next = Lease { partition, epoch, node: self.shared.node.clone(), expires_at: Timestamp::MAX };
-            if self.shared.storage.swap_lease(&held, &next).await? {
+            let monotonic = clock.monotonic();
+            if let Some(epoch) = claim.epoch(monotonic) {
                 return Ok(epoch);
+            }
+            match claim.poll(clock.now(), monotonic) {
+                Some(LeaseStep::Swap { expected, next }) => {
+                    let swapped = storage.swap_lease(&expected, &next).await?;
+                    claim.handle_swapped(&Ok(swapped), monotonic);
+                }
+                Some(LeaseStep::Read) | None => {
+                    let held = storage.leases().await?.into_iter().find(|lease| lease.partition == partition);
+                    claim.handle_found(held, monotonic);
+                }
             }
         }
     }

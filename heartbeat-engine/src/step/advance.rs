@@ -96,13 +96,15 @@ impl Draft<'_> {
             self.note(self.health.state, failure.at, now, reason);
             return;
         }
+        // By the clock of a node that is behind, it may seem to happen before the recovery that came first (S8.4).
+        let opened_at = failure.at.max(self.health.latest_at);
         let ordinal = self.next_ordinal();
-        let Failure { cause, at: opened_at, detail, message, ping } = failure;
+        let Failure { cause, detail, message, ping, .. } = failure;
         let incident = Incident {
             id: IncidentId::derive(self.monitor.id, self.version, ordinal),
             monitor: self.monitor.id,
             opened_at,
-            detected_at: now,
+            detected_at: now.max(opened_at),
             closed_at: None,
             closing: None,
             cause,

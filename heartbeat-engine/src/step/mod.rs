@@ -159,9 +159,10 @@ impl<'a> Draft<'a> {
             && self.incidents.is_empty()
             && Arc::ptr_eq(&before.monitor, &self.monitor)
         {
-            // That an outage was looked at, without effect, need not be stored.
+            // That an outage was looked at, without effect, need not be stored; that the clock was set back must be, or the
+            // outages until then would never be looked at (S6.7).
             let seen = std::mem::replace(&mut self.health.moves.seen, before.health.moves.seen);
-            if before.health == self.health {
+            if before.health == self.health && seen >= before.health.moves.seen {
                 return None;
             }
             self.health.moves.seen = seen;

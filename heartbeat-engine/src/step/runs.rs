@@ -69,6 +69,10 @@ impl Draft<'_> {
             self.remember(EndedRun { id: run.id, overran: false });
         }
         let counted_already = ends.is_empty() && self.take_overrun(ping.run);
+        if ends.is_empty() && ping.run.is_some() && !self.knows_run(ping.run) {
+            // Its start may still be on the way, and must then begin nothing (S4.2).
+            self.remember(EndedRun { id: ping.run, overran: false });
+        }
         Ended { duration, counted_already }
     }
 

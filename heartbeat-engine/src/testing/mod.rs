@@ -7,6 +7,7 @@
 mod clock;
 pub mod fixtures;
 pub mod notifier;
+pub mod sim;
 pub mod storage;
 
 use std::future::Future;

@@ -443,7 +443,13 @@ impl Model {
             return false;
         }
         match run {
-            Some(id) => self.ended.contains(&(id, true)),
+            Some(id) => {
+                let overran = self.ended.contains(&(id, true));
+                if !self.ended.iter().any(|(ended, _)| *ended == id) {
+                    self.ended.push((id, false));
+                }
+                overran
+            }
             None => std::mem::take(&mut self.nameless_overran),
         }
     }

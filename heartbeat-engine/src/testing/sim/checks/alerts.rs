@@ -1,0 +1,61 @@
+//! No false alert (S8.2).
+
+use std::time::Duration;
+
+use super::{Checker, Coverage, Seen, Share, Verdict, View, fault, shares};
+use crate::testing::sim::plan::Behaviour;
+use crate::testing::sim::storage::Gap;
+use crate::{Cause, Incident, Timestamp};
+
+/// No run of a simulated job may last longer.
+const RUN_MAX: Duration = Duration::from_secs(900);
+
+pub(super) struct NoFalseAlert;
+
+impl Checker for NoFalseAlert {
+    fn promise(&self) -> &'static str {
+        "S8.2 no false alert"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, coverage: &mut Coverage) -> Verdict {
+        for share in shares(seen) {
+            for incident in share.opened() {
+                judge(&share, incident, view, coverage)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>, coverage: &mut Coverage) -> Verdict {
+    let job = &view.jobs[share.monitor];
+    let reports = matches!(
+        view.plan.monitors[share.monitor].behaviour,
+        Behaviour::Healthy | Behaviour::Dies(_) | Behaviour::Returns(..)
+    );
+    let promised = reports && !job.exempt && job.silent_since.is_none() && job.id == Some(share.transition.monitor);
+    if !promised {
+        return Ok(());
+    }
+    let told = format!("{}, opened at {}, seen at {}", incident.detail, incident.opened_at, incident.detected_at);
+    // The run of a report that was lost stays open, whatever is reported after it.
+    let lost_run = job.run_lost_at.is_some_and(|at| view.now.since(at) < RUN_MAX && job.lost.is_empty());
+    match (incident.cause, job.lost.as_slice()) {
+        (Cause::Overrun, _) if lost_run => Ok(()),
+        (Cause::Failed | Cause::Value, _) => fault(share.monitor, format!("nothing failed: {told}")),
+        (_, []) => fault(share.monitor, format!("every report was acknowledged in its window: {told}")),
+        (_, [(from, to)]) if was_away(view, share.monitor, *from, *to) => {
+            coverage.note(crate::testing::sim::coverage::Deed::LostToOutage);
+            fault(share.monitor, format!("a single report was lost to an outage, from {from} to {to}: {told}"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Whether nobody watched for a while in this stretch of true time, and nodes can know it in spite of their clocks.
+pub(super) fn was_away(view: &View<'_>, monitor: usize, from: Timestamp, to: Timestamp) -> bool {
+    let truth = view.store.truth(view.partition(monitor));
+    let seen = Duration::from_secs(16) + 2 * view.skew();
+    let lies_there = |gap: &Gap| gap.from < to && gap.to > from && gap.length > seen && gap.from != gap.to;
+    truth.gaps.iter().copied().chain(truth.open_gap(view.now)).any(|gap| lies_there(&gap))
+}

@@ -1,0 +1,113 @@
+//! A simulated world, decided by a seed: nodes on one shared storage, jobs, operators and far ends, in virtual time, with
+//! faults of every kind. It runs the evaluator, the step, the absence, the lease and the outbox that ship, holds none of
+//! their rules, and checks the promises S8.1 to S8.5 and what they rest on.
+//!
+//! ```
+//! use heartbeat_engine::testing::sim;
+//!
+//! let ending = sim::run(7, &sim::Options::default());
+//! assert!(ending.broken.is_none(), "{}", sim::tell(7, &sim::Options::default()));
+//! ```
+
+mod checks;
+mod clock;
+mod courier;
+mod coverage;
+mod faults;
+mod jobs;
+mod mutant;
+mod node;
+mod operators;
+mod plan;
+mod queue;
+mod receiver;
+mod rng;
+mod spoil;
+mod storage;
+mod story;
+mod traffic;
+mod work;
+mod world;
+
+use std::time::Duration;
+
+pub use self::coverage::{Coverage, Deed};
+pub use self::mutant::Mutant;
+use self::world::World;
+
+/// What is chosen for a world beside its seed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct Options {
+    /// How many days faults happen; a few hours or days, as the seed decides, where none is given.
+    pub days: Option<u64>,
+    /// A known bug that the world has.
+    pub mutant: Option<Mutant>,
+}
+
+impl Options {
+    /// The same with a known bug.
+    #[must_use]
+    pub const fn with(self, mutant: Mutant) -> Self {
+        Self { mutant: Some(mutant), ..self }
+    }
+
+    /// The same with faults for so many days.
+    #[must_use]
+    pub const fn lasting(self, days: u64) -> Self {
+        Self { days: Some(days), ..self }
+    }
+}
+
+/// How a world went.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Ending {
+    /// The first promise that was broken.
+    pub broken: Option<Broken>,
+    /// What happened.
+    pub coverage: Coverage,
+    /// How long the world lasted, in its own time.
+    pub simulated: Duration,
+}
+
+/// A promise that was broken.
+#[derive(Clone, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub struct Broken {
+    /// The promise, with its rule.
+    pub promise: &'static str,
+    /// What happened instead.
+    pub what: String,
+}
+
+/// Lets the world of a seed go on to its end, or to the first broken promise.
+#[must_use]
+pub fn run(seed: u64, options: &Options) -> Ending {
+    let ending = World::new(seed, options.days, options.mutant, false).run();
+    Ending {
+        broken: ending.broken.map(|broken| Broken { promise: broken.promise, what: broken.what }),
+        coverage: ending.coverage,
+        simulated: ending.simulated,
+    }
+}
+
+/// The story of a seed's world: what happened last, around the broken promise where there is one, and how to repeat it.
+#[must_use]
+pub fn tell(seed: u64, options: &Options) -> String {
+    let ending = World::new(seed, options.days, options.mutant, true).run();
+    let mut story = ending.story.join("\n");
+    if let Some(broken) = ending.broken {
+        story = format!("{story}\n\nseed {seed}: {}\n  {}", broken.promise, broken.what);
+    }
+    let mutant = options.mutant.map(|mutant| format!(" --mutant {}", mutant.name())).unwrap_or_default();
+    let days = options.days.map(|days| format!(" --days {days}")).unwrap_or_default();
+    let command = "cargo run --release -p heartbeat-engine --features testing --bin simulate --";
+    format!("{story}\n\nagain: {command} --seed {seed}{days}{mutant}")
+}
+
+/// What the checkers watch over.
+#[must_use]
+pub fn promises() -> Vec<&'static str> {
+    checks::Checks::promises(&plan::Plan::new(0, None, &mut rng::Rng::new(0)))
+}

@@ -1,0 +1,450 @@
+//! What a node does when it looks: leases, requests, batches and answers, as the driver does it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::courier::Courier;
+use super::coverage::Deed;
+use super::mutant::Mutant;
+use super::node::{Answer, Call, Op, Reply, Service};
+use super::plan::Plan;
+use super::storage::Snapshot;
+use super::world::{Event, Life, World};
+use crate::evaluator::Evaluator;
+use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, PartitionId, StorageError, Timestamp, WatchLog};
+
+/// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
+const PAUSE_MIN: Duration = Duration::from_millis(50);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How long a node with a known bug leaves heartbeats in its inbox.
+const INBOX_LEFT_FOR: Duration = Duration::from_secs(1);
+
+impl World {
+    pub(super) fn wall(&mut self, node: usize) -> Timestamp {
+        let node = &mut self.nodes[node];
+        let wall = node.clock.wall(self.now);
+        if self.mutant != Some(Mutant::SetBackUnseen) {
+            return wall;
+        }
+        node.shown = node.shown.max(wall);
+        node.shown
+    }
+
+    pub(super) fn partition_of(&self, id: MonitorId) -> u16 {
+        self.plan.monitors[Plan::index_of(id)].partition
+    }
+
+    pub(super) fn start_node(&mut self, number: usize) {
+        let node = &mut self.nodes[number];
+        node.up = true;
+        node.life += 1;
+        node.sit_down(number, &self.plan);
+        self.tell_node(number, || "starts".to_owned());
+        self.look(number);
+    }
+
+    pub(super) fn end_life(&mut self, node: usize) {
+        let node = &mut self.nodes[node];
+        node.up = false;
+        node.seats.clear();
+        node.naps_until = Timestamp::MIN;
+    }
+
+    /// Does all that is due now, and plans the next look.
+    pub(super) fn look(&mut self, node: usize) {
+        for partition in 0..self.plan.partitions {
+            let due = self.nodes[node].seats.get(usize::from(partition)).is_some_and(|seat| seat.due_at <= self.now);
+            if due {
+                self.look_at(node, partition);
+            }
+        }
+        self.plan_look(node);
+    }
+
+    /// Does all that can be done now for one partition.
+    pub(super) fn look_at(&mut self, node: usize, partition: u16) {
+        if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
+            return;
+        }
+        self.tend_lease(node, partition);
+        self.deliver(node, partition);
+        self.tend(node, partition);
+        self.deliver(node, partition);
+        let due_at = self.next_look(node, partition);
+        self.nodes[node].seats[usize::from(partition)].due_at = due_at;
+        self.plan_look(node);
+    }
+
+    /// When a partition needs the node next.
+    fn next_look(&mut self, number: usize, partition: u16) -> Timestamp {
+        let wall = self.wall(number);
+        let now = self.now;
+        let node = &self.nodes[number];
+        let seat = &node.seats[usize::from(partition)];
+        let mut next = Timestamp::MAX;
+        let lease = seat.claim.poll_wake();
+        if seat.lease_op.is_none() && lease < Duration::MAX {
+            // Leases are looked at on full seconds, all at once.
+            let at = node.clock.true_time_of(lease, now);
+            next = Timestamp::from_secs(at.as_secs() + 2 - at.as_secs() % 2);
+        }
+        let Some(service) = &seat.service else {
+            if seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none() {
+                next = next.min(seat.load_at);
+            }
+            return next.max(now + Duration::from_millis(1));
+        };
+        next = next.min(node.clock.true_time(service.courier.wake(wall), now));
+        if service.op.is_none() {
+            let mut due = node.clock.true_time(service.evaluator.poll_wake(), now);
+            if service.courier.has_writes() || !service.inbox.is_empty() || service.evaluator.has_pending() {
+                due = now;
+            }
+            next = next.min(due.max(service.rests_until));
+        }
+        next.max(now + Duration::from_millis(1))
+    }
+
+    fn plan_look(&mut self, number: usize) {
+        let now = self.now;
+        let node = &self.nodes[number];
+        let next = node.seats.iter().map(|seat| seat.due_at).min().unwrap_or(Timestamp::MAX);
+        let next = next.max(now + Duration::from_millis(1));
+        if next < Timestamp::MAX && node.wakes_at.is_none_or(|planned| planned > next || planned <= now) {
+            let life = Life { node: number, life: node.life };
+            self.nodes[number].wakes_at = Some(next);
+            self.queue.push(next, Event::Wake(life));
+        }
+    }
+
+    fn tend_lease(&mut self, node: usize, partition: u16) {
+        loop {
+            let wall = self.wall(node);
+            let monotonic = self.nodes[node].clock.monotonic(self.now);
+            let seat = &mut self.nodes[node].seats[usize::from(partition)];
+            let Some(step) = seat.claim.poll(wall, monotonic) else { break };
+            let op = match step {
+                LeaseStep::Read => Op::ReadLease,
+                LeaseStep::Swap { expected, next } => Op::SwapLease(Box::new((expected, next))),
+            };
+            match self.send(node, partition, op) {
+                Ok(answer) => self.answered_lease(node, partition, answer),
+                Err(number) => {
+                    self.nodes[node].seats[usize::from(partition)].lease_op = Some(number);
+                    break;
+                }
+            }
+        }
+        self.sit_or_leave(node, partition);
+    }
+
+    /// Begins or ends a node's work on a partition, as its lease says.
+    fn sit_or_leave(&mut self, node: usize, partition: u16) {
+        let monotonic = self.nodes[node].clock.monotonic(self.now);
+        let now = self.now;
+        let seat = &mut self.nodes[node].seats[usize::from(partition)];
+        let epoch = seat.claim.epoch(monotonic);
+        if let Some(service) = &seat.service
+            && epoch != Some(service.epoch)
+        {
+            seat.service = None;
+            self.note(Deed::LeaseLost);
+            self.tell_node(node, || format!("steps down from partition {partition}"));
+        }
+        let seat = &mut self.nodes[node].seats[usize::from(partition)];
+        // What was read under an earlier epoch is not what is stored now.
+        seat.load_op = seat.load_op.filter(|(_, read_for)| Some(*read_for) == epoch);
+        if let Some(epoch) = epoch
+            && seat.service.is_none()
+            && seat.load_op.is_none()
+            && seat.load_at <= now
+        {
+            match self.send(node, partition, Op::TakeOver) {
+                Ok(answer) => self.answered_load(node, partition, epoch, answer),
+                Err(number) => self.nodes[node].seats[usize::from(partition)].load_op = Some((number, epoch)),
+            }
+        }
+    }
+
+    fn answered_lease(&mut self, node: usize, partition: u16, answer: Answer) {
+        let monotonic = self.nodes[node].clock.monotonic(self.now);
+        let claim = &mut self.nodes[node].seats[usize::from(partition)].claim;
+        match answer {
+            Answer::Lease(Ok(lease)) => claim.handle_found(lease, monotonic),
+            Answer::Lease(Err(_)) => claim.handle_unread(monotonic),
+            Answer::Swapped(result) => claim.handle_swapped(&result, monotonic),
+            _ => {}
+        }
+    }
+
+    /// What reached a node from the store.
+    pub(super) fn answered(&mut self, node: usize, partition: u16, number: u64, answer: Answer) {
+        let seat = &mut self.nodes[node].seats[usize::from(partition)];
+        if seat.lease_op == Some(number) {
+            seat.lease_op = None;
+            self.answered_lease(node, partition, answer);
+        } else if let Some((_, epoch)) = seat.load_op.take_if(|(op, _)| *op == number) {
+            self.answered_load(node, partition, epoch, answer);
+        } else if let Some(service) = &mut seat.service
+            && service.op.as_ref().is_some_and(|(op, _)| *op == number)
+        {
+            let batch = service.op.take().and_then(|(_, batch)| batch);
+            self.answered_work(node, partition, batch.as_deref(), answer);
+        }
+    }
+
+    fn answered_load(&mut self, node: usize, partition: u16, epoch: Epoch, answer: Answer) {
+        let Answer::TakenOver(result) = answer else { return };
+        let monotonic = self.nodes[node].clock.monotonic(self.now);
+        let retry_at = self.now + PAUSE_MAX;
+        let seat = &mut self.nodes[node].seats[usize::from(partition)];
+        if seat.claim.epoch(monotonic) != Some(epoch) {
+            return;
+        }
+        let Ok(snapshot) = result else {
+            seat.load_at = retry_at;
+            return;
+        };
+        let mut snapshot = *snapshot;
+        self.note(Deed::TakeOver);
+        self.tell_node(node, || {
+            let log = &snapshot.log;
+            format!("takes partition {partition} over under epoch {}; the last mark is {:?}", epoch.0, log.mark)
+        });
+        self.spoil_snapshot(node, &mut snapshot);
+        let Snapshot { log, records, outbox } = snapshot;
+        let mut evaluator =
+            Evaluator::new(PartitionId(partition), epoch, log, self.plan.batch_max, self.plan.outages_max);
+        evaluator.tell_of_outages(self.plan.watcher_channels.clone());
+        for record in records {
+            evaluator.handle_record(record.id(), Some(Arc::new(record)));
+        }
+        let mut service = Service::new(epoch, evaluator, Courier::new(&self.plan));
+        service.tickets = self.numbers;
+        self.nodes[node].seats[usize::from(partition)].service = Some(Box::new(service));
+        if !self.is_mutant(Mutant::OutboxNotLoaded) {
+            outbox.into_iter().for_each(|entry| self.hand_over(node, partition, entry.into()));
+        }
+        if let Some(service) = self.nodes[node].service(partition) {
+            service.courier.loaded();
+        }
+    }
+
+    /// What a node with a known bug makes of what it reads when it takes over.
+    fn spoil_snapshot(&mut self, node: usize, snapshot: &mut Snapshot) {
+        let wall = self.wall(node);
+        match self.mutant {
+            Some(Mutant::NoAmnesty) => snapshot.log = WatchLog::default(),
+            Some(Mutant::ForgetDeadline) => {
+                let passed = |at: Timestamp| at < wall;
+                snapshot.records.iter_mut().for_each(|record| {
+                    record.health.expectation.take_if(|awaited| passed(awaited.deadline));
+                });
+            }
+            Some(Mutant::AmnestyForEver) => {
+                for record in &mut snapshot.records {
+                    let spec = record.monitor.spec.clone();
+                    if let Some(awaited) = &mut record.health.expectation {
+                        awaited.excused = !spec.schedule.is_every();
+                        let length = spec.schedule.period().unwrap_or_default() + spec.grace.length();
+                        awaited.deadline = awaited.deadline.max(wall + length);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// One look at what a partition needs: a batch, a reload, or rest.
+    fn tend(&mut self, node: usize, partition: u16) {
+        loop {
+            let wall = self.wall(node);
+            let (now, monotonic) = (self.now, self.nodes[node].clock.monotonic(self.now));
+            let (late, blind) = (self.is_mutant(Mutant::StampLate), self.is_mutant(Mutant::JudgeBeforeInbox));
+            let Some(service) = self.nodes[node].service(partition) else { return };
+            if service.op.is_some() || service.rests_until > now {
+                return;
+            }
+            let mut inbox = std::mem::take(&mut service.inbox);
+            if blind {
+                service.inbox = inbox.extract_if(.., |(at, ..)| *at + INBOX_LEFT_FOR > wall).collect();
+            }
+            for (at, call, request) in inbox {
+                service.tickets += 1;
+                service.waiting.insert(service.tickets, call);
+                service.evaluator.handle_request(service.tickets, if late { wall } else { at }, request);
+            }
+            service.evaluator.handle_time(wall, monotonic);
+            let stale = service.evaluator.poll_reload();
+            let (op, batch) = if stale.is_empty() {
+                let batch = service.evaluator.poll_batch();
+                let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
+                service.courier.join(&mut batch);
+                self.publish(node, partition);
+                if batch.is_empty() {
+                    return;
+                }
+                self.spoil_batch(node, partition, &mut batch);
+                (Op::Commit(Box::new(batch.clone())), Some(Box::new(batch)))
+            } else {
+                (Op::Load(stale), None)
+            };
+            match self.send(node, partition, op) {
+                Ok(answer) => self.answered_work(node, partition, batch.as_deref(), answer),
+                Err(number) => {
+                    if let Some(service) = self.nodes[node].service(partition) {
+                        service.op = Some((number, batch));
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn answered_work(&mut self, node: usize, partition: u16, batch: Option<&Batch>, answer: Answer) {
+        let mut failure = None;
+        match answer {
+            Answer::Committed(result) => {
+                let result = self.spoil_result(batch, result);
+                let Some(service) = self.nodes[node].service(partition) else { return };
+                service.evaluator.handle_applied(&result);
+                let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
+                self.publish(node, partition);
+                let owed = written.into_iter().map(crate::outbox::Owed::fresh);
+                owed.for_each(|owed| self.hand_over(node, partition, owed));
+                failure = result.err();
+            }
+            Answer::Loaded(Ok(records)) => {
+                let Some(service) = self.nodes[node].service(partition) else { return };
+                for (id, record) in records {
+                    service.evaluator.handle_record(id, record.map(Arc::new));
+                }
+            }
+            Answer::Loaded(Err(error)) => {
+                let Some(service) = self.nodes[node].service(partition) else { return };
+                service.evaluator.handle_reload_failed(&error);
+                self.publish(node, partition);
+                failure = Some(error);
+            }
+            Answer::TakenOver(_) | Answer::Lease(_) | Answer::Swapped(_) => {}
+        }
+        self.rest_after(node, partition, failure.as_ref());
+    }
+
+    fn rest_after(&mut self, node: usize, partition: u16, failure: Option<&StorageError>) {
+        let (now, monotonic) = (self.now, self.nodes[node].clock.monotonic(self.now));
+        let seat = &mut self.nodes[node].seats[usize::from(partition)];
+        let Some(service) = &mut seat.service else { return };
+        match failure {
+            None => service.failed = 0,
+            Some(StorageError::Fenced) => {
+                seat.service = None;
+                seat.claim.handle_fenced(monotonic);
+                self.note(Deed::LeaseLost);
+                self.tell_node(node, || format!("is fenced off from partition {partition}"));
+            }
+            Some(error) => {
+                service.rests_until = now + (PAUSE_MIN * 2u32.saturating_pow(service.failed)).min(PAUSE_MAX);
+                service.failed += 1;
+                let text = format!("partition {partition}: {error}");
+                self.tell_node(node, || text);
+            }
+        }
+    }
+
+    /// How a node with a known bug hears how its write went.
+    fn spoil_result(
+        &self,
+        batch: Option<&Batch>,
+        result: Result<Applied, StorageError>,
+    ) -> Result<Applied, StorageError> {
+        let Some(batch) = batch else { return result };
+        let all = || Applied {
+            transitions: batch.transitions.iter().map(|_| Outcome::Committed).collect(),
+            documents: Vec::new(),
+        };
+        match (self.mutant, result) {
+            (Some(Mutant::DropUnwind), Err(StorageError::Unavailable(_) | StorageError::Unknown(_)))
+            | (Some(Mutant::ConflictIsCommit), Ok(_)) => Ok(all()),
+            (Some(Mutant::UnknownIsUnwritten), Err(StorageError::Unknown(text))) => {
+                Err(StorageError::Unavailable(text))
+            }
+            (_, result) => result,
+        }
+    }
+
+    /// Lets the committed state be seen, and then answers.
+    fn publish(&mut self, node: usize, partition: u16) {
+        let Some(service) = self.nodes[node].service(partition) else { return };
+        let committed = service.evaluator.poll_committed();
+        let mut answers = Vec::new();
+        while let Some((ticket, answer)) = service.evaluator.poll_answer() {
+            answers.extend(service.waiting.remove(&ticket).map(|call| (call, answer)));
+        }
+        for notification in committed.owed {
+            let withheld = self.is_withheld(&notification);
+            if !withheld {
+                self.hand_over(node, partition, crate::outbox::Owed::fresh(notification));
+            }
+        }
+        for (call, answer) in answers {
+            let reply = match answer {
+                Ok(done) => Reply::Done(done.ping),
+                Err(refusal) => Reply::Refused(refusal),
+            };
+            self.reply(node, call, reply);
+        }
+    }
+
+    /// A request reaches a node.
+    pub(super) fn arrives(&mut self, node: usize, call: Call) {
+        if !self.nodes[node].up {
+            return;
+        }
+        let partition = self.partition_of(call.request.monitor());
+        let wall = self.wall(node);
+        let true_wall = self.nodes[node].clock.wall(self.now);
+        let Some(service) = self.nodes[node].service(partition) else {
+            return self.reply(node, call.number, Reply::Elsewhere);
+        };
+        let (epoch, monitor) = (service.epoch, Plan::index_of(call.request.monitor()));
+        service.inbox.push((wall, call.number, call.request));
+        if let Some(mark) = call.mark {
+            self.stamped.insert(call.number, (monitor, mark));
+            self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, epoch });
+        }
+        self.look_at(node, partition);
+    }
+
+    /// An orderly end: everything is decided once more, with a last mark of life, and the lease is given up.
+    pub(super) fn stop_node(&mut self, node: usize) {
+        let reaches = self.store.refuses_until <= self.now && self.nodes[node].cut_until <= self.now;
+        for partition in 0..self.plan.partitions {
+            let wall = self.wall(node);
+            let monotonic = self.nodes[node].clock.monotonic(self.now);
+            let Some(service) = self.nodes[node].service(partition) else { continue };
+            if service.op.is_some() || !reaches {
+                continue;
+            }
+            for (at, call, request) in std::mem::take(&mut service.inbox) {
+                service.tickets += 1;
+                service.waiting.insert(service.tickets, call);
+                service.evaluator.handle_request(service.tickets, at, request);
+            }
+            service.evaluator.handle_time(wall, monotonic);
+            let mut batch = service.evaluator.poll_batch().unwrap_or_else(|| service.evaluator.empty_batch());
+            batch.mark = batch.mark.or(Some(wall));
+            service.courier.join(&mut batch);
+            self.spoil_batch(node, partition, &mut batch);
+            let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
+            self.answered_work(node, partition, Some(&batch), answer);
+            let seat = &mut self.nodes[node].seats[usize::from(partition)];
+            seat.claim.resign();
+            if seat.lease_op.is_none()
+                && let Some(LeaseStep::Swap { expected, next }) = seat.claim.poll(wall, monotonic)
+            {
+                self.carry_out(partition, Op::SwapLease(Box::new((expected, next))), self.now);
+            }
+        }
+    }
+}
