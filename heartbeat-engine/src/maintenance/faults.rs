@@ -27,7 +27,10 @@ impl MaintenanceSpec {
             faults.push(FieldError::new("title", message));
         }
         if !self.all && self.monitors.is_empty() && self.tags.is_empty() {
-            faults.push(FieldError::new("monitors", "nothing is covered: name monitors or tags, or say `all`"));
+            faults.push(FieldError::new(
+                "monitors",
+                "nothing is covered; give `monitors` or `tags`, or set `all` to true",
+            ));
         }
         self.monitor_faults(&mut faults);
         list_faults("tags", &self.tags, &mut faults);

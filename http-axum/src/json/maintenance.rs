@@ -145,7 +145,7 @@ fn read_maintenance(
     let all = fields.boolean("all").unwrap_or_default();
     let nothing = ["monitors", "tags", "all"].into_iter().all(|field| covers_nothing(value, field));
     if nothing {
-        fields.fault("monitors", "nothing is covered; give `monitors`, `tags`, or \"all\": true");
+        fields.fault("monitors", "nothing is covered; give `monitors` or `tags`, or set `all` to true");
     }
     let time = read_time(&mut fields, timezone, now);
     for field in READ_ONLY {
