@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use heartbeat_storage_sqlite::{BackupReport, backup};
+use heartbeat_storage_sqlite::{BackupError, BackupReport, backup};
 
 use crate::server::Failure;
 use crate::settings::{ConfigFault, Settings};
@@ -17,8 +17,18 @@ pub(crate) async fn run(settings: &Settings, target: PathBuf, overwrite: bool) -
     let (from, to) = (database.clone(), target.clone());
     let done = tokio::task::spawn_blocking(move || backup(from, to, overwrite)).await;
     let report = done.map_err(|error| Failure::Run(error.to_string()))?;
-    let report = report.map_err(|error| Failure::Run(error.to_string()))?;
+    let report = report.map_err(|error| Failure::Run(in_our_words(&error)))?;
     Ok(format!("`{}` is backed up in `{}`: {}", database.display(), target.display(), contents(&report)))
+}
+
+/// The error, with the flag that helps.
+fn in_our_words(error: &BackupError) -> String {
+    match error {
+        BackupError::Exists { target } => {
+            format!("`{}` exists; name another file, or let --force replace it", target.display())
+        }
+        other => other.to_string(),
+    }
 }
 
 fn contents(report: &BackupReport) -> String {

@@ -107,12 +107,15 @@ fn check(settings: &Settings) -> ExitCode {
 }
 
 fn summary(settings: &Settings, declarations: &Declarations) -> String {
-    let (channels, routes) = (settings.channels.len(), declarations.routes.len());
-    let (monitors, windows) = (declarations.monitors.len(), declarations.maintenance.len());
-    format!(
-        "the configuration is right; it declares {channels} channels, {routes} routes, {monitors} monitors and {windows} \
-         maintenance windows"
-    )
+    let channels = counted(settings.channels.len(), "channel");
+    let routes = counted(declarations.routes.len(), "route");
+    let monitors = counted(declarations.monitors.len(), "monitor");
+    let windows = counted(declarations.maintenance.len(), "maintenance window");
+    format!("the configuration is right; it declares {channels}, {routes}, {monitors} and {windows}")
+}
+
+fn counted(count: usize, what: &str) -> String {
+    format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 
 async fn health(arguments: &Arguments, url: Option<&str>) -> ExitCode {

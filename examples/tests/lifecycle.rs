@@ -160,7 +160,7 @@ async fn check_version_and_help_need_no_store() {
     let file = settings(folder.path(), "[[monitor]]\nslug = \"a\"\nschedule = { every = \"5m\" }\n");
     let output = command(folder.path()).arg("--check").arg("--config").arg(&file).output().await.expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let declared = "0 channels, 0 routes, 1 monitors and 0 maintenance windows";
+    let declared = "0 channels, 0 routes, 1 monitor and 0 maintenance windows";
     assert_eq!(text, format!("the configuration is right; it declares {declared}\n"));
     assert!(output.status.success());
     for flag in ["--version", "--help"] {

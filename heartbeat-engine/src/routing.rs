@@ -3,8 +3,8 @@
 use std::collections::HashSet;
 
 use crate::{
-    AboutIncident, AboutMonitor, Expectation, FlapLimit, Health, Incident, Monitor, Notification, NotificationId,
-    NotificationKind, PingEntry, State, Timestamp, Version, describe_duration, schedule::Grace,
+    AboutIncident, AboutMonitor, Cause, Expectation, FlapLimit, Health, Incident, Monitor, Notification,
+    NotificationId, NotificationKind, PingEntry, State, Timestamp, Version, describe_duration, schedule::Grace,
 };
 
 /// The longest text of a heartbeat that goes into a detail: characters.
@@ -94,36 +94,36 @@ pub(crate) fn failed_detail(entry: &PingEntry) -> String {
 
 /// When the incident is told although it was held back at first (S5.4).
 pub(crate) fn released_message(monitor: &Monitor, incident: &Incident, parents: &[String]) -> String {
-    let Incident { opened_at, detail, .. } = incident;
+    let (opened_at, why) = (incident.opened_at, why(incident));
     let held = format!("held back while {}", were_down(parents));
-    sentence(monitor, &format!("is down since {opened_at} ({held}): {detail}"))
+    sentence(monitor, &format!("is down since {opened_at} ({held}): {why}"))
 }
 
 pub(crate) fn reminder_message(monitor: &Monitor, incident: &Incident, now: Timestamp) -> String {
-    sentence(monitor, &format!("is still down after {}: {}", lasted(incident, now), incident.detail))
+    sentence(monitor, &format!("is still down after {}: {}", lasted(incident, now), why(incident)))
 }
 
 pub(crate) fn escalated_message(monitor: &Monitor, incident: &Incident, route: &str, now: Timestamp) -> String {
-    let lasted = lasted(incident, now);
-    let detail = &incident.detail;
-    sentence(monitor, &format!("is still down after {lasted} and nobody has acknowledged it (route {route}): {detail}"))
+    let (lasted, why) = (lasted(incident, now), why(incident));
+    sentence(monitor, &format!("is still down after {lasted} and nobody has acknowledged it (route {route}): {why}"))
 }
 
 pub(crate) fn flapping_message(monitor: &Monitor, limit: FlapLimit, incident: &Incident) -> String {
     let within = describe_duration(limit.within);
-    let (count, detail) = (limit.incidents, &incident.detail);
+    let (count, why) = (limit.incidents, why(incident));
+    // What may be long comes last, because the subject of a mail is cut.
     sentence(
         monitor,
         &format!(
-            "is flapping: it went down {count} times within {within}, now with: {detail}. Single changes are not told \
-             until it has been steady for {within}"
+            "is flapping: it went down {count} times within {within}; single changes are not told until it has been \
+             steady for {within}; now: {why}"
         ),
     )
 }
 
 pub(crate) fn settled_message(monitor: &Monitor, incident: Option<&Incident>, since: Timestamp) -> String {
     let stands = match incident {
-        Some(Incident { opened_at, detail, .. }) => format!("it is down since {opened_at}: {detail}"),
+        Some(incident) => format!("it is down since {}: {}", incident.opened_at, why(incident)),
         None => format!("it is up since {since}"),
     };
     sentence(monitor, &format!("is not flapping any more: {stands}"))
@@ -142,6 +142,14 @@ fn were_down(monitors: &[String]) -> String {
 pub(crate) fn without_repetition<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
     let mut seen = HashSet::new();
     names.into_iter().filter(|name| seen.insert(*name)).cloned().collect()
+}
+
+/// The cause for somebody who has heard nothing of it yet.
+fn why(incident: &Incident) -> String {
+    match incident.cause {
+        Cause::Missed => format!("no heartbeat came, {}", incident.detail),
+        _ => incident.detail.clone(),
+    }
 }
 
 fn lasted(incident: &Incident, now: Timestamp) -> String {

@@ -50,7 +50,7 @@ pub(crate) fn compose(
     String::from_utf8(bytes).map_err(|error| error.to_string())
 }
 
-/// `[down] cert-sync: no heartbeat since 06:05, expected every 2 h`.
+/// `[down] cert-sync: no heartbeat since 2026-11-20T06:05:00Z, expected every 2 h`.
 fn subject(notification: &Notification) -> String {
     let first = headline(notification);
     let told = match &notification.monitor {
@@ -63,7 +63,7 @@ fn subject(notification: &Notification) -> String {
 /// `name: …`, without saying again what the word in front of it says.
 fn about(name: &str, told: &str) -> String {
     let Some(rest) = told.strip_prefix(name) else { return format!("{name}: {told}") };
-    match rest.strip_prefix(" is down: ").or_else(|| rest.strip_prefix(" reports: ")) {
+    match [" is down: ", " reports: ", " is flapping: "].into_iter().find_map(|said| rest.strip_prefix(said)) {
         Some(rest) => format!("{name}: {rest}"),
         None => told.to_owned(),
     }
@@ -125,9 +125,14 @@ fn add_incident(incident: &AboutIncident, facts: &mut Facts) {
         facts.push(("Detected", when(incident.detected_at)));
     }
     if let Some(closed_at) = incident.closed_at {
-        let lasted = describe_duration(closed_at.since(incident.opened_at));
+        let lasted = describe_duration(readable(closed_at.since(incident.opened_at)));
         facts.push(("Ended", format!("{}, after {lasted}", when(closed_at))));
     }
+}
+
+/// Without what follows the seconds, if there are any.
+fn readable(lasted: Duration) -> Duration {
+    if lasted.as_secs() == 0 { lasted } else { Duration::from_secs(lasted.as_secs()) }
 }
 
 fn add_ping(ping: &PingEntry, facts: &mut Facts) {
@@ -171,11 +176,21 @@ mod tests {
     }
 
     #[test]
+    fn milliseconds_are_told_of_what_lasted_less_than_a_second_only() {
+        assert_eq!(describe_duration(readable(Duration::from_millis(219))), "219 ms");
+        assert_eq!(describe_duration(readable(Duration::from_millis(331_917))), "5 min 31 s");
+    }
+
+    #[test]
     fn a_name_is_said_once() {
         let told = "cert-sync is down: no heartbeat since 06:05, expected every 2 h";
         assert_eq!(about("cert-sync", told), "cert-sync: no heartbeat since 06:05, expected every 2 h");
         assert_eq!(about("cert-sync", "cert-sync is up again after 5 min"), "cert-sync is up again after 5 min");
         assert_eq!(about("cert-sync", "cert-sync reports: 3 renewed"), "cert-sync: 3 renewed");
+        assert_eq!(
+            about("cert-sync", "cert-sync is flapping: it went down 3 times"),
+            "cert-sync: it went down 3 times"
+        );
         assert_eq!(about("cert-sync", "cert-sync is degraded: slow"), "cert-sync is degraded: slow");
         assert_eq!(about("cert-sync", "123"), "cert-sync: 123");
     }

@@ -82,7 +82,10 @@ impl Row {
 /// `no heartbeat since …` of `cert-sync is down: no heartbeat since …`, `up again after …` of `cert-sync is up again after …`.
 fn without_name<'a>(name: &str, told: &'a str) -> &'a str {
     let Some(rest) = told.strip_prefix(name).and_then(|rest| rest.strip_prefix(' ')) else { return told };
-    ["is down: ", "reports: ", "is "].into_iter().find_map(|words| rest.strip_prefix(words)).unwrap_or(rest)
+    ["is down: ", "reports: ", "is flapping: ", "is "]
+        .into_iter()
+        .find_map(|words| rest.strip_prefix(words))
+        .unwrap_or(rest)
 }
 
 /// What happened, in a word.
@@ -139,7 +142,7 @@ mod tests {
             ("cert-sync is degraded: slow", "degraded: slow"),
             ("cert-sync is no longer watched: it was removed", "no longer watched: it was removed"),
             ("cert-sync is still down after 3 h: the job failed", "still down after 3 h: the job failed"),
-            ("cert-sync is flapping: it went down 5 times", "flapping: it went down 5 times"),
+            ("cert-sync is flapping: it went down 5 times", "it went down 5 times"),
             ("cert-sync: 12 done", "cert-sync: 12 done"),
             ("cert-sync-2 is down: x", "cert-sync-2 is down: x"),
             ("", ""),

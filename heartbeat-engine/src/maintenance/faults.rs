@@ -12,6 +12,8 @@ const TITLE_CHARS_MAX: usize = 200;
 const MONITORS_MAX: usize = 500;
 const LENGTH_MIN: Duration = Duration::from_secs(1);
 const LENGTH_MAX: Duration = Duration::from_secs(366 * 86_400);
+/// The start of the year 10000, which RFC 3339 cannot name.
+const TO_BEFORE_S: i64 = 253_402_300_800;
 
 impl MaintenanceSpec {
     /// Every field that is wrong; empty when it can be made. `now` is where the search for the smallest gap between two
@@ -25,7 +27,10 @@ impl MaintenanceSpec {
             faults.push(FieldError::new("title", message));
         }
         if !self.all && self.monitors.is_empty() && self.tags.is_empty() {
-            faults.push(FieldError::new("monitors", "nothing is covered: name monitors or tags, or say `all`"));
+            faults.push(FieldError::new(
+                "monitors",
+                "nothing is covered; give `monitors` or `tags`, or set `all` to true",
+            ));
         }
         self.monitor_faults(&mut faults);
         list_faults("tags", &self.tags, &mut faults);
@@ -55,10 +60,12 @@ impl MaintenanceSpec {
 }
 
 fn once_faults(from: Timestamp, to: Timestamp, faults: &mut Vec<FieldError>) {
-    if to <= from {
+    if to < from {
         faults.push(FieldError::new("time.to", format!("{to} is not after time.from, {from}")));
     } else if let Some(message) = length_fault(to.since(from)) {
         faults.push(FieldError::new("time.to", message));
+    } else if to.as_secs() >= TO_BEFORE_S {
+        faults.push(FieldError::new("time.to", "lies behind the year 9999; end the window earlier"));
     }
 }
 
@@ -123,6 +130,12 @@ mod tests {
         for seconds in [0, -1, 366 * 86_400 + 1] {
             assert_eq!(fields(&once(seconds)), ["time.to"]);
         }
+        let last = Timestamp::from_secs(TO_BEFORE_S - 1);
+        let new_year = MaintenanceTime::Once { from: Timestamp::from_secs(TO_BEFORE_S - 60), to: last };
+        assert_eq!(fields(&MaintenanceSpec { time: new_year, ..once(60) }), [""; 0]);
+        let beyond = MaintenanceTime::Once { from: last, to: Timestamp::from_secs(TO_BEFORE_S) };
+        assert_eq!(fields(&MaintenanceSpec { time: beyond, ..once(60) }), ["time.to"]);
+        assert_eq!(once(0).faults(now())[0].message, "0 s is out of range; a window lasts 1 s to 366 d");
         assert_eq!(fields(&MaintenanceSpec { title: " ".to_owned(), all: false, ..once(60) }), ["title", "monitors"]);
         let named = MaintenanceSpec {
             monitors: ["job", "no slug", "job"].map(str::to_owned).to_vec(),

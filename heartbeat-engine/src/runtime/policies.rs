@@ -23,6 +23,10 @@ use crate::{
 const KEPT_MAX: usize = 1_000;
 /// How long a maintenance window that is over is kept, because it explains silence.
 const KEPT_FOR: Duration = Duration::from_secs(31 * 86_400);
+/// How long one is over at least when it makes room for another.
+const ROOM_AFTER: Duration = Duration::from_secs(86_400);
+/// How many are looked at to make room: each look may go through all monitors.
+const ROOM_LOOKS_MAX: usize = 16;
 
 /// What [`Engine::put_maintenance`] did.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -54,6 +58,8 @@ impl Engine {
 
     /// Makes a maintenance window or replaces one; without an id a random one is given. What a window explained before
     /// it was replaced stays explained: that part is kept beside it, under an id with a `~` in it. `since` and `ended_at` of the wish are ignored.
+    /// Where 1,000 are kept already, the one that was over first makes room, if that was over a day ago and it explains no
+    /// silence that is still to be judged.
     ///
     /// # Errors
     /// [`EditError::Invalid`] with every field that is wrong, an unknown monitor included, and those of
@@ -67,6 +73,10 @@ impl Engine {
         let mut faults: Vec<FieldError> = name_faults("id", &id).into_iter().collect();
         faults.extend(spec.faults(now));
         faults.extend(self.unknown_monitors(&spec, before.as_deref()));
+        if stored.is_none() && faults.is_empty() {
+            let engine = self.clone();
+            finished(async move { engine.make_room(now).await }).await?;
+        }
         faults.extend(self.room_fault(MAINTENANCE, "id", stored.is_none()));
         if !faults.is_empty() {
             return Err(EditError::Invalid(faults));
@@ -164,7 +174,9 @@ impl Engine {
 
     fn room_fault(&self, kind: &str, field: &str, makes: bool) -> Option<FieldError> {
         let full = makes && self.shared.policies.count(kind) >= KEPT_MAX;
-        full.then(|| FieldError::new(field, format!("there are {KEPT_MAX} already, and more are not kept")))
+        full.then(|| {
+            FieldError::new(field, format!("there are {KEPT_MAX} already, and more are not kept; remove one first"))
+        })
     }
 
     /// Names that lead to no monitor; those that it had before may have lost theirs since.
@@ -211,6 +223,16 @@ impl Engine {
         outcome.map(|_| ())
     }
 
+    /// Removes a window that can be done without, where no other fits in.
+    async fn make_room(&self, now: Timestamp) -> Result<(), EditError> {
+        if self.shared.policies.count(MAINTENANCE) < KEPT_MAX {
+            return Ok(());
+        }
+        let Some(id) = self.shared.dispensable_maintenance(now) else { return Ok(()) };
+        let version = self.shared.policies.version(MAINTENANCE, &id);
+        self.write_policy::<MaintenanceSpec>(MAINTENANCE, &id, version, None).await
+    }
+
     /// Removes the windows that explain nothing any more.
     async fn forget_expired(&self, now: Timestamp) {
         for id in self.shared.expired_maintenance(now) {
@@ -224,14 +246,27 @@ impl Engine {
 impl crate::runtime::shared::Shared {
     /// The ids of the windows that explain nothing any more.
     pub(crate) fn expired_maintenance(&self, now: Timestamp) -> Vec<String> {
+        let mut windows = self.over_for(KEPT_FOR, now);
+        windows.retain(|window| !self.explains(window, now));
+        windows.iter().map(|window| window.id.clone()).collect()
+    }
+
+    /// The id of the window that was over first and explains nothing any more, if that is over a day ago.
+    fn dispensable_maintenance(&self, now: Timestamp) -> Option<String> {
+        let mut windows = self.over_for(ROOM_AFTER, now);
+        windows.sort_by_key(|window| window.spec.over_since(now));
+        let first = windows.into_iter().take(ROOM_LOOKS_MAX).find(|window| !self.explains(window, now));
+        first.map(|window| window.id.clone())
+    }
+
+    /// The windows that are over for longer than this. What a file declares stays as long as it does.
+    fn over_for(&self, length: Duration, now: Timestamp) -> Vec<Arc<Maintenance>> {
         let mut windows = self.policies.maintenance();
         windows.retain(|window| {
-            let spec = &window.spec;
-            // What a file declares stays as long as it does.
-            let declared = spec.declared_in.is_some() && spec.ended_at.is_none();
-            !declared && spec.over_since(now).is_some_and(|over| over + KEPT_FOR < now) && !self.explains(window, now)
+            let declared = window.spec.declared_in.is_some() && window.spec.ended_at.is_none();
+            !declared && window.spec.over_since(now).is_some_and(|over| over + length < now)
         });
-        windows.iter().map(|window| window.id.clone()).collect()
+        windows
     }
 
     /// Whether a monitor that was not looked at for long depends on it still.

@@ -166,6 +166,31 @@ async fn a_window_that_has_not_begun_is_removed_and_one_that_has_keeps_what_it_e
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_window_that_is_over_and_explains_nothing_makes_room_for_another() {
+    let house = House::new().await;
+    let mut slow = MonitorSpec::new("slow", Schedule::every(2 * DAY).unwrap());
+    slow.tags = vec!["slow".to_owned()];
+    house.engine.put(slow, PutMode::Upsert).await.unwrap();
+    let touches = house.window("slow", Duration::ZERO, HOUR);
+    house.engine.put_maintenance(Some("explains"), touches).await.unwrap();
+    tokio::time::sleep(2 * HOUR).await;
+    let second = Duration::from_secs(1);
+    for deploy in 0..999 {
+        let id = format!("deploy-{deploy}");
+        house.engine.put_maintenance(Some(&id), house.window("apps", Duration::ZERO, second)).await.unwrap();
+    }
+    tokio::time::sleep(HOUR).await;
+    let another = house.window("apps", Duration::ZERO, HOUR);
+    assert_eq!(fields(house.engine.put_maintenance(Some("another"), another).await), ["id"], "all are too fresh");
+    tokio::time::sleep(DAY).await;
+    let another = house.window("apps", Duration::ZERO, HOUR);
+    house.engine.put_maintenance(Some("another"), another).await.unwrap();
+    let ids = house.ids();
+    assert_eq!(ids.len(), 1000);
+    assert!(["another", "explains"].iter().all(|kept| ids.iter().any(|id| id == kept)), "{ids:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_recurring_window_explains_nothing_before_it_was_made() {
     let house = House::new().await;
     let mut declared = nightly();

@@ -52,6 +52,15 @@ fn assert_messages(job: &Job, expected: &[(&str, heartbeat_engine::NotificationK
 }
 
 #[test]
+fn s7_7_a_reminder_of_silence_says_that_nothing_came() {
+    let mut job = Job::made("0:00", MonitorSpec { remind_every: Some(d("1h")), ..every("1h", "10m") });
+    job.watch("3:00");
+    let reminder = job.notifications.iter().find(|owed| owed.kind == Reminder).unwrap();
+    let awaited = &open(&job).detail;
+    assert_eq!(reminder.message, format!("job is still down after 1 h: no heartbeat came, {awaited}"));
+}
+
+#[test]
 fn s7_7_reminders_repeat_from_the_going_down_until_the_recovery() {
     let mut job = reminding("1h");
     job.fail("1:00");

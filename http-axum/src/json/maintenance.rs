@@ -110,7 +110,9 @@ pub fn maintenance_from_json(
     if let Some(spec) = &spec {
         let told = errors.clone();
         let is_new = |fault: &FieldError| told.iter().all(|error| error.field != fault.field);
-        errors.extend(faults(spec, value, now).into_iter().filter(is_new));
+        // Whether anything is covered was judged from the JSON, which also holds what could not be read.
+        let is_judged = |fault: &FieldError| fault.field == "monitors" && spec.monitors.is_empty();
+        errors.extend(faults(spec, value, now).into_iter().filter(|fault| is_new(fault) && !is_judged(fault)));
     }
     match spec {
         Some(spec) if errors.is_empty() => Ok(spec),
@@ -141,9 +143,9 @@ fn read_maintenance(
     let monitors = fields.texts("monitors").unwrap_or_default();
     let tags = fields.texts("tags").unwrap_or_default();
     let all = fields.boolean("all").unwrap_or_default();
-    let names_none = ["monitors", "tags"].iter().all(|field| is_empty(value, field)) && !all;
-    if names_none {
-        fields.fault("monitors", "nothing is covered; give `monitors`, `tags`, or \"all\": true");
+    let nothing = ["monitors", "tags", "all"].into_iter().all(|field| covers_nothing(value, field));
+    if nothing {
+        fields.fault("monitors", "nothing is covered; give `monitors` or `tags`, or set `all` to true");
     }
     let time = read_time(&mut fields, timezone, now);
     for field in READ_ONLY {
@@ -156,9 +158,10 @@ fn read_maintenance(
     Some(MaintenanceSpec { monitors, tags, all, ..MaintenanceSpec::new(title, time?) })
 }
 
-fn is_empty(value: &Value, field: &str) -> bool {
+/// What is of the wrong type is told as that, and may well cover something once it is right.
+fn covers_nothing(value: &Value, field: &str) -> bool {
     match value.get(field) {
-        None | Some(Value::Null) => true,
+        None | Some(Value::Null | Value::Bool(false)) => true,
         Some(value) => value.as_array().is_some_and(Vec::is_empty),
     }
 }
@@ -251,6 +254,9 @@ mod tests {
             (json!({}), vec!["monitors", "to"]),
             (json!({"monitors": [], "tags": null, "all": false, "for": "1h"}), vec!["monitors"]),
             (json!({"monitors": "a", "for": "1x"}), vec!["monitors", "for"]),
+            (json!({"all": "yes", "for": "1h"}), vec!["all"]),
+            (json!({"tags": [5], "for": "1h"}), vec!["tags.0"]),
+            (json!({"monitors": [5], "for": "1h"}), vec!["monitors.0"]),
             (json!({"all": true, "to": "soon"}), vec!["to"]),
             (json!({"all": true, "to": nine, "for": "1h"}), vec!["for"]),
             (json!({"all": true, "from": nine, "to": nine}), vec!["to"]),
