@@ -202,6 +202,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.look_for_held();
             self.look_for_misheld();
         }
     }

@@ -19,6 +19,11 @@ impl Evaluator {
         }
     }
 
+    /// Has every monitor looked at that windows hold back: they may have been ended while nobody looked.
+    pub(super) fn look_for_held(&mut self) {
+        self.ahead.extend(self.slots.iter().filter(|(_, slot)| slot.is_held()).map(|(id, _)| *id));
+    }
+
     /// The windows that cover a monitor.
     pub(super) fn windows_of(&self, monitor: &Monitor) -> Vec<Arc<Maintenance>> {
         covering(&self.maintenance, monitor)
