@@ -61,7 +61,10 @@ impl Draft<'_> {
         let reason = format!("{}: {}", incident.cause, incident.detail);
         let at = incident.opened_at;
         match self.count_going_down(at) {
-            Flap::GoesOn => self.note(State::Down, at, now, format!("{reason}; not told while it is flapping")),
+            Flap::GoesOn => {
+                self.note(State::Down, at, now, format!("{reason}; not told while it is flapping"));
+                self.flap_on(channels, &incident, ping, now);
+            }
             _ if !parents.is_empty() => {
                 self.note(State::Down, at, now, format!("{reason}; held back while {}", routing::are_down(parents)));
                 incident.held_by = parents.to_vec();
@@ -168,7 +171,10 @@ impl Draft<'_> {
     fn release(&mut self, now: Timestamp) {
         let Some(mut incident) = self.health.incident.take() else { return };
         let parents = std::mem::take(&mut incident.held_by);
-        let channels = std::mem::take(&mut self.health.pursuit.held);
+        let held = std::mem::take(&mut self.health.pursuit.held);
+        // Nobody was told yet: the channels of now count too, for those of then may be gone.
+        let now_named = self.monitor.spec.channels.iter().filter(|_| incident.told.is_empty());
+        let channels = routing::without_repetition(held.iter().chain(now_named));
         if !channels.is_empty() {
             let message = routing::released_message(&self.monitor, &incident, &parents);
             self.note(State::Down, now, now, "told now, as no monitor that it depends on is down any more".to_owned());
