@@ -17,6 +17,7 @@ use build::Group;
 use depend::Dependencies;
 #[cfg(feature = "runtime")]
 pub(crate) use depend::{cycle, cycle_fault};
+use policies::Windows;
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
@@ -103,7 +104,7 @@ pub struct Evaluator {
     /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
-    maintenance: Vec<Arc<Maintenance>>,
+    maintenance: Windows,
     routes: Vec<Route>,
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
@@ -137,7 +138,7 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
-            maintenance: Vec::new(),
+            maintenance: Windows::default(),
             routes: Vec::new(),
             forget_after: None,
             unsaved: HashSet::new(),
