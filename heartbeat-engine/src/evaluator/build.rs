@@ -49,13 +49,13 @@ impl Evaluator {
         let gathered = self.gather(now);
         let mut planned = self.plan_ahead(&gathered);
         for (monitor, requests) in gathered {
-            planned.begin(monitor);
+            let rewired = planned.begin(monitor);
             let decided = self.decide(monitor, requests, now, &planned);
             decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
             match (decided.transition, record) {
                 (Some(transition), Some(record)) => {
-                    self.plan(&mut planned, &record);
+                    self.plan(&mut planned, &record, rewired);
                     groups.push(group(&transition, record, decided.requests, decided.answers));
                     batch.transitions.push(transition);
                 }

@@ -314,28 +314,27 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
-        let before = self.slots.get(&id).map(|slot| slot.record.clone());
-        let after = record.clone();
-        match self.slots.get_mut(&id) {
-            Some(slot) => {
-                let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
-                slot.record = record;
-                if wake_at < slot.armed_at {
-                    slot.armed_at = wake_at;
-                    self.queue.push(wake_at, id);
-                }
-                if !same {
-                    self.cover_again(id);
-                }
-            }
-            None => {
-                let windows = self.windows_of(&record.monitor);
-                let rewritten = record.version;
-                self.slots.insert(id, Slot { record, armed_at: wake_at, windows, rewritten });
-                self.queue.push(wake_at, id);
-            }
+        let Some(slot) = self.slots.get_mut(&id) else {
+            let windows = self.windows_of(&record.monitor);
+            let rewritten = record.version;
+            self.slots.insert(id, Slot { record: record.clone(), armed_at: wake_at, windows, rewritten });
+            self.queue.push(wake_at, id);
+            return self.adopt_dependencies(id, None, Some(&record));
+        };
+        let before = std::mem::replace(&mut slot.record, record);
+        if wake_at < slot.armed_at {
+            slot.armed_at = wake_at;
+            self.queue.push(wake_at, id);
         }
-        self.adopt_dependencies(id, before.as_ref(), Some(&after));
+        let same = Arc::ptr_eq(&before.monitor, &slot.record.monitor);
+        // Nearly always nothing has changed that others depend on.
+        if !same || before.health.state != slot.record.health.state {
+            let after = slot.record.clone();
+            if !same {
+                self.cover_again(id);
+            }
+            self.adopt_dependencies(id, Some(&before), Some(&after));
+        }
     }
 
     /// Drops a monitor that is not stored any more.
@@ -381,7 +380,9 @@ impl Evaluator {
                 self.rewritten(monitor, record.version);
             }
             self.rearm(monitor);
-            self.look_if_misheld(monitor);
+            if record.health.incident.is_some() {
+                self.look_if_misheld(monitor);
+            }
             self.tell(monitor, Some(record), changes, owed);
         }
     }
