@@ -52,7 +52,7 @@ impl Draft<'_> {
         let at = incident.opened_at;
         self.health.flaps = Flaps {
             downs: Vec::new(),
-            flapping: Some(Flapping { since: at, told: channels, settles_at: at + limit.within }),
+            flapping: Some(Box::new(Flapping { since: at, told: channels, settles_at: at + limit.within })),
         };
     }
 
@@ -83,11 +83,11 @@ impl Draft<'_> {
         if incident.is_some() {
             told = routing::without_repetition(told.iter().chain(&self.monitor.spec.channels));
         }
-        let message = routing::settled_message(&self.monitor, incident.as_ref(), steady_since);
-        self.owe(NotificationKind::Settled, &told, now, &message, incident.as_ref(), None);
+        let message = routing::settled_message(&self.monitor, incident.as_deref(), steady_since);
+        self.owe(NotificationKind::Settled, &told, now, &message, incident.as_deref(), None);
         if let Some(incident) = &mut incident {
             incident.told = told;
-            self.keep_incident(incident.clone());
+            self.keep_incident((**incident).clone());
         }
         self.health.incident = incident;
         self.plan_reminder(now);
