@@ -7,7 +7,10 @@ use crate::world::{Fate, World};
 use heartbeat_engine::NotificationKind::{Down, Escalated, Reminder};
 use heartbeat_engine::evaluator::Request;
 use heartbeat_engine::step::{Edit, Event};
-use heartbeat_engine::{Maintenance, MonitorId, MonitorSpec, NotificationKind, Ping, Route, RouteSpec, Signal};
+use heartbeat_engine::{
+    FlapLimit, Maintenance, MonitorId, MonitorSpec, NotificationKind, Ping, Route, RouteSpec, Signal,
+};
+use proptest::prelude::*;
 
 fn spec(n: u64, depends_on: &[MonitorId]) -> MonitorSpec {
     let mut spec = every("300d", "5s");
@@ -159,5 +162,116 @@ fn s5_4_an_escalation_that_is_due_in_a_window_behind_a_parent_waits_for_both() {
             world.run(d("31m"));
         }
         assert_eq!(told(&world, 2), [Down, Escalated]);
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Deed {
+    Say(u64, Signal),
+    Acknowledge(u64),
+    Pause(u64),
+    Maintain(u64),
+    EndMaintenance,
+    Wait(u64),
+    Restart(u64),
+    SetBack(u64),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let signals = vec![Signal::Success, Signal::Fail, Signal::Fail];
+    prop_oneof![
+        8 => (1..5_u64, prop::sample::select(signals)).prop_map(|(n, signal)| Deed::Say(n, signal)),
+        1 => (1..5_u64).prop_map(Deed::Acknowledge),
+        1 => (1..5_u64).prop_map(Deed::Pause),
+        1 => (1..60_u64).prop_map(Deed::Maintain),
+        1 => Just(Deed::EndMaintenance),
+        5 => (1..40_u64).prop_map(Deed::Wait),
+        1 => (1..90_u64).prop_map(Deed::Restart),
+        1 => (2..200_u64).prop_map(Deed::SetBack),
+    ]
+}
+
+fn fate() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        5 => Just(Fate::Fine),
+        1 => Just(Fate::Unavailable),
+        1 => Just(Fate::UnknownWritten),
+        1 => Just(Fate::UnknownLost),
+    ]
+}
+
+const MINUTE: std::time::Duration = std::time::Duration::from_secs(60);
+
+fn act(world: &mut World, deed: &Deed) {
+    let routes = || vec![route("10m")];
+    let minutes = |count: u64| MINUTE * u32::try_from(count).unwrap();
+    match *deed {
+        Deed::Say(n, signal) => drop(say(world, n, signal)),
+        Deed::Acknowledge(n) => {
+            let open = world.evaluator.records().find(|record| record.id() == id(n)).unwrap().health.incident.clone();
+            if let Some(incident) = open {
+                let edit = Edit::Acknowledge { incident: incident.id, by: "ann".to_owned() };
+                world.ask(Request::Edit(id(n), edit));
+            }
+        }
+        Deed::Pause(n) => drop(world.ask(Request::Edit(id(n), Edit::Pause { manual_resume: false }))),
+        Deed::Maintain(length) => {
+            world.settle();
+            world.windows.push(crate::common::window_at(world.now, world.now + minutes(length)));
+            world.evaluator.handle_policies(world.windows.clone(), routes());
+        }
+        Deed::EndMaintenance => {
+            world.settle();
+            world.windows = world.windows.iter().map(|window| crate::common::ended_at(window, world.now)).collect();
+            world.evaluator.handle_policies(world.windows.clone(), routes());
+        }
+        Deed::Wait(length) => world.run(minutes(length)),
+        Deed::Restart(after) => {
+            world.restart(minutes(after));
+            world.evaluator.handle_policies(world.windows.clone(), routes());
+        }
+        Deed::SetBack(by) => {
+            world.settle();
+            world.now = world.now - minutes(by);
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn s8_1_whatever_hides_a_going_down_it_is_told_in_the_end(
+        batch_max in 1_usize..6,
+        deeds in prop::collection::vec(deed(), 1..40),
+        fates in prop::collection::vec(fate(), 0..30),
+    ) {
+        let mut world = World::new(batch_max);
+        world.evaluator.handle_policies(Vec::new(), vec![route("10m")]);
+        for (n, parents) in [(1, vec![]), (2, vec![]), (3, vec![id(1)]), (4, vec![id(1), id(2)])] {
+            let mut spec = spec(n, &parents);
+            spec.remind_every = Some(MINUTE * 15);
+            spec.flap_limit = (n % 2 == 0).then_some(FlapLimit { incidents: 2, within: MINUTE * 30 });
+            world.make(n, spec);
+        }
+        world.hung = true;
+        world.fates = fates.into();
+        for deed in &deeds {
+            act(&mut world, deed);
+        }
+        world.fates.clear();
+        act(&mut world, &Deed::EndMaintenance);
+        for parent in [1, 2] {
+            say(&mut world, parent, Signal::Success);
+        }
+        world.run(MINUTE * 45);
+        for record in world.records() {
+            prop_assert!(record.health.wake_at() >= world.now, "nothing stays due: {:?}", record.health);
+            let Some(incident) = &record.health.incident else { continue };
+            prop_assert!(incident.held_by.is_empty() && !incident.told.is_empty(), "{:?}", incident);
+            let boss = incident.told.contains(&"boss".to_owned());
+            let waits = record.health.pursuit.escalations.is_empty();
+            prop_assert!(waits && (boss || incident.acknowledged.is_some()), "{:?}", record.health);
+        }
     }
 }
