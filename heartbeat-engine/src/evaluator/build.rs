@@ -49,13 +49,13 @@ impl Evaluator {
         let gathered = self.gather(now);
         let mut planned = self.plan_ahead(&gathered);
         for (monitor, requests) in gathered {
-            planned.begin(monitor);
+            let rewired = planned.begin(monitor);
             let decided = self.decide(monitor, requests, now, &planned);
             decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
             let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
             match (decided.transition, record) {
                 (Some(transition), Some(record)) => {
-                    self.plan(&mut planned, &record);
+                    self.plan(&mut planned, &record, rewired);
                     groups.push(group(&transition, record, decided.requests, decided.answers));
                     batch.transitions.push(transition);
                 }
@@ -128,20 +128,20 @@ impl Evaluator {
             }
         }
         put_back.into_iter().for_each(|(at, id)| self.queue.push(at, id));
+        // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.
+        let mut later = Vec::new();
         while due.len() < self.batch_max
             && let Some(id) = self.ahead.pop()
         {
-            if !waiting.contains(&id) {
-                due.push(id);
-            }
+            if waiting.contains(&id) { later.push(id) } else { due.push(id) }
         }
+        self.ahead.append(&mut later);
         while due.len() < self.batch_max
             && let Some(id) = self.pop_misheld()
         {
-            if !waiting.contains(&id) {
-                due.push(id);
-            }
+            if waiting.contains(&id) { later.push(id) } else { due.push(id) }
         }
+        later.into_iter().for_each(|id| self.look_if_misheld(id));
         if self.must_save() {
             let room = self.batch_max.saturating_sub(due.len());
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));

@@ -51,9 +51,9 @@ pub(super) struct Planned {
 }
 
 impl Planned {
-    /// Now the requests of this monitor are decided.
-    pub(super) fn begin(&mut self, id: MonitorId) {
-        self.undecided.remove(&id);
+    /// Now the requests of this monitor are decided; says whether they may change what it depends on.
+    pub(super) fn begin(&mut self, id: MonitorId) -> bool {
+        self.undecided.remove(&id)
     }
 }
 
@@ -201,12 +201,12 @@ impl Evaluator {
         Planned { undecided: groups.iter().filter(changes).map(|group| group.0).collect(), ..Planned::default() }
     }
 
-    /// Remembers what was decided about a monitor until its batch is committed.
-    pub(super) fn plan(&self, planned: &mut Planned, record: &Record) {
+    /// Remembers what was decided about a monitor until its batch is committed; `rewired` where it may depend on others.
+    pub(super) fn plan(&self, planned: &mut Planned, record: &Record, rewired: bool) {
         if record.health.state == State::Down {
             planned.down.insert(record.id(), record.spec().slug.clone());
         }
-        if record.spec().depends_on != self.parents(record.id()) {
+        if rewired && record.spec().depends_on != self.parents(record.id()) {
             planned.parents.insert(record.id(), record.spec().depends_on.clone());
         }
     }

@@ -19,6 +19,7 @@ use build::Group;
 use depend::Dependencies;
 #[cfg(feature = "runtime")]
 pub(crate) use depend::{cycle, cycle_fault};
+use policies::Windows;
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
@@ -109,7 +110,7 @@ pub struct Evaluator {
     /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
     outages: Vec<Outage>,
-    maintenance: Vec<Arc<Maintenance>>,
+    maintenance: Windows,
     routes: Vec<Route>,
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
@@ -143,7 +144,7 @@ impl Evaluator {
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
-            maintenance: Vec::new(),
+            maintenance: Windows::default(),
             routes: Vec::new(),
             forget_after: None,
             unsaved: HashSet::default(),
@@ -208,6 +209,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.look_for_held();
             self.look_for_misheld();
         }
     }
@@ -318,28 +320,27 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
-        let before = self.slots.get(&id).map(|slot| slot.record.clone());
-        let after = record.clone();
-        match self.slots.get_mut(&id) {
-            Some(slot) => {
-                let same = Arc::ptr_eq(&slot.record.monitor, &record.monitor);
-                slot.record = record;
-                if wake_at < slot.armed_at {
-                    slot.armed_at = wake_at;
-                    self.queue.push(wake_at, id);
-                }
-                if !same {
-                    self.cover_again(id);
-                }
-            }
-            None => {
-                let windows = self.windows_of(&record.monitor);
-                let rewritten = record.version;
-                self.slots.insert(id, Slot { record, armed_at: wake_at, windows, rewritten });
-                self.queue.push(wake_at, id);
-            }
+        let Some(slot) = self.slots.get_mut(&id) else {
+            let windows = self.windows_of(&record.monitor);
+            let rewritten = record.version;
+            self.slots.insert(id, Slot { record: record.clone(), armed_at: wake_at, windows, rewritten });
+            self.queue.push(wake_at, id);
+            return self.adopt_dependencies(id, None, Some(&record));
+        };
+        let before = std::mem::replace(&mut slot.record, record);
+        if wake_at < slot.armed_at {
+            slot.armed_at = wake_at;
+            self.queue.push(wake_at, id);
         }
-        self.adopt_dependencies(id, before.as_ref(), Some(&after));
+        let same = Arc::ptr_eq(&before.monitor, &slot.record.monitor);
+        // Nearly always nothing has changed that others depend on.
+        if !same || before.health.state != slot.record.health.state {
+            let after = slot.record.clone();
+            if !same {
+                self.cover_again(id);
+            }
+            self.adopt_dependencies(id, Some(&before), Some(&after));
+        }
     }
 
     /// Drops a monitor that is not stored any more.
@@ -385,7 +386,9 @@ impl Evaluator {
                 self.rewritten(monitor, record.version);
             }
             self.rearm(monitor);
-            self.look_if_misheld(monitor);
+            if record.health.incident.is_some() {
+                self.look_if_misheld(monitor);
+            }
             self.tell(monitor, Some(record), changes, owed);
         }
     }

@@ -1,39 +1,99 @@
 //! What the host decides beside the monitors: maintenance windows and routes.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::{Evaluator, Slot};
 use crate::step::Surroundings;
 use crate::{Health, Maintenance, Monitor, MonitorId, Record, Route};
 
+/// Every maintenance window, and where to look for those that cover a monitor: there may be many of both.
+#[derive(Debug, Default)]
+pub(super) struct Windows {
+    all: Vec<Arc<Maintenance>>,
+    /// Places in `all` of those that cover everything.
+    of_everything: Vec<usize>,
+    of_slug: HashMap<String, Vec<usize>>,
+    of_id: HashMap<MonitorId, Vec<usize>>,
+    of_tag: HashMap<String, Vec<usize>>,
+}
+
+impl Windows {
+    fn new(all: Vec<Arc<Maintenance>>) -> Self {
+        let mut windows = Self::default();
+        for (place, window) in all.iter().enumerate() {
+            let spec = &window.spec;
+            if spec.all {
+                windows.of_everything.push(place);
+            }
+            for tag in &spec.tags {
+                windows.of_tag.entry(tag.clone()).or_default().push(place);
+            }
+            for name in &spec.monitors {
+                windows.of_slug.entry(name.clone()).or_default().push(place);
+                if let Ok(id) = name.parse() {
+                    windows.of_id.entry(id).or_default().push(place);
+                }
+            }
+        }
+        Self { all, ..windows }
+    }
+
+    fn are(&self, others: &[Arc<Maintenance>]) -> bool {
+        self.all.iter().map(Arc::as_ptr).eq(others.iter().map(Arc::as_ptr))
+    }
+
+    /// Those that cover a monitor, in their order.
+    fn covering(&self, monitor: &Monitor) -> Vec<Arc<Maintenance>> {
+        if self.all.is_empty() {
+            return Vec::new();
+        }
+        let spec = &monitor.spec;
+        let named = [Some(&self.of_everything), self.of_slug.get(&spec.slug), self.of_id.get(&monitor.id)];
+        let tagged = spec.tags.iter().filter_map(|tag| self.of_tag.get(tag));
+        let mut places: Vec<usize> = named.into_iter().flatten().chain(tagged).flatten().copied().collect();
+        places.sort_unstable();
+        places.dedup();
+        places.into_iter().filter_map(|place| self.all.get(place)).cloned().collect()
+    }
+}
+
 impl Evaluator {
     /// Takes every maintenance window and every route: while loading, and whenever one of them has changed.
     pub fn handle_policies(&mut self, maintenance: Vec<Arc<Maintenance>>, routes: Vec<Arc<Route>>) {
         self.routes = routes.into_iter().map(Arc::unwrap_or_clone).collect();
-        self.maintenance = maintenance;
+        if self.maintenance.are(&maintenance) {
+            return;
+        }
+        self.maintenance = Windows::new(maintenance);
         for (id, slot) in &mut self.slots {
-            slot.windows = covering(&self.maintenance, &slot.record.monitor);
+            slot.windows = self.maintenance.covering(&slot.record.monitor);
             if is_held(&slot.record) {
                 self.ahead.push(*id);
             }
         }
     }
 
+    /// Has every monitor looked at that windows hold back: they may have been ended while nobody looked.
+    pub(super) fn look_for_held(&mut self) {
+        self.ahead.extend(self.slots.iter().filter(|(_, slot)| slot.is_held()).map(|(id, _)| *id));
+    }
+
     /// The windows that cover a monitor.
     pub(super) fn windows_of(&self, monitor: &Monitor) -> Vec<Arc<Maintenance>> {
-        covering(&self.maintenance, monitor)
+        self.maintenance.covering(monitor)
     }
 
     /// Whether these windows are those that cover a monitor; an edit may have changed that.
     pub(super) fn are_windows_of(&self, monitor: &Monitor, windows: &[Arc<Maintenance>]) -> bool {
-        let covering = self.maintenance.iter().filter(|window| window.covers_monitor(monitor));
-        covering.map(Arc::as_ptr).eq(windows.iter().map(Arc::as_ptr))
+        let covering = self.maintenance.covering(monitor);
+        covering.iter().map(Arc::as_ptr).eq(windows.iter().map(Arc::as_ptr))
     }
 
     /// A monitor's new wish may be covered by other windows.
     pub(super) fn cover_again(&mut self, id: MonitorId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.windows = covering(&self.maintenance, &slot.record.monitor);
+        slot.windows = self.maintenance.covering(&slot.record.monitor);
         if is_held(&slot.record) {
             self.ahead.push(id);
         }
@@ -61,6 +121,48 @@ fn is_held(record: &Record) -> bool {
     moves.held.is_some() || !pursuit.escalations.is_empty()
 }
 
-fn covering(windows: &[Arc<Maintenance>], monitor: &Monitor) -> Vec<Arc<Maintenance>> {
-    windows.iter().filter(|window| window.covers_monitor(monitor)).cloned().collect()
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::schedule::Schedule;
+    use crate::{MaintenanceSpec, MaintenanceTime, MonitorSpec, Timestamp, Version};
+
+    #[test]
+    fn the_places_lead_to_the_same_windows_as_asking_each() {
+        let id = |n: u8| MonitorId::from_bytes([n; 16]);
+        let (from, to) = (Timestamp::EPOCH, Timestamp::MAX);
+        let window = |monitors: &[&str], tags: &[&str], all: bool| {
+            let owned = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+            let spec = MaintenanceSpec::new("w", MaintenanceTime::Once { from, to });
+            let spec = MaintenanceSpec { monitors: owned(monitors), tags: owned(tags), all, ..spec };
+            Arc::new(Maintenance { id: "w".to_owned(), spec })
+        };
+        let by_id = id(1).to_string();
+        let all = vec![
+            window(&["job-2", by_id.as_str()], &["db"], false),
+            window(&[], &["eu", "db"], false),
+            window(&["job-1", "job-1"], &[], true),
+            window(&[by_id.to_uppercase().as_str()], &["db"], false),
+            window(&["job-3"], &[], false),
+        ];
+        let windows = Windows::new(all.clone());
+        for (n, tags) in [(1, vec![]), (2, vec!["db"]), (3, vec!["eu", "us", "db"]), (4, vec!["us"])] {
+            let schedule = Schedule::every(std::time::Duration::from_secs(60)).unwrap();
+            let mut spec = MonitorSpec::new(format!("job-{n}"), schedule);
+            spec.tags = tags.into_iter().map(str::to_owned).collect();
+            let monitor = Monitor {
+                id: id(n),
+                spec,
+                token: crate::Rotating::new(crate::Token::new("token-12345678").unwrap()),
+                signing_secret: None,
+                created_at: from,
+                updated_at: from,
+                revision: Version::FIRST,
+            };
+            let asked: Vec<_> = all.iter().filter(|window| window.covers_monitor(&monitor)).cloned().collect();
+            assert!(!asked.is_empty());
+            assert_eq!(windows.covering(&monitor), asked);
+        }
+        assert!(windows.are(&all) && !windows.are(&all[1..]) && Windows::default().are(&[]));
+    }
 }

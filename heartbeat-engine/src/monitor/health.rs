@@ -117,7 +117,7 @@ pub struct Flaps {
     pub downs: Vec<Timestamp>,
     /// Present while it flaps.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub flapping: Option<Flapping>,
+    pub flapping: Option<Box<Flapping>>,
 }
 
 impl Flaps {
@@ -183,7 +183,7 @@ pub struct Health {
     /// Runs that ended, oldest first; at most 32.
     pub ended_runs: Vec<EndedRun>,
     /// The open incident; present exactly while down.
-    pub incident: Option<Incident>,
+    pub incident: Option<Box<Incident>>,
     /// What is due of the open incident: reminders and escalations.
     #[serde(default, skip_serializing_if = "Pursuit::is_empty")]
     pub pursuit: Pursuit,
@@ -202,7 +202,7 @@ impl Health {
     #[must_use]
     pub fn is_pursued(&self) -> bool {
         let pursued = |incident: &Incident| incident.acknowledged.is_none() && incident.held_by.is_empty();
-        self.incident.as_ref().is_some_and(pursued) && self.flaps.flapping.is_none()
+        self.incident.as_deref().is_some_and(pursued) && self.flaps.flapping.is_none()
     }
 
     /// When the engine must look at the monitor next without a heartbeat: its deadline while not down, the first limit of

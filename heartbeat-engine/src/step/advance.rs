@@ -48,8 +48,13 @@ impl Draft<'_> {
         let stretch = stretch
             .map(|stretch| (stretch.span.from, if stretch.begins_in_window { Due::Window } else { Due::Outage }));
         let settled = health.flaps.flapping.as_ref().map(|flapping| (flapping.settles_at, Due::Settled));
-        let timed = [deadline, limit, settled].into_iter().flatten().filter(|(at, _)| *at < now);
-        timed.chain(stretch).min()
+        let is_due = |due: &(Timestamp, Due)| due.0 < now;
+        let earlier = |one: Option<(Timestamp, Due)>, other: Option<(Timestamp, Due)>| match (one, other) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        };
+        let timed = earlier(deadline.filter(is_due), earlier(limit.filter(is_due), settled.filter(is_due)));
+        earlier(timed, stretch)
     }
 
     /// Whether a missed deadline matters; while down only where it breaks a recovery that has begun (S3.4).

@@ -39,14 +39,14 @@ impl Draft<'_> {
         let incident = self.health.incident.as_mut().filter(|incident| incident.id == id).ok_or(CareError::Over)?;
         if incident.acknowledged.is_none() {
             incident.acknowledged = Some(Acknowledgement { at: now, by: by.to_owned() });
-            let incident = incident.clone();
+            let incident = (**incident).clone();
             self.health.pursuit.remind_at = None;
             self.health.pursuit.escalations.clear();
             self.note(self.health.state, now, now, format!("acknowledged by {by}"));
             self.keep_incident(incident.clone());
             return Ok(incident);
         }
-        Ok(incident.clone())
+        Ok((**incident).clone())
     }
 
     /// Adds a note to an incident, be it open or over.
@@ -60,14 +60,14 @@ impl Draft<'_> {
         let is_open = open.is_some();
         let stored = new.stored.as_deref().map(|(incident, _)| incident);
         let kept = self.incidents.iter().find(|incident| incident.id == new.incident).or(stored);
-        let mut incident = open.as_deref().or(kept).ok_or(CareError::Over)?.clone();
+        let mut incident = open.as_deref().map(|open| &**open).or(kept).ok_or(CareError::Over)?.clone();
         if incident.notes.len() >= Incident::NOTES_MAX {
             return Err(CareError::NotesFull);
         }
         incident.notes.push(IncidentNote { at: now, by: new.by.clone(), text: new.text.clone() });
         self.keep_incident(incident.clone());
         if is_open {
-            self.health.incident = Some(incident.clone());
+            self.health.incident = Some(Box::new(incident.clone()));
         }
         Ok(incident)
     }

@@ -143,7 +143,7 @@ impl Draft<'_> {
         if let Some(incident) = &mut incident {
             incident.closed_at = Some(now.max(incident.opened_at));
             incident.closing = Some(closing);
-            self.keep_incident(incident.clone());
+            self.keep_incident((**incident).clone());
         }
         let (told, how) = match (flapped, &incident) {
             (Some(flapping), _) => (flapping.told, "while it was flapping"),
@@ -151,6 +151,6 @@ impl Draft<'_> {
             (None, None) => return,
         };
         let message = routing::sentence(&self.monitor, &format!("was {} {how}", closing.name()));
-        self.owe(NotificationKind::Closed, &told, now, &message, incident.as_ref(), None);
+        self.owe(NotificationKind::Closed, &told, now, &message, incident.as_deref(), None);
     }
 }

@@ -52,8 +52,25 @@ impl Draft<'_> {
         let at = incident.opened_at;
         self.health.flaps = Flaps {
             downs: Vec::new(),
-            flapping: Some(Flapping { since: at, told: channels, settles_at: at + limit.within }),
+            flapping: Some(Box::new(Flapping { since: at, told: channels, settles_at: at + limit.within })),
         };
+    }
+
+    /// It flaps on: those of `channels` that were not told so are told now. Their causes may not have been among the first.
+    pub(super) fn flap_on(
+        &mut self,
+        channels: Vec<String>,
+        incident: &Incident,
+        ping: Option<&PingEntry>,
+        now: Timestamp,
+    ) {
+        let (Some(limit), Some(flapping)) = (self.monitor.spec.flap_limit, &mut self.health.flaps.flapping) else {
+            return;
+        };
+        let fresh: Vec<String> = channels.into_iter().filter(|channel| !flapping.told.contains(channel)).collect();
+        flapping.told.extend(fresh.iter().cloned());
+        let message = routing::flapping_message(&self.monitor, limit, incident);
+        self.owe(NotificationKind::Flapping, &fresh, now, &message, Some(incident), ping);
     }
 
     /// At `at` it does not flap any more, by the limit that applied: those who were told that it flaps are told how it stands.
@@ -62,11 +79,15 @@ impl Draft<'_> {
         let steady_since = flapping.settles_at - limit.within;
         self.note(self.health.state, at, now, "is not flapping any more".to_owned());
         let mut incident = self.health.incident.take();
-        let message = routing::settled_message(&self.monitor, incident.as_ref(), steady_since);
-        self.owe(NotificationKind::Settled, &flapping.told, now, &message, incident.as_ref(), None);
+        let mut told = flapping.told;
+        if incident.is_some() {
+            told = routing::without_repetition(told.iter().chain(&self.monitor.spec.channels));
+        }
+        let message = routing::settled_message(&self.monitor, incident.as_deref(), steady_since);
+        self.owe(NotificationKind::Settled, &told, now, &message, incident.as_deref(), None);
         if let Some(incident) = &mut incident {
-            incident.told = flapping.told;
-            self.keep_incident(incident.clone());
+            incident.told = told;
+            self.keep_incident((**incident).clone());
         }
         self.health.incident = incident;
         self.plan_reminder(now);

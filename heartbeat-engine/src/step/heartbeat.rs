@@ -162,7 +162,7 @@ impl Draft<'_> {
         self.note(State::Up, now, now, "recovered".to_owned());
         let told = incident.told.clone();
         self.owe(NotificationKind::Recovered, &told, now, &message, Some(&incident), Some(entry));
-        self.keep_incident(incident);
+        self.keep_incident(*incident);
     }
 
     fn fail_by_heartbeat(&mut self, fault: Option<&str>, entry: &PingEntry, now: Timestamp) {

@@ -11,8 +11,11 @@ impl Draft<'_> {
     /// Does what is due about the open incident, as it stands at `now` after everything else: tells what was held back,
     /// escalates and reminds. What is not true any more by then is not told.
     pub fn pursue(&mut self, now: Timestamp) {
+        if self.removed || self.health.incident.is_none() {
+            return;
+        }
         self.let_escalations_go(now);
-        if self.removed || self.health.incident.is_none() || self.is_held_back(now) || !self.health.is_pursued() {
+        if self.is_held_back(now) || !self.health.is_pursued() {
             return;
         }
         if let Some(end) = self.in_maintenance(now) {
@@ -61,7 +64,10 @@ impl Draft<'_> {
         let reason = format!("{}: {}", incident.cause, incident.detail);
         let at = incident.opened_at;
         match self.count_going_down(at) {
-            Flap::GoesOn => self.note(State::Down, at, now, format!("{reason}; not told while it is flapping")),
+            Flap::GoesOn => {
+                self.note(State::Down, at, now, format!("{reason}; not told while it is flapping"));
+                self.flap_on(channels, &incident, ping, now);
+            }
             _ if !parents.is_empty() => {
                 self.note(State::Down, at, now, format!("{reason}; held back while {}", routing::are_down(parents)));
                 incident.held_by = parents.to_vec();
@@ -78,7 +84,7 @@ impl Draft<'_> {
             }
         }
         self.keep_incident(incident.clone());
-        self.health.incident = Some(incident);
+        self.health.incident = Some(Box::new(incident));
         self.plan_reminder(now);
     }
 
@@ -103,6 +109,9 @@ impl Draft<'_> {
 
     /// Lets nothing wait for longer than it was meant to when the wall clock was set back (S6.7).
     pub(super) fn bring_pursuit_back(&mut self, now: Timestamp, horizon: Timestamp) {
+        if self.health.pursuit.is_empty() && self.health.flaps.is_empty() {
+            return;
+        }
         let every = self.monitor.spec.remind_every.unwrap_or_default();
         let within = self.monitor.spec.flap_limit.map(|limit| limit.within).unwrap_or_default();
         let health = &mut self.health;
@@ -158,7 +167,7 @@ impl Draft<'_> {
         }
         if (held || due) && incident.held_by != parents {
             incident.held_by = parents.to_vec();
-            let incident = incident.clone();
+            let incident = (**incident).clone();
             self.keep_incident(incident);
         }
         true
@@ -168,14 +177,17 @@ impl Draft<'_> {
     fn release(&mut self, now: Timestamp) {
         let Some(mut incident) = self.health.incident.take() else { return };
         let parents = std::mem::take(&mut incident.held_by);
-        let channels = std::mem::take(&mut self.health.pursuit.held);
+        let held = std::mem::take(&mut self.health.pursuit.held);
+        // Nobody was told yet: the channels of now count too, for those of then may be gone.
+        let now_named = self.monitor.spec.channels.iter().filter(|_| incident.told.is_empty());
+        let channels = routing::without_repetition(held.iter().chain(now_named));
         if !channels.is_empty() {
             let message = routing::released_message(&self.monitor, &incident, &parents);
             self.note(State::Down, now, now, "told now, as no monitor that it depends on is down any more".to_owned());
             self.owe(NotificationKind::Down, &channels, now, &message, Some(&incident), None);
             incident.told = channels;
         }
-        self.keep_incident(incident.clone());
+        self.keep_incident((*incident).clone());
         self.health.incident = Some(incident);
         if self.health.pursuit.remind_at.is_none() {
             self.plan_reminder(now);
@@ -198,7 +210,7 @@ impl Draft<'_> {
             told_now.extend(fresh);
         }
         incident.told = routing::without_repetition(incident.told.iter().chain(&told_now));
-        self.keep_incident(incident.clone());
+        self.keep_incident((*incident).clone());
         self.health.incident = Some(incident);
         if self.health.pursuit.remind_at.is_none() {
             self.plan_reminder(now);

@@ -63,6 +63,7 @@ pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
         || health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon)
         || health.runs.iter().any(|run| run.began_at > horizon)
         || health.incident.as_ref().is_some_and(|incident| incident.detected_at > horizon)
+        || health.pursuit.next_at().is_some_and(|at| at > horizon)
         || health.flaps.downs.iter().any(|at| *at > horizon)
         || health.flaps.flapping.is_some();
     if !may_be {

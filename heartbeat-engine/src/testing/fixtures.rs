@@ -131,7 +131,7 @@ pub fn full_record(n: u64) -> Record {
         Run { id: Some(run_id(1)), began_at: at(4), limit_at: Some(at(64)) },
     ];
     health.ended_runs = vec![EndedRun { id: Some(run_id(2)), overran: true }];
-    health.incident = Some(incident(n, monitor_id(n)));
+    health.incident = Some(Box::new(incident(n, monitor_id(n))));
     health.last_ping = Some(LastPing { n: 9, arrived_at: at(7), at: at(6), signal: Signal::Report, degraded: true });
     record
 }

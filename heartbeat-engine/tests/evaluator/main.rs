@@ -5,4 +5,5 @@ mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod dependencies;
+mod meeting;
 mod world;

@@ -9,7 +9,7 @@ use heartbeat_engine::{
 };
 
 /// Goes down at 1:00 by a `fail` in most of these tests; silence is of no matter.
-fn job(change: impl FnOnce(&mut MonitorSpec)) -> Job {
+pub(super) fn job(change: impl FnOnce(&mut MonitorSpec)) -> Job {
     let mut spec = every("300d", "1h");
     change(&mut spec);
     Job::made("0:00", spec)
@@ -19,7 +19,7 @@ fn reminding(every: &str) -> Job {
     job(|spec| spec.remind_every = Some(d(every)))
 }
 
-fn route(name: &str, after: &str, channels: &[&str]) -> Route {
+pub(super) fn route(name: &str, after: &str, channels: &[&str]) -> Route {
     let spec = RouteSpec {
         severities: Vec::new(),
         tags: Vec::new(),
@@ -31,7 +31,7 @@ fn route(name: &str, after: &str, channels: &[&str]) -> Route {
     Route { name: name.to_owned(), spec }
 }
 
-fn flapping(incidents: u32, within: &str) -> Job {
+pub(super) fn flapping(incidents: u32, within: &str) -> Job {
     job(|spec| spec.flap_limit = Some(FlapLimit { incidents, within: d(within) }))
 }
 
@@ -46,7 +46,7 @@ fn open(job: &Job) -> &Incident {
 
 /// The messages by channel, kind and time.
 #[track_caller]
-fn assert_messages(job: &Job, expected: &[(&str, heartbeat_engine::NotificationKind, &str)]) {
+pub(super) fn assert_messages(job: &Job, expected: &[(&str, heartbeat_engine::NotificationKind, &str)]) {
     let expected: Vec<_> = expected.iter().map(|(channel, kind, at)| ((*channel).to_owned(), *kind, t(at))).collect();
     assert_eq!(job.messages(), expected);
 }

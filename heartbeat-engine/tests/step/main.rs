@@ -11,3 +11,4 @@ mod model;
 mod promises;
 mod rules;
 mod scenarios;
+mod untold;

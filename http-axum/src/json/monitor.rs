@@ -166,7 +166,7 @@ pub(crate) fn monitor(
     value["ping_count"] = health.ping_count.into();
     value["expected_at"] = instant(status.expected_at);
     value["deadline"] = instant(status.deadline);
-    value["incident"] = health.incident.as_ref().map_or(Value::Null, history::incident_fields);
+    value["incident"] = health.incident.as_deref().map_or(Value::Null, history::incident_fields);
     value["flapping_since"] = instant(health.flaps.flapping.as_ref().map(|flapping| flapping.since));
     value["maintenance"] = covering(record, windows, now);
     value["created_at"] = instant(monitor.created_at);
