@@ -7,6 +7,7 @@ mod build;
 mod depend;
 mod policies;
 mod request;
+mod settle;
 mod watch;
 
 use std::collections::hash_map::DefaultHasher;
@@ -26,8 +27,8 @@ use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, Outcome, PartitionId, Record, Route,
-    StateChange, StorageError, Timestamp, Version, WatchLog,
+    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
+    StorageError, Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -316,6 +317,14 @@ impl Evaluator {
         self.slots.values().map(|slot| &slot.record)
     }
 
+    /// Takes that monitors could not be read again: every request is refused, and they are asked for again.
+    pub fn handle_reload_failed(&mut self, error: &StorageError) {
+        let waiting: Vec<Pending> =
+            self.stale.values_mut().flat_map(|stale| std::mem::take(&mut stale.waiting)).collect();
+        self.pending.extend(waiting);
+        self.refuse_pending(error);
+    }
+
     /// Keeps a committed record and arms its deadline.
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
@@ -347,152 +356,6 @@ impl Evaluator {
     fn forget(&mut self, id: MonitorId) {
         if let Some(slot) = self.slots.remove(&id) {
             self.adopt_dependencies(id, Some(&slot.record), None);
-        }
-    }
-
-    /// The committed outcome of one monitor's transition.
-    fn settle(&mut self, group: Group, outcome: &Outcome) {
-        match outcome {
-            Outcome::Committed => self.commit(group),
-            Outcome::NameTaken { field } => {
-                self.put_back(group.monitor);
-                self.answer_named(group, field);
-            }
-            // A storage says so of documents only.
-            Outcome::TooLarge { .. } => self.set_aside(group),
-            Outcome::Conflict { found } => {
-                let creates = group.requests.iter().any(|pending| matches!(pending.request, Request::Create(_)));
-                if creates && found.is_some() {
-                    self.answer_named(group, "id");
-                } else {
-                    self.set_aside(group);
-                }
-            }
-        }
-    }
-
-    fn commit(&mut self, group: Group) {
-        let Group { monitor, answers, record, changes, owed, removed, rewrites, .. } = group;
-        self.unsaved.remove(&monitor);
-        for (ticket, answer) in answers {
-            self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
-        }
-        if removed {
-            self.forget(monitor);
-            self.tell(monitor, None, changes, owed);
-        } else {
-            self.keep(record.clone());
-            if rewrites {
-                self.rewritten(monitor, record.version);
-            }
-            self.rearm(monitor);
-            if record.health.incident.is_some() {
-                self.look_if_misheld(monitor);
-            }
-            self.tell(monitor, Some(record), changes, owed);
-        }
-    }
-
-    /// Incidents of a monitor may have been written with this version of its record.
-    fn rewritten(&mut self, id: MonitorId, version: Version) {
-        if let Some(slot) = self.slots.get_mut(&id) {
-            slot.rewritten = version;
-        }
-    }
-
-    /// Lets others see what was committed.
-    fn tell(&mut self, id: MonitorId, record: Option<Arc<Record>>, changes: Vec<StateChange>, owed: Vec<Notification>) {
-        self.committed.records.push((id, record));
-        self.committed.changes.extend(changes);
-        self.committed.owed.extend(owed);
-    }
-
-    /// A name is taken: the one who asked for it is told so. Several requests are decided anew, each apart.
-    fn answer_named(&mut self, group: Group, field: &'static str) {
-        let several = group.requests.len() > 1;
-        for pending in group.requests.into_iter().rev() {
-            if several {
-                self.pending.push_front(Pending { alone: true, ..pending });
-                continue;
-            }
-            match pending.request {
-                Request::Ping(..) => self.again(pending),
-                Request::Create(_) | Request::Edit(..) => {
-                    self.answers.push_back((pending.ticket, Err(Refusal::Taken(field))));
-                }
-            }
-        }
-    }
-
-    fn again(&mut self, pending: Pending) {
-        if pending.tries >= TRIES_MAX {
-            let error = StorageError::Unavailable("the monitor is written by too many at once".to_owned());
-            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error))));
-        } else {
-            self.pending.push_front(Pending { tries: pending.tries + 1, ..pending });
-        }
-    }
-
-    /// Somebody else wrote the monitor: it is read again before its requests are decided anew.
-    fn set_aside(&mut self, group: Group) {
-        self.put_back(group.monitor);
-        let waiting = &mut self.stale.entry(group.monitor).or_default().waiting;
-        let mut exhausted = Vec::new();
-        for pending in group.requests {
-            if pending.tries >= TRIES_MAX {
-                exhausted.push(pending);
-            } else {
-                waiting.push(Pending { tries: pending.tries + 1, ..pending });
-            }
-        }
-        for pending in exhausted {
-            self.again(pending);
-        }
-    }
-
-    /// A batch failed: its requests are refused, its deadlines stay due.
-    fn give_up(&mut self, mut group: Group, error: &StorageError) {
-        self.put_back(group.monitor);
-        for pending in std::mem::take(&mut group.requests) {
-            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error.clone()))));
-        }
-        if matches!(error, StorageError::Unknown(_)) {
-            let stale = self.stale.entry(group.monitor).or_default();
-            stale.unsure = Some(group);
-        }
-    }
-
-    /// Takes that monitors could not be read again: every request is refused, and they are asked for again.
-    pub fn handle_reload_failed(&mut self, error: &StorageError) {
-        let waiting: Vec<Pending> =
-            self.stale.values_mut().flat_map(|stale| std::mem::take(&mut stale.waiting)).collect();
-        self.pending.extend(waiting);
-        self.refuse_pending(error);
-    }
-
-    fn refuse_pending(&mut self, error: &StorageError) {
-        for pending in std::mem::take(&mut self.pending) {
-            self.answers.push_back((pending.ticket, Err(Refusal::Storage(error.clone()))));
-        }
-    }
-
-    /// Nothing of a monitor was written: what was to be done about it is still to be done.
-    fn put_back(&mut self, id: MonitorId) {
-        self.rearm(id);
-        let now = self.clocks.0;
-        if self.slots.get(&id).is_some_and(|slot| slot.is_held() || step::is_ahead(&slot.record, now)) {
-            self.ahead.push(id);
-        }
-        self.look_if_misheld(id);
-    }
-
-    /// Puts a monitor whose entry was taken off the queue back into it.
-    fn rearm(&mut self, id: MonitorId) {
-        if let Some(slot) = self.slots.get_mut(&id)
-            && slot.armed_at == Timestamp::MAX
-        {
-            slot.armed_at = slot.record.health.wake_at();
-            self.queue.push(slot.armed_at, id);
         }
     }
 }
