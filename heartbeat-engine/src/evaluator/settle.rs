@@ -51,7 +51,7 @@ impl Evaluator {
     }
 
     /// Incidents of a monitor may have been written with this version of its record.
-    fn rewritten(&mut self, id: MonitorId, version: Version) {
+    pub(super) fn rewritten(&mut self, id: MonitorId, version: Version) {
         if let Some(slot) = self.slots.get_mut(&id) {
             slot.rewritten = version;
         }
