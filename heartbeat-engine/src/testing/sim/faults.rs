@@ -77,12 +77,48 @@ impl World {
         let longest = *self.rng.pick(&[1, 5, 20, 60, 600, 1800, 3600]);
         let length = self.rng.secs(1, longest);
         let mut at = start + self.rng.secs(60, 24 * HOUR);
+        if self.rng.percent(60) {
+            // Just when one of the jobs is awaited.
+            let spec = self.rng.pick(&self.plan.monitors).spec.clone();
+            let occurrence = spec.schedule.next_after(at);
+            at = (occurrence + self.rng.secs(0, 60) - length / 2).max(start + Duration::from_secs(60));
+        }
         while at + length < self.plan.calm_from() {
             for node in 0..self.nodes.len() {
                 let fault = if self.rng.percent(50) { Fault::Crash(node, length) } else { Fault::Stop(node, length) };
                 self.queue.push(at, Event::Fault(fault));
             }
             at = at + Duration::from_secs(24 * HOUR);
+        }
+    }
+
+    /// Whether the watcher is restarted just as a job is about to report.
+    pub(super) fn is_struck(&mut self) -> bool {
+        let often = match self.plan.climate {
+            Climate::Stormy | Climate::Daily => 8,
+            Climate::Quiet => 1,
+            Climate::Steps => 0,
+        };
+        !self.calm && self.rng.permille(often)
+    }
+
+    /// Whether nobody watched a monitor's partition at some time of this stretch.
+    pub(super) fn was_away(&self, monitor: usize, stretch: (Timestamp, Timestamp)) -> bool {
+        let partition = crate::PartitionId(self.plan.monitors[monitor].partition);
+        let skew = Duration::from_millis(self.plan.skew.unsigned_abs());
+        self.store.truth(partition).was_away(self.now, stretch, skew)
+    }
+
+    /// All nodes restart together, for at least as long as a report is tried: it is lost.
+    pub(super) fn restart_during(&mut self, tries: Duration) {
+        let most = *self.rng.pick(&[20, 120, 600, 3600]);
+        let length = tries + Duration::from_secs(20) + self.rng.secs(0, most);
+        if self.now + length + Duration::from_secs(60) >= self.plan.calm_from() {
+            return;
+        }
+        for node in 0..self.nodes.len() {
+            let crashes = self.rng.percent(70);
+            self.fault(if crashes { Fault::Crash(node, length) } else { Fault::Stop(node, length) });
         }
     }
 

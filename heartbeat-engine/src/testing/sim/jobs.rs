@@ -30,6 +30,8 @@ pub(super) struct Job {
     last_occurrence: Timestamp,
     /// Reports since the last one that was acknowledged which it gave up: from the first to the last try.
     pub(super) lost: Vec<(Timestamp, Timestamp)>,
+    /// The one that it gave up last fell into an outage of the watcher.
+    lost_to_outage: bool,
     /// Nothing is promised until its next report is acknowledged.
     pub(super) exempt: bool,
     /// When it last gave up the report that would have ended a run.
@@ -64,6 +66,7 @@ impl Job {
             last_at: now,
             last_occurrence: now,
             lost: Vec::new(),
+            lost_to_outage: false,
             exempt: true,
             run_lost_at: None,
             silent_since: None,
@@ -81,6 +84,7 @@ impl World {
         job.exempt = true;
         job.acknowledged = 0;
         job.lost.clear();
+        job.lost_to_outage = false;
         if job.id != Some(record.id()) {
             return;
         }
@@ -184,12 +188,18 @@ impl World {
             ping.claimed_at = Some(shift(self.now, error));
         }
         let mut tries = self.room(spec) / 2;
+        if let Some(patience) = self.plan.monitors[monitor].patience {
+            tries = tries.min(patience);
+        }
         if run.is_some()
             && let Some(limit) = spec.max_runtime
         {
             tries = tries.min(limit / 2);
         }
         self.jobs[monitor].last_at = self.now;
+        if self.is_struck() {
+            self.restart_during(tries);
+        }
         self.report(monitor, ping, tries);
     }
 
@@ -286,14 +296,20 @@ impl World {
         match reply {
             Some(Reply::Done(taken)) => {
                 let job = &mut self.jobs[monitor];
+                let mut forgiven = false;
                 let counted = taken.is_none_or(|taken| taken.effect == Effect::Counted);
                 if matches!(report.ping.signal, Signal::Success | Signal::Report) && counted {
+                    forgiven = !job.exempt && job.lost_to_outage;
+                    job.lost_to_outage = false;
                     job.exempt = false;
                     job.lost.clear();
                     job.acknowledged += 1;
                 }
                 if report.ping.signal == Signal::Fail {
                     job.acknowledged = 0;
+                }
+                if forgiven {
+                    self.note(Deed::LostToOutage);
                 }
             }
             _ => {
@@ -322,12 +338,14 @@ impl World {
         self.note(Deed::Lost);
         self.tell_monitor(monitor, || "its job gives the report up".to_owned());
         let lost = (report.first_at, self.now);
+        let to_outage = self.was_away(monitor, lost);
         let job = &mut self.jobs[monitor];
         job.run_lost_at = report.ping.run.map(|_| self.now).or(job.run_lost_at);
         job.lost.push(lost);
         job.acknowledged = 0;
         // Nobody promises anything about two in a row.
         job.exempt |= job.lost.len() > 1;
+        job.lost_to_outage = to_outage && job.lost.len() == 1;
     }
 
     /// Plans the report for the next occurrence.

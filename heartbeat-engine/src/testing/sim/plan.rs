@@ -56,6 +56,8 @@ pub(super) struct MonitorPlan {
     /// Whether somebody edits, pauses and removes it.
     pub(super) tampered: bool,
     pub(super) made_after: Duration,
+    /// How long it tries a report, if not for as long as the grace lets it.
+    pub(super) patience: Option<Duration>,
 }
 
 #[derive(Clone, Debug)]
@@ -150,6 +152,7 @@ impl Plan {
             claim_error: (self.climate != Climate::Steps && rng.percent(25)).then(|| rng.between(-error, error)),
             tampered: rng.percent(25),
             made_after: rng.secs(5, 5 * MINUTE),
+            patience: rng.percent(50).then(|| rng.secs(5, 40)),
         }
     }
 

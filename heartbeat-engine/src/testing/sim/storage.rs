@@ -56,6 +56,14 @@ impl Truth {
         (length > Duration::from_secs(15)).then_some(Gap { from, to: now, length })
     }
 
+    /// Whether nobody watched for a while in this stretch of true time, and nodes whose clocks differ by up to `skew` can
+    /// know it.
+    pub(super) fn was_away(&self, now: Timestamp, (from, to): (Timestamp, Timestamp), skew: Duration) -> bool {
+        let seen = Duration::from_secs(16) + 2 * skew;
+        let lies_there = |gap: &Gap| gap.from < to && gap.to > from && gap.length > seen && gap.from != gap.to;
+        self.gaps.iter().copied().chain(self.open_gap(now)).any(|gap| lies_there(&gap))
+    }
+
     pub(super) fn last_mark(&self) -> Option<Timestamp> {
         self.marked.map(|(at, _)| at)
     }

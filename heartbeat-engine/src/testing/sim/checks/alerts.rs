@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{Checker, Coverage, Seen, Share, Verdict, View, fault, shares};
 use crate::testing::sim::plan::Behaviour;
-use crate::testing::sim::storage::Gap;
 use crate::{Cause, Incident, Timestamp};
 
 /// No run of a simulated job may last longer.
@@ -17,17 +16,17 @@ impl Checker for NoFalseAlert {
         "S8.2 no false alert"
     }
 
-    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, coverage: &mut Coverage) -> Verdict {
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, _: &mut Coverage) -> Verdict {
         for share in shares(seen) {
             for incident in share.opened() {
-                judge(&share, incident, view, coverage)?;
+                judge(&share, incident, view)?;
             }
         }
         Ok(())
     }
 }
 
-fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>, coverage: &mut Coverage) -> Verdict {
+fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>) -> Verdict {
     let job = &view.jobs[share.monitor];
     let reports = matches!(
         view.plan.monitors[share.monitor].behaviour,
@@ -45,7 +44,6 @@ fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>, coverage: &mut
         (Cause::Failed | Cause::Value, _) => fault(share.monitor, format!("nothing failed: {told}")),
         (_, []) => fault(share.monitor, format!("every report was acknowledged in its window: {told}")),
         (_, [(from, to)]) if was_away(view, share.monitor, *from, *to) => {
-            coverage.note(crate::testing::sim::coverage::Deed::LostToOutage);
             fault(share.monitor, format!("a single report was lost to an outage, from {from} to {to}: {told}"))
         }
         _ => Ok(()),
@@ -53,9 +51,6 @@ fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>, coverage: &mut
 }
 
 /// Whether nobody watched for a while in this stretch of true time, and nodes can know it in spite of their clocks.
-pub(super) fn was_away(view: &View<'_>, monitor: usize, from: Timestamp, to: Timestamp) -> bool {
-    let truth = view.store.truth(view.partition(monitor));
-    let seen = Duration::from_secs(16) + 2 * view.skew();
-    let lies_there = |gap: &Gap| gap.from < to && gap.to > from && gap.length > seen && gap.from != gap.to;
-    truth.gaps.iter().copied().chain(truth.open_gap(view.now)).any(|gap| lies_there(&gap))
+fn was_away(view: &View<'_>, monitor: usize, from: Timestamp, to: Timestamp) -> bool {
+    view.store.truth(view.partition(monitor)).was_away(view.now, (from, to), view.skew())
 }
