@@ -14,7 +14,9 @@ use super::storage::Snapshot;
 use super::world::Life;
 use crate::evaluator::{Evaluator, Request, Ticket};
 use crate::step::Taken;
-use crate::{Applied, Batch, Claim, DocumentWrite, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp};
+use crate::{
+    Applied, Batch, Claim, DocumentWrite, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp,
+};
 
 pub(super) struct Node {
     pub(super) life: u32,

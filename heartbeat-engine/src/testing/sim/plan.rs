@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use crate::{
-    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Route, Schedule, Timestamp, Token, Version, Weekdays,
-    Zone,
+    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Route, Schedule, Timestamp, Token, Version,
+    Weekdays, Zone,
 };
 
 const MINUTE: u64 = 60;

@@ -160,7 +160,8 @@ impl World {
         } else {
             let often: &[_] =
                 if daily { &["0 3 * * *", "30 */6 * * *"] } else { &["5 * * * *", "*/30 * * * *", "40 */2 * * *"] };
-            let schedule = Schedule::cron(often[self.rng.index(often.len())], Zone::utc()).expect("the plan knows schedules");
+            let schedule =
+                Schedule::cron(often[self.rng.index(often.len())], Zone::utc()).expect("the plan knows schedules");
             MaintenanceTime::Recurring { schedule, length: self.rng.secs(2 * MINUTE, 25 * MINUTE) }
         };
         let mut spec = MaintenanceSpec::new("maintenance", time);

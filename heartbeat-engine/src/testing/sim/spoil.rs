@@ -6,7 +6,8 @@ use super::world::World;
 use crate::outbox::Owed;
 use crate::routing::Subject;
 use crate::{
-    Batch, Change, Effect, Incident, IncidentId, Notification, NotificationId, NotificationKind, State, Transition, Version,
+    Batch, Change, Effect, Incident, IncidentId, Notification, NotificationId, NotificationKind, State, Transition,
+    Version,
 };
 
 impl World {
@@ -142,7 +143,6 @@ fn spoil_incident(mutant: Mutant, transition: &mut Transition) {
         }
         (Mutant::HeldForEver, Some(open)) if open.held_by.is_empty() && is_released(&transition.changes) => {
             let held = vec!["m0".to_owned()];
-            transition.notifications.retain(|told| told.kind != NotificationKind::Down);
             let told = Vec::new();
             let open = Incident { held_by: held, told, ..open };
             transition.incidents.retain(|incident| incident.id != open.id);

@@ -86,7 +86,11 @@ impl World {
         match op {
             Op::Commit(batch) => {
                 let Batch { transitions, settlements, notifications, outage, documents, .. } = &**batch;
-                transitions.is_empty() && documents.is_empty() && settlements.is_empty() && notifications.is_empty() && outage.is_none()
+                transitions.is_empty()
+                    && documents.is_empty()
+                    && settlements.is_empty()
+                    && notifications.is_empty()
+                    && outage.is_none()
             }
             Op::ReadLease | Op::SwapLease(_) => true,
             Op::Load(_) | Op::TakeOver => false,

@@ -97,7 +97,11 @@ impl World {
         next = next.min(node.clock.true_time(service.courier.wake(wall), now));
         if service.op.is_none() {
             let mut due = node.clock.true_time(service.evaluator.poll_wake(), now);
-            if service.courier.has_writes() || !service.aside.is_empty() || !service.inbox.is_empty() || service.evaluator.has_pending() {
+            if service.courier.has_writes()
+                || !service.aside.is_empty()
+                || !service.inbox.is_empty()
+                || service.evaluator.has_pending()
+            {
                 due = now;
             }
             next = next.min(due.max(service.rests_until));

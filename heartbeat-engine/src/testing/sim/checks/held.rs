@@ -112,7 +112,8 @@ impl Checker for NothingHeldForEver {
 /// Whether its parents have been up for a minute.
 fn self_heals(view: &View<'_>, partition: PartitionId, record: &Record) -> bool {
     record.spec().depends_on.iter().all(|parent| {
-        let mut closed = view.store.incidents_of(partition, *parent).into_iter().filter_map(|incident| incident.closed_at);
+        let mut closed =
+            view.store.incidents_of(partition, *parent).into_iter().filter_map(|incident| incident.closed_at);
         closed.all(|at| view.now.since(at) > std::time::Duration::from_secs(90) + view.skew())
     })
 }

@@ -3,8 +3,8 @@
 mod alerts;
 mod delivery;
 mod flapping;
-mod held;
 mod heartbeats;
+mod held;
 mod incidents;
 mod missed;
 mod promptness;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View, fault, shares};
+use crate::testing::sim::policies::spans;
 use crate::{State, Timestamp};
 
 pub(super) struct StaleEpochNeverWrites;
@@ -69,7 +70,9 @@ impl Checker for NeverBack {
                 continue;
             }
             let every = after.spec().schedule.is_every();
-            let back = if every { is.deadline < was.deadline } else { is.occurrence < was.occurrence };
+            // What a window in force holds back counts again when it is over.
+            let waited = before.health.moves.held.unwrap_or(was.deadline);
+            let back = if every { is.deadline < waited } else { is.occurrence < was.occurrence };
             if back {
                 return fault(share.monitor, format!("{was:?} became {is:?}"));
             }
@@ -108,6 +111,11 @@ impl Checker for NothingInTheFuture {
             }
             let longest = record.spec().schedule.period().map(|period| 2 * (period + record.spec().grace.length()));
             let awaited = health.expectation.filter(|_| health.state != State::Down);
+            // A window in force puts a deadline behind its end.
+            let windows = view.policies.covering(&record.monitor);
+            let ends =
+                windows.iter().flat_map(|window| spans(&window.spec, view.now - longest.unwrap_or_default(), horizon));
+            let horizon = ends.map(|span| span.1).fold(horizon, Timestamp::max);
             if let (Some(awaited), Some(longest)) = (awaited, longest)
                 && awaited.deadline > horizon + longest
             {

@@ -29,9 +29,10 @@ impl Checker for NothingInWindow {
             return Ok(());
         }
         for share in shares(seen) {
-            let Some(after) = share.after.filter(|after| {
-                share.before.is_none_or(|before| before.monitor.revision == after.monitor.revision)
-            }) else {
+            let Some(after) = share
+                .after
+                .filter(|after| share.before.is_none_or(|before| before.monitor.revision == after.monitor.revision))
+            else {
                 continue;
             };
             let counts = |ping: &&crate::PingEntry| ping.effect == Effect::Counted;
