@@ -111,7 +111,9 @@ impl Checker for Heals {
             let Some(record) = view.record(monitor) else { continue };
             let reports = matches!(view.plan.monitors[monitor].behaviour, Behaviour::Healthy | Behaviour::Returns(..));
             let enough = job.acknowledged > record.spec().recovery_threshold && job.silent_since.is_none();
-            if reports && enough && !job.exempt && record.health.state != State::Up {
+            // Only a person resumes it, and whoever meant to has given up.
+            let waits = record.health.state == State::Paused && record.health.manual_resume;
+            if reports && enough && !waits && !job.exempt && record.health.state != State::Up {
                 let text = format!("its last {} reports were acknowledged", job.acknowledged);
                 return fault(monitor, format!("{text}, and it is {:?}", record.health.state));
             }

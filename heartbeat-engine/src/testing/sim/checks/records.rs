@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View, fault, shares};
 use crate::testing::sim::policies::spans;
-use crate::{State, Timestamp};
+use crate::{Record, State, Timestamp};
 
 pub(super) struct StaleEpochNeverWrites;
 
@@ -111,11 +111,7 @@ impl Checker for NothingInTheFuture {
             }
             let longest = record.spec().schedule.period().map(|period| 2 * (period + record.spec().grace.length()));
             let awaited = health.expectation.filter(|_| health.state != State::Down);
-            // A window in force puts a deadline behind its end.
-            let windows = view.policies.covering(&record.monitor);
-            let ends =
-                windows.iter().flat_map(|window| spans(&window.spec, view.now - longest.unwrap_or_default(), horizon));
-            let horizon = ends.map(|span| span.1).fold(horizon, Timestamp::max);
+            let horizon = behind_windows(horizon, record, view);
             if let (Some(awaited), Some(longest)) = (awaited, longest)
                 && awaited.deadline > horizon + longest
             {
@@ -124,4 +120,13 @@ impl Checker for NothingInTheFuture {
         }
         Ok(())
     }
+}
+
+/// The end of the windows that are in force then and follow one another: they put a deadline behind it.
+fn behind_windows(at: Timestamp, record: &Record, view: &View<'_>) -> Timestamp {
+    let day = Duration::from_secs(86_400);
+    let windows = view.policies.covering(&record.monitor);
+    let mut spans: Vec<_> = windows.iter().flat_map(|window| spans(&window.spec, at - day, at + day)).collect();
+    spans.sort_unstable();
+    spans.into_iter().fold(at, |end, span| if span.0 <= end { end.max(span.1) } else { end })
 }
