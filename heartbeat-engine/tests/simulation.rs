@@ -59,6 +59,12 @@ fn promise(mutant: Mutant) -> Option<&'static str> {
         Mutant::OutageNotStored => "S6.6",
         Mutant::JudgeBeforeInbox => "S3.7 a heartbeat stamped",
         Mutant::StampLate => "S3.7 a heartbeat counts",
+        Mutant::WindowIgnored => "S5.3",
+        Mutant::WindowForEver => "S8.1",
+        Mutant::HeldTold | Mutant::HeldForEver => "S5.4",
+        Mutant::ReminderAfterAcknowledgement | Mutant::ReminderTwice | Mutant::ReminderDropped => "S7.7",
+        Mutant::EscalationAfterRecovery | Mutant::EscalationAtOnce => "S7.8",
+        Mutant::SettledUntold | Mutant::FlappingTold => "S7.10",
         Mutant::NoCompareAndSwap => "a record is written over",
         _ => return None,
     })

@@ -13,7 +13,7 @@ mod inbox;
 mod incidents;
 mod limits;
 mod metrics;
-mod policies;
+pub(crate) mod policies;
 mod random;
 mod shared;
 

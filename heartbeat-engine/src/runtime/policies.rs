@@ -278,7 +278,7 @@ impl crate::runtime::shared::Shared {
 }
 
 /// The wish with what the engine sets in it. A recurring window explains nothing before it was made.
-fn wished(spec: MaintenanceSpec, before: Option<&Maintenance>, now: Timestamp) -> MaintenanceSpec {
+pub(crate) fn wished(spec: MaintenanceSpec, before: Option<&Maintenance>, now: Timestamp) -> MaintenanceSpec {
     let same = before
         .map(|before| &before.spec)
         .filter(|before| before.ended_at.is_none() && before.time == spec.time && before.covers_the_same(&spec));
@@ -290,7 +290,7 @@ fn wished(spec: MaintenanceSpec, before: Option<&Maintenance>, now: Timestamp) -
 }
 
 /// What a window that is replaced has explained up to now, where the wish does not explain it too.
-fn past_of(before: &Maintenance, wish: &MaintenanceSpec, now: Timestamp) -> Option<MaintenanceSpec> {
+pub(crate) fn past_of(before: &Maintenance, wish: &MaintenanceSpec, now: Timestamp) -> Option<MaintenanceSpec> {
     let old = &before.spec;
     let over = old.over_since(now).unwrap_or(now);
     let explained = old.covers_the_same(wish)

@@ -32,6 +32,8 @@ pub(super) struct Job {
     pub(super) lost: Vec<(Timestamp, Timestamp)>,
     /// The one that it gave up last fell into an outage of the watcher.
     lost_to_outage: bool,
+    /// The window in which it left reports out, since the last one that was acknowledged.
+    rested: Option<(Timestamp, Timestamp)>,
     /// Nothing is promised until its next report is acknowledged.
     pub(super) exempt: bool,
     /// When it last gave up the report that would have ended a run.
@@ -67,6 +69,7 @@ impl Job {
             last_occurrence: now,
             lost: Vec::new(),
             lost_to_outage: false,
+            rested: None,
             exempt: true,
             run_lost_at: None,
             silent_since: None,
@@ -85,6 +88,7 @@ impl World {
         job.acknowledged = 0;
         job.lost.clear();
         job.lost_to_outage = false;
+        job.rested = None;
         if job.id != Some(record.id()) {
             return;
         }
@@ -119,6 +123,9 @@ impl World {
             return self.after(Duration::from_secs(20), Event::Job(monitor, generation));
         };
         let signals = self.jobs[monitor].run.is_some();
+        if !signals && self.plan.monitors[monitor].rests && self.leaves_out(monitor) {
+            return self.plan_next(monitor, &spec);
+        }
         if let (Some(limit), false) = (spec.max_runtime, signals) {
             return self.begin_run(monitor, generation, limit.min(self.room(&spec)));
         }
@@ -133,6 +140,20 @@ impl World {
             Behaviour::Returns(from, to) if self.now >= start + from && self.now < start + to => Some(start + to),
             _ => None,
         }
+    }
+
+    /// Whether the job rests in a maintenance window, and leaves its report out.
+    fn leaves_out(&mut self, monitor: usize) -> bool {
+        let Some(span) = self.stored(monitor).and_then(|record| self.rests(record)) else { return false };
+        self.note(Deed::LostInWindow);
+        self.tell_monitor(monitor, || format!("its job rests in a window from {} to {}", span.0, span.1));
+        let now = self.now;
+        let job = &mut self.jobs[monitor];
+        job.last_at = now;
+        // Only what rests in one window, and lost nothing else, is promised anything.
+        job.exempt |= !job.lost.is_empty() || job.rested.is_some_and(|other| other != span);
+        job.rested = Some(span);
+        true
     }
 
     fn begin_run(&mut self, monitor: usize, generation: u32, room: Duration) {
@@ -302,6 +323,7 @@ impl World {
                     forgiven = !job.exempt && job.lost_to_outage;
                     job.lost_to_outage = false;
                     job.exempt = false;
+                    job.rested = None;
                     job.lost.clear();
                     job.acknowledged += 1;
                 }
@@ -344,7 +366,7 @@ impl World {
         job.lost.push(lost);
         job.acknowledged = 0;
         // Nobody promises anything about two in a row.
-        job.exempt |= job.lost.len() > 1;
+        job.exempt |= job.lost.len() > 1 || job.rested.is_some();
         job.lost_to_outage = to_outage && job.lost.len() == 1;
     }
 

@@ -19,6 +19,7 @@ mod mutant;
 mod node;
 mod operators;
 mod plan;
+mod policies;
 mod queue;
 mod receiver;
 mod rng;

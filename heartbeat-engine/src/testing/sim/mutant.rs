@@ -74,6 +74,28 @@ mutants! {
     NoCompareAndSwap "no-compare-and-swap",
     /// A deadline is judged although heartbeats that were stamped before wait in the inbox.
     JudgeBeforeInbox "judge-before-inbox",
+    /// Maintenance windows change nothing.
+    WindowIgnored "window-ignored",
+    /// Maintenance windows do not end.
+    WindowForEver "window-for-ever",
+    /// A going down that is held back is told.
+    HeldTold "held-told",
+    /// A going down that was held back stays so for ever.
+    HeldForEver "held-for-ever",
+    /// People are reminded although somebody acknowledged.
+    ReminderAfterAcknowledgement "reminder-after-acknowledgement",
+    /// People are reminded twice at once.
+    ReminderTwice "reminder-twice",
+    /// Reminders are planned, and never told.
+    ReminderDropped "reminder-dropped",
+    /// A route that waits tells of what is over.
+    EscalationAfterRecovery "escalation-after-recovery",
+    /// A route that waits does not wait.
+    EscalationAtOnce "escalation-at-once",
+    /// Nobody hears that a monitor has settled.
+    SettledUntold "settled-untold",
+    /// Single changes are told while a monitor flaps.
+    FlappingTold "flapping-told",
 }
 
 impl Mutant {

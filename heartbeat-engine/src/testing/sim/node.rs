@@ -2,17 +2,21 @@
 //! driver's part, and decides as little.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::clock::NodeClock;
 use super::courier::Courier;
 use super::plan::Plan;
+use super::policies::Policies;
 use super::rng::Rng;
 use super::storage::Snapshot;
 use super::world::Life;
 use crate::evaluator::{Evaluator, Request, Ticket};
 use crate::step::Taken;
-use crate::{Applied, Batch, Claim, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp};
+use crate::{
+    Applied, Batch, Claim, DocumentWrite, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp,
+};
 
 pub(super) struct Node {
     pub(super) life: u32,
@@ -25,6 +29,8 @@ pub(super) struct Node {
     pub(super) wakes_at: Option<Timestamp>,
     /// The latest that the wall clock showed.
     pub(super) shown: Timestamp,
+    /// The windows and routes that it has heard of.
+    pub(super) policies: Arc<Policies>,
 }
 
 /// A node's place at a partition.
@@ -53,6 +59,10 @@ pub(super) struct Service {
     pub(super) rests_until: Timestamp,
     pub(super) failed: u32,
     pub(super) courier: Courier,
+    /// The windows and routes that its evaluator was given.
+    pub(super) generation: u64,
+    /// Documents that are to be written, each with the act of whom.
+    pub(super) aside: Vec<(usize, DocumentWrite)>,
 }
 
 /// A request from outside on its way to a node.
@@ -141,6 +151,7 @@ impl Node {
             seats: Vec::new(),
             wakes_at: None,
             shown: Timestamp::MIN,
+            policies: Arc::default(),
         };
         node.sit_down(number, plan);
         node
@@ -182,6 +193,8 @@ impl Service {
             rests_until: Timestamp::MIN,
             failed: 0,
             courier,
+            generation: 0,
+            aside: Vec::new(),
         }
     }
 }

@@ -5,29 +5,45 @@ use std::time::Duration;
 use super::coverage::Deed;
 use super::node::{Call, Reply};
 use super::plan::{Plan, edited};
+use super::policies::possible_parents;
 use super::world::{Caller, Event, World};
 use crate::evaluator::{Refusal, Request};
-use crate::step::Edit;
-use crate::{MonitorId, PartitionId, Record};
+use crate::step::{Edit, NewNote};
+use crate::{IncidentId, MonitorId, MonitorSpec, PartitionId, Record};
 
 /// How often something other than a creation is asked for.
 const TRIES_MAX: u32 = 20;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Wish {
+pub(super) enum Wish {
     Make(u64),
     Edit,
     Pause(bool),
     Resume,
     Remove,
+    /// To depend on others.
+    Depend,
+    Acknowledge(IncidentId),
+    Note(IncidentId),
+    Window(u32),
+    EndWindow(u32),
+    Route(usize),
+    Unroute(usize),
+}
+
+impl Wish {
+    /// Whether it is about windows or routes.
+    const fn is_policy(self) -> bool {
+        matches!(self, Self::Window(_) | Self::EndWindow(_) | Self::Route(_) | Self::Unroute(_))
+    }
 }
 
 /// One thing that an operator does.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Act {
-    monitor: usize,
-    wish: Wish,
-    done: bool,
+    pub(super) monitor: usize,
+    pub(super) wish: Wish,
+    pub(super) done: bool,
 }
 
 impl World {
@@ -43,7 +59,8 @@ impl World {
                 let at = made_after + self.rng.secs(300, seconds - 900);
                 let later = self.rng.secs(30, 600);
                 match self.rng.below(10) {
-                    0..6 => self.plan_act(at, monitor, Wish::Edit),
+                    0..5 => self.plan_act(at, monitor, Wish::Edit),
+                    5 => self.plan_act(at, monitor, Wish::Depend),
                     6..8 => {
                         let manual = self.rng.percent(50);
                         self.plan_act(at, monitor, Wish::Pause(manual));
@@ -58,10 +75,23 @@ impl World {
         }
     }
 
-    fn plan_act(&mut self, after: Duration, monitor: usize, wish: Wish) {
+    pub(super) fn plan_act(&mut self, after: Duration, monitor: usize, wish: Wish) {
         let act = self.acts.len();
         self.acts.push(Act { monitor, wish, done: false });
         self.queue.push(self.plan.start + after, Event::Operator(act, 0));
+    }
+
+    /// Somebody may look after an incident that was opened.
+    pub(super) fn look_after(&mut self, monitor: usize, incident: IncidentId) {
+        let since_start = self.now.since(self.plan.start);
+        if self.rng.percent(25) {
+            let later = self.rng.secs(5, 3000);
+            self.plan_act(since_start + later, monitor, Wish::Acknowledge(incident));
+        }
+        if self.rng.percent(10) {
+            let later = self.rng.secs(5, 3000);
+            self.plan_act(since_start + later, monitor, Wish::Note(incident));
+        }
     }
 
     /// The record of the plan's monitor as it is stored, whichever was made last.
@@ -77,6 +107,13 @@ impl World {
         if done || (times > TRIES_MAX && !makes) {
             return;
         }
+        if wish.is_policy() {
+            match self.ask_for_policy(number, wish) {
+                Some(true) => self.acts[number].done = true,
+                Some(false) | None => self.after(Duration::from_secs(15), Event::Operator(number, times + 1)),
+            }
+            return;
+        }
         let request = match wish {
             Wish::Make(generation) => {
                 if self.jobs[monitor].id.is_some() && self.stored(monitor).is_some() {
@@ -84,14 +121,15 @@ impl World {
                     self.acts[number].done = true;
                     return;
                 }
-                let spec = self.plan.monitors[monitor].spec.clone();
+                let mut spec = self.plan.monitors[monitor].spec.clone();
+                spec.depends_on = self.ids_of(&self.plan.monitors[monitor].parents);
                 let made = self.plan.made(monitor, generation, &spec, self.now);
                 self.jobs[monitor].id = Some(made.id);
                 Request::Create(Box::new(made))
             }
             _ => {
                 let Some(record) = self.stored(monitor).cloned() else { return };
-                self.request_for(&record, wish)
+                self.request_for(monitor, &record, wish)
             }
         };
         if times == 0 {
@@ -104,13 +142,29 @@ impl World {
         self.after(patience, Event::Replied(call, None));
     }
 
-    fn request_for(&mut self, record: &Record, wish: Wish) -> Request {
+    /// Those of these monitors that are there.
+    fn ids_of(&self, monitors: &[usize]) -> Vec<MonitorId> {
+        monitors.iter().filter_map(|monitor| self.stored(*monitor)).map(Record::id).collect()
+    }
+
+    fn request_for(&mut self, monitor: usize, record: &Record, wish: Wish) -> Request {
         let id: MonitorId = record.id();
+        let by = || "somebody".to_owned();
         let edit = match wish {
             Wish::Pause(manual_resume) => Edit::Pause { manual_resume },
             Wish::Resume => Edit::Resume,
             Wish::Remove => Edit::Remove,
-            Wish::Edit | Wish::Make(_) => {
+            Wish::Acknowledge(incident) => Edit::Acknowledge { incident, by: by() },
+            Wish::Note(incident) => {
+                Edit::Note(NewNote { incident, by: by(), text: "looked at".to_owned(), stored: None })
+            }
+            Wish::Depend => {
+                let parents: Vec<usize> = possible_parents(&self.plan, monitor).collect();
+                let parents: Vec<usize> = parents.into_iter().filter(|_| self.rng.percent(50)).collect();
+                let spec = MonitorSpec { depends_on: self.ids_of(&parents), ..record.spec().clone() };
+                Edit::Spec { spec: Box::new(spec), expected: None, secret: None }
+            }
+            _ => {
                 let plan: &Plan = &self.plan;
                 let spec = edited(plan, record.spec(), &mut self.rng);
                 let expected = self.rng.percent(30).then_some(record.monitor.revision);
@@ -125,7 +179,12 @@ impl World {
         match reply {
             Some(Reply::Done(_)) => {
                 self.acts[number].done = true;
-                self.note(if matches!(wish, Wish::Pause(_)) { Deed::Pause } else { Deed::Edit });
+                self.note(match wish {
+                    Wish::Pause(_) => Deed::Pause,
+                    Wish::Acknowledge(_) => Deed::Acknowledgement,
+                    Wish::Note(_) => Deed::Note,
+                    _ => Deed::Edit,
+                });
             }
             Some(Reply::Refused(Refusal::Taken("id"))) => self.acts[number].done = true,
             Some(Reply::Refused(Refusal::Taken(_))) if matches!(wish, Wish::Make(_)) => {

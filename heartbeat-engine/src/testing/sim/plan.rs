@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use crate::{
-    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Schedule, Timestamp, Token, Version, Weekdays,
-    Zone,
+    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Route, Schedule, Timestamp, Token, Version,
+    Weekdays, Zone,
 };
 
 const MINUTE: u64 = 60;
@@ -58,6 +58,10 @@ pub(super) struct MonitorPlan {
     pub(super) made_after: Duration,
     /// How long it tries a report, if not for as long as the grace lets it.
     pub(super) patience: Option<Duration>,
+    /// Whether it leaves its reports out in maintenance windows.
+    pub(super) rests: bool,
+    /// The monitors that this one depends on.
+    pub(super) parents: Vec<usize>,
 }
 
 #[derive(Clone, Debug)]
@@ -81,6 +85,7 @@ pub(super) struct Plan {
     pub(super) monitors: Vec<MonitorPlan>,
     pub(super) channels: Vec<String>,
     pub(super) watcher_channels: Vec<String>,
+    pub(super) routes: Vec<Route>,
 }
 
 impl Plan {
@@ -120,10 +125,15 @@ impl Plan {
             outages_max: *rng.pick(&[4, 16, 1000, 1000]),
             monitors: Vec::new(),
             watcher_channels: if rng.percent(50) { vec![channels[0].clone()] } else { Vec::new() },
+            routes: super::policies::routes(&channels, climate == Climate::Daily, rng),
             channels,
         };
         let count = rng.between(3, 7);
         plan.monitors = (0..count).map(|n| plan.monitor(n, rng)).collect();
+        for monitor in 0..plan.monitors.len() {
+            let parents = super::policies::possible_parents(&plan, monitor).filter(|_| rng.percent(20)).collect();
+            plan.monitors[monitor].parents = parents;
+        }
         plan.calm = plan.monitors.iter().map(|monitor| found_within(&monitor.spec)).max().unwrap_or_default();
         plan.calm += Duration::from_secs(20 * MINUTE);
         plan
@@ -139,6 +149,7 @@ impl Plan {
         if spec.channels.is_empty() {
             spec.channels.push(rng.pick(&self.channels).clone());
         }
+        super::policies::adorn(&mut spec, self.climate == Climate::Daily, rng);
         let behaviour = self.behaviour(rng);
         if behaviour == Behaviour::Hanging || rng.percent(25) {
             spec.max_runtime = Some(rng.secs(2 * MINUTE, 8 * MINUTE));
@@ -153,6 +164,8 @@ impl Plan {
             tampered: rng.percent(25),
             made_after: rng.secs(5, 5 * MINUTE),
             patience: rng.percent(50).then(|| rng.secs(5, 40)),
+            rests: rng.percent(50),
+            parents: Vec::new(),
         }
     }
 
@@ -297,7 +310,7 @@ fn start(rng: &mut Rng) -> Timestamp {
 /// A spec that differs from this one.
 pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<MonitorSpec> {
     let mut next = spec.clone();
-    match rng.below(6) {
+    match rng.below(9) {
         0 => {
             let other = plan.schedule(&spec.slug, rng);
             if found_within(&other) <= plan.calm {
@@ -314,7 +327,8 @@ pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<Moni
         }
         2 => next.failure_threshold = *rng.pick(&[1, 2]),
         3 => next.recovery_threshold = *rng.pick(&[1, 2]),
-        4 => next.slug = format!("m{}-renamed", rng.below(4)),
+        4..6 => super::policies::adorn(&mut next, plan.climate == Climate::Daily, rng),
+        6 => next.slug = format!("m{}-renamed", rng.below(4)),
         _ => next.channels = vec![rng.pick(&plan.channels).clone()],
     }
     if found_within(&next) > plan.calm { Arc::new(spec.clone()) } else { Arc::new(next) }

@@ -4,7 +4,11 @@ use super::mutant::Mutant;
 use super::node::Reply;
 use super::world::World;
 use crate::outbox::Owed;
-use crate::{Batch, Change, Effect, IncidentId, Notification, NotificationId, NotificationKind, Version};
+use crate::routing::Subject;
+use crate::{
+    Batch, Change, Effect, Incident, IncidentId, Notification, NotificationId, NotificationKind, State, Transition,
+    Version,
+};
 
 impl World {
     pub(super) fn spoil_batch(&mut self, node: usize, partition: u16, batch: &mut Batch) {
@@ -29,6 +33,9 @@ impl World {
                 for transition in &mut batch.transitions {
                     transition.notifications.retain(|notification| notification.kind != NotificationKind::Recovered);
                 }
+            }
+            Some(mutant) if mutant.spoils_incidents() => {
+                batch.transitions.iter_mut().for_each(|transition| spoil_incident(mutant, transition));
             }
             Some(Mutant::RecoveryToldToAll) => {
                 let channels = self.plan.channels.clone();
@@ -91,4 +98,77 @@ fn tell_all(notifications: &mut Vec<Notification>, channels: &[String]) {
             notifications.push(Notification { id, channel: channel.clone(), ..told.clone() });
         }
     }
+}
+
+impl Mutant {
+    const fn spoils_incidents(self) -> bool {
+        matches!(
+            self,
+            Self::HeldTold
+                | Self::HeldForEver
+                | Self::ReminderAfterAcknowledgement
+                | Self::ReminderTwice
+                | Self::ReminderDropped
+                | Self::EscalationAfterRecovery
+                | Self::EscalationAtOnce
+                | Self::SettledUntold
+                | Self::FlappingTold
+        )
+    }
+}
+
+/// What a node with a known bug makes of what it says about an incident.
+fn spoil_incident(mutant: Mutant, transition: &mut Transition) {
+    let Change::Put(record) = &mut transition.change else { return };
+    let recovered = transition.notifications.iter().find(|told| told.kind == NotificationKind::Recovered).cloned();
+    let reminder = transition.notifications.iter().find(|told| told.kind == NotificationKind::Reminder).cloned();
+    let down = transition.notifications.iter().find(|told| told.kind == NotificationKind::Down).cloned();
+    let incident = record.health.incident.clone();
+    let mut tell = |kind, incident: &Incident| {
+        let channel = record.spec().channels.first().cloned().unwrap_or_default();
+        let about = Subject { monitor: &record.monitor, state: State::Down, version: record.version, ordinal: 1000 };
+        let now = incident.detected_at;
+        transition.notifications.push(about.notification(kind, &channel, now, "a bug", Some(incident), None));
+    };
+    match (mutant, incident) {
+        (Mutant::HeldTold, Some(open)) if !open.held_by.is_empty() => tell(NotificationKind::Down, &open),
+        (Mutant::ReminderAfterAcknowledgement, Some(open)) if open.acknowledged.is_some() => {
+            tell(NotificationKind::Reminder, &open);
+        }
+        (Mutant::EscalationAtOnce, Some(open)) if !record.health.pursuit.escalations.is_empty() && down.is_some() => {
+            tell(NotificationKind::Escalated, &open);
+        }
+        (Mutant::FlappingTold, Some(open)) if record.health.flaps.flapping.is_some() => {
+            tell(NotificationKind::Down, &open);
+        }
+        (Mutant::HeldForEver, Some(open)) if open.held_by.is_empty() && is_released(&transition.changes) => {
+            let held = vec!["m0".to_owned()];
+            let told = Vec::new();
+            let open = Incident { held_by: held, told, ..open };
+            transition.incidents.retain(|incident| incident.id != open.id);
+            transition.incidents.push(open.clone());
+            record.health.incident = Some(open);
+        }
+        (Mutant::ReminderTwice, _) => {
+            transition.notifications.extend(reminder.map(|told| {
+                let id = NotificationId::named(&[told.id.as_bytes(), b"again"]);
+                Notification { id, ..told }
+            }));
+        }
+        (Mutant::ReminderDropped, _) => record.health.pursuit.remind_at = None,
+        (Mutant::EscalationAfterRecovery, _) => {
+            transition.notifications.extend(recovered.map(|told| {
+                let id = NotificationId::named(&[told.id.as_bytes(), b"escalated"]);
+                Notification { id, kind: NotificationKind::Escalated, ..told }
+            }));
+        }
+        (Mutant::SettledUntold, _) => {
+            transition.notifications.retain(|told| told.kind != NotificationKind::Settled);
+        }
+        _ => {}
+    }
+}
+
+fn is_released(changes: &[crate::StateChange]) -> bool {
+    changes.iter().any(|change| change.reason.starts_with("told now"))
 }

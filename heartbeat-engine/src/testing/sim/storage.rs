@@ -178,6 +178,10 @@ impl Store {
         self.shelf(partition).state.records()
     }
 
+    pub(super) fn documents(&self, partition: PartitionId, kind: &str) -> Vec<crate::Document> {
+        self.shelf(partition).state.documents(kind)
+    }
+
     pub(super) fn watch_log(&self, partition: PartitionId) -> WatchLog {
         self.shelf(partition).state.watch_log()
     }

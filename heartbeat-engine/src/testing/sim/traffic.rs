@@ -85,8 +85,12 @@ impl World {
     fn is_small(&self, op: &Op) -> bool {
         match op {
             Op::Commit(batch) => {
-                let Batch { transitions, settlements, notifications, outage, .. } = &**batch;
-                transitions.is_empty() && settlements.is_empty() && notifications.is_empty() && outage.is_none()
+                let Batch { transitions, settlements, notifications, outage, documents, .. } = &**batch;
+                transitions.is_empty()
+                    && documents.is_empty()
+                    && settlements.is_empty()
+                    && notifications.is_empty()
+                    && outage.is_none()
             }
             Op::ReadLease | Op::SwapLease(_) => true,
             Op::Load(_) | Op::TakeOver => false,
@@ -159,6 +163,9 @@ impl World {
                 )
             });
         }
+        if applied.documents.contains(&Outcome::Committed) {
+            self.policies_changed();
+        }
         self.see(&Seen::Applied { batch, applied: &applied, before: &written.before, epoch: written.epoch });
         for ((transition, outcome), before) in batch.transitions.iter().zip(&applied.transitions).zip(&written.before) {
             match outcome {
@@ -188,7 +195,10 @@ impl World {
         for ping in &transition.pings {
             self.tell_monitor(monitor, || format!("stored: {} {:?} at {:?}", ping.signal, ping.effect, ping.at));
         }
-        for incident in transition.incidents.iter().filter(|incident| incident.is_open()) {
+        let known = before.and_then(|before| before.health.incident.as_ref()).map(|incident| incident.id);
+        let fresh = |incident: &&crate::Incident| incident.is_open() && Some(incident.id) != known;
+        for incident in transition.incidents.iter().filter(fresh) {
+            self.look_after(monitor, incident.id);
             self.note(Deed::Down);
             match incident.cause {
                 Cause::Missed => self.note(Deed::Missed),

@@ -97,7 +97,11 @@ impl World {
         next = next.min(node.clock.true_time(service.courier.wake(wall), now));
         if service.op.is_none() {
             let mut due = node.clock.true_time(service.evaluator.poll_wake(), now);
-            if service.courier.has_writes() || !service.inbox.is_empty() || service.evaluator.has_pending() {
+            if service.courier.has_writes()
+                || !service.aside.is_empty()
+                || !service.inbox.is_empty()
+                || service.evaluator.has_pending()
+            {
                 due = now;
             }
             next = next.min(due.max(service.rests_until));
@@ -219,6 +223,7 @@ impl World {
         for record in records {
             evaluator.handle_record(record.id(), Some(Arc::new(record)));
         }
+        self.nodes[node].policies = self.policies.clone();
         let mut service = Service::new(epoch, evaluator, Courier::new(&self.plan));
         service.tickets = self.numbers;
         self.nodes[node].seats[usize::from(partition)].service = Some(Box::new(service));
@@ -260,10 +265,20 @@ impl World {
         loop {
             let wall = self.wall(node);
             let (now, monotonic) = (self.now, self.nodes[node].clock.monotonic(self.now));
+            let generation = self.nodes[node].policies.generation;
+            let news = self.nodes[node].seats[usize::from(partition)].service.as_ref();
+            let news = news.is_some_and(|service| service.generation != generation).then(|| {
+                let policies = &self.nodes[node].policies;
+                (self.windows_for(policies), policies.routes.clone())
+            });
             let (late, blind) = (self.is_mutant(Mutant::StampLate), self.is_mutant(Mutant::JudgeBeforeInbox));
             let Some(service) = self.nodes[node].service(partition) else { return };
             if service.op.is_some() || service.rests_until > now {
                 return;
+            }
+            if let Some((windows, routes)) = news {
+                service.generation = generation;
+                service.evaluator.handle_policies(windows, routes);
             }
             let mut inbox = std::mem::take(&mut service.inbox);
             if blind {
@@ -280,6 +295,7 @@ impl World {
                 let batch = service.evaluator.poll_batch();
                 let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
                 service.courier.join(&mut batch);
+                batch.documents = service.aside.iter().map(|(_, write)| write.clone()).collect();
                 self.publish(node, partition);
                 if batch.is_empty() {
                     return;
@@ -307,8 +323,13 @@ impl World {
             Answer::Committed(result) => {
                 let result = self.spoil_result(batch, result);
                 let Some(service) = self.nodes[node].service(partition) else { return };
+                let aside = batch.map_or(0, |batch| batch.documents.len()).min(service.aside.len());
+                let acts: Vec<usize> = service.aside.drain(..aside).map(|(act, _)| act).collect();
                 service.evaluator.handle_applied(&result);
                 let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
+                if let Ok(applied) = &result {
+                    self.aside_written(acts, &applied.documents);
+                }
                 self.publish(node, partition);
                 let owed = written.into_iter().map(crate::outbox::Owed::fresh);
                 owed.for_each(|owed| self.hand_over(node, partition, owed));

@@ -1,6 +1,7 @@
 //! The world: its time, its queue of events, and who lives in it.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::checks::{Broken, Checks, Seen, View};
@@ -12,6 +13,7 @@ use super::mutant::Mutant;
 use super::node::{Answer, Call, Node, Reply, Travel};
 use super::operators::Act;
 use super::plan::Plan;
+use super::policies::Policies;
 use super::queue::Queue;
 use super::receiver::FarEnd;
 use super::rng::Rng;
@@ -54,6 +56,8 @@ pub(super) enum Event {
     /// An attempt's outcome reaches the node.
     Tried(Box<Try>),
     Fault(Fault),
+    /// A node hears of windows and routes that changed.
+    Policies(Life),
     LookOver,
 }
 
@@ -74,6 +78,7 @@ pub(super) struct World {
     /// Operations that reached the store and were carried out.
     pub(super) landed: HashSet<u64>,
     pub(super) weather: Weather,
+    pub(super) policies: Arc<Policies>,
     pub(super) calm: bool,
     pub(super) mutant: Option<Mutant>,
     pub(super) story: Story,
@@ -116,6 +121,7 @@ impl World {
             stamped: HashMap::new(),
             landed: HashSet::new(),
             weather: Weather::default(),
+            policies: Arc::default(),
             calm: false,
             story: Story::new(told),
             coverage: Coverage::default(),
@@ -131,6 +137,7 @@ impl World {
         world.introduce();
         world.plan_faults();
         world.plan_acts();
+        world.plan_policies();
         for node in 0..world.nodes.len() {
             world.start_node(node);
         }
@@ -188,6 +195,8 @@ impl World {
             Event::Delivers(attempt) => self.delivers(*attempt),
             Event::Tried(attempt) => self.tried(*attempt),
             Event::Fault(fault) => self.fault(fault),
+            Event::Policies(life) if self.lives(life) => self.hear_of_policies(life.node),
+            Event::Policies(_) => {}
             Event::LookOver => {
                 self.see(&Seen::LookOver);
                 self.after(LOOK_OVER_EVERY, Event::LookOver);
@@ -198,7 +207,7 @@ impl World {
     /// The node that an event is meant for, if it naps.
     fn frozen(&self, event: &Event) -> Option<(usize, Timestamp)> {
         let node = match event {
-            Event::Wake(life) | Event::Answered(life, ..) => life.node,
+            Event::Wake(life) | Event::Answered(life, ..) | Event::Policies(life) => life.node,
             Event::Arrives(node, _) => *node,
             Event::Tried(attempt) => attempt.life.node,
             _ => return None,
@@ -242,6 +251,7 @@ impl World {
             nodes: &self.nodes,
             far_ends: &self.far_ends,
             calm: self.calm,
+            policies: &self.policies,
         };
         if let Err(broken) = self.checks.see(seen, &view, &mut self.coverage) {
             let text = format!("BROKEN {}: {}", broken.promise, broken.what);

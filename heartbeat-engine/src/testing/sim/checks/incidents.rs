@@ -86,7 +86,12 @@ fn told(share: &Share<'_>, incident: &Incident, view: &View<'_>) -> Verdict {
     };
     for channel in &incident.told {
         for kind in [Some(NotificationKind::Down), end].into_iter().flatten() {
-            let count = about(kind, channel);
+            let mut count = about(kind, channel);
+            if kind == NotificationKind::Down && count == 0 {
+                // Others hear of it when it escalates, or when the monitor settles while it is down.
+                let others = [NotificationKind::Escalated, NotificationKind::Settled];
+                count = usize::from(others.into_iter().any(|kind| about(kind, channel) > 0));
+            }
             if count != 1 {
                 let text = format!("{channel} is owed {count} messages `{kind}` about incident {}", incident.id);
                 return fault(share.monitor, text);
@@ -105,6 +110,10 @@ impl Checker for ToldToTheSame {
 
     fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, _: &mut Coverage) -> Verdict {
         for share in shares(seen) {
+            // Who heard that it flaps hears of the end of that.
+            if share.before.is_some_and(|before| before.health.flaps.flapping.is_some()) {
+                continue;
+            }
             for incident in share.transition.incidents.iter().filter(|incident| !incident.is_open()) {
                 let of = |wanted: &[NotificationKind]| -> BTreeSet<String> {
                     let entries = view.store.notifications(view.partition(share.monitor));
@@ -115,7 +124,7 @@ impl Checker for ToldToTheSame {
                         .map(|told| told.channel.clone())
                         .collect()
                 };
-                let down = of(&[NotificationKind::Down, NotificationKind::Escalated]);
+                let down = of(&[NotificationKind::Down, NotificationKind::Escalated, NotificationKind::Settled]);
                 let up = of(&[NotificationKind::Recovered, NotificationKind::Closed]);
                 if down != up {
                     return fault(share.monitor, format!("told of the going down: {down:?}, of its end: {up:?}"));

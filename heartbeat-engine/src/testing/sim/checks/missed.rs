@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use super::{Checker, Coverage, Seen, Verdict, View, fault, shares};
 use crate::testing::sim::plan::Plan;
+use crate::testing::sim::policies::spans;
 use crate::testing::sim::storage::Gap;
-use crate::{Effect, Grace, MonitorSpec, PartitionId, Signal, State, Timestamp};
+use crate::{Effect, Grace, MonitorSpec, PartitionId, Record, Signal, State, Timestamp};
 
 /// What is known of a monitor: the true time of what last moved its schedule.
 pub(super) struct NoMissedAlert {
@@ -83,8 +84,16 @@ impl NoMissedAlert {
         let stored = self.stored.iter().filter(|(other, _)| *other == partition).map(|(_, gap)| gap);
         let gaps: Vec<Gap> =
             view.store.truth(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= heard_at).collect();
+        if !view.policies_known_for(Duration::from_secs(150)) {
+            return Ok(());
+        }
+        let windows = Windows::of(record, heard_at.min(since), view);
+        if windows.covers(view.now - Duration::from_secs(75) - view.skew(), view.now) {
+            return Ok(());
+        }
+        let gaps = windows.merged(gaps);
         let slack = 4 * view.skew() + Duration::from_secs(75);
-        let bound = bound(record.spec(), since, &gaps, view) + slack;
+        let bound = windows.behind(bound(record.spec(), since, &gaps, &windows, view)) + slack;
         if view.now > bound {
             let text = format!(
                 "silent since {since}, it should have been found by {bound} and is {:?} at {}: {:?}",
@@ -98,7 +107,7 @@ impl NoMissedAlert {
 
 /// By when silence since `since` is found at the latest (S6.4), by true time. Time in which whole windows lie in outages
 /// does not count: it begins behind the last of those.
-fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], view: &View<'_>) -> Timestamp {
+fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], windows: &Windows, view: &View<'_>) -> Timestamp {
     let grace = spec.grace.length();
     let whole = match spec.schedule.period() {
         Some(period) => period + grace,
@@ -120,9 +129,59 @@ fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], view: &View<'_>) ->
     if !gaps.is_empty() {
         occurrence = spec.schedule.next_after(deadline(occurrence) + longest + spec.early);
     }
-    for _ in 0..further {
+    let mut left = further;
+    while left > 0 || windows.hold(occurrence) {
+        left -= u32::from(left > 0 && !windows.hold(occurrence));
         occurrence = spec.schedule.next_after(occurrence);
     }
     let day = if spec.grace == Grace::EndOfDay && !gaps.is_empty() { 86_400 } else { 0 };
     deadline(occurrence) + put_off * (further + 1) + Duration::from_secs(day)
+}
+
+/// The maintenance windows of a monitor, in order.
+struct Windows(Vec<(Timestamp, Timestamp)>);
+
+impl Windows {
+    fn of(record: &Record, from: Timestamp, view: &View<'_>) -> Self {
+        let covering = view.policies.windows.iter().filter(|window| window.covers(record));
+        let to = view.now + Duration::from_secs(86_400);
+        let mut all: Vec<_> = covering.flat_map(|window| spans(&window.spec, from, to)).collect();
+        all.sort_unstable();
+        Self(all)
+    }
+
+    /// Whether one of them lies in this stretch.
+    fn covers(&self, from: Timestamp, to: Timestamp) -> bool {
+        self.0.iter().any(|span| span.0 < to && span.1 > from)
+    }
+
+    fn hold(&self, at: Timestamp) -> bool {
+        self.covers(at, at + Duration::from_millis(1))
+    }
+
+    /// The first instant from this one on that lies in none of them.
+    fn behind(&self, at: Timestamp) -> Timestamp {
+        self.0.iter().fold(at, |at, span| if span.0 <= at && at < span.1 { span.1 } else { at })
+    }
+
+    /// The gaps and the windows that have begun; what overlaps or touches is one.
+    fn merged(&self, gaps: Vec<Gap>) -> Vec<Gap> {
+        if self.0.is_empty() {
+            return gaps;
+        }
+        let windows = self.0.iter().map(|span| Gap { from: span.0, to: span.1, length: span.1.since(span.0) });
+        let mut all: Vec<Gap> = gaps.into_iter().chain(windows).collect();
+        all.sort_by_key(|gap| gap.from);
+        let mut merged: Vec<Gap> = Vec::new();
+        for gap in all {
+            match merged.last_mut() {
+                Some(last) if gap.from <= last.to + Duration::from_secs(60) => {
+                    last.to = last.to.max(gap.to);
+                    last.length = last.length.max(gap.length).max(last.to.since(last.from));
+                }
+                _ => merged.push(gap),
+            }
+        }
+        merged
+    }
 }

@@ -2,18 +2,23 @@
 
 mod alerts;
 mod delivery;
+mod flapping;
 mod heartbeats;
+mod held;
 mod incidents;
 mod missed;
 mod promptness;
+mod pursuit;
 mod records;
 mod watcher;
+mod windows;
 
 use super::clock::NodeClock;
 use super::coverage::Coverage;
 use super::jobs::Job;
 use super::node::Node;
 use super::plan::{Climate, Plan};
+use super::policies::Policies;
 use super::receiver::FarEnd;
 use super::storage::Store;
 use crate::{
@@ -52,6 +57,7 @@ pub(super) struct View<'a> {
     pub(super) nodes: &'a [Node],
     pub(super) far_ends: &'a [FarEnd],
     pub(super) calm: bool,
+    pub(super) policies: &'a Policies,
 }
 
 /// A promise that was broken.
@@ -84,6 +90,12 @@ impl Checks {
             Box::new(heartbeats::AcknowledgedIsStored::default()),
             Box::new(heartbeats::StampedOnArrival::default()),
             Box::new(heartbeats::InTime::default()),
+            Box::new(windows::NothingInWindow),
+            Box::new(pursuit::Reminders::default()),
+            Box::new(pursuit::Escalations::default()),
+            Box::new(held::HeldTellsNobody),
+            Box::new(held::NothingHeldForEver),
+            Box::new(flapping::FlappingSettles),
             Box::new(alerts::NoFalseAlert),
             Box::new(missed::NoMissedAlert::new(plan)),
             Box::new(incidents::OneIncident),
@@ -177,6 +189,11 @@ impl View<'_> {
         let truth = self.store.truth(partition);
         let marked = truth.last_mark().is_some_and(|at| self.now.since(at).as_secs() < 10);
         marked && self.now.since(truth.steady_since).as_secs() >= seconds
+    }
+
+    /// Whether no window and no route has changed for so long.
+    fn policies_known_for(&self, time: std::time::Duration) -> bool {
+        self.now.since(self.policies.since) >= time
     }
 
     fn steps(&self) -> bool {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View, fault, shares};
-use crate::step::{Event, step};
+use crate::step::{Event, Surroundings, step};
 use crate::testing::sim::plan::Behaviour;
 use crate::{Cause, State};
 
@@ -21,7 +21,8 @@ impl Checker for Prompt {
         for share in shares(seen) {
             // An edit of the grace may leave a deadline in the past behind one that is awaited (S3.9).
             let edited = view.plan.monitors[share.monitor].tampered;
-            let steady = view.calm && !edited && view.is_steady_for(view.partition(share.monitor), 60);
+            let known = view.policies_known_for(Duration::from_secs(150));
+            let steady = known && view.calm && !edited && view.is_steady_for(view.partition(share.monitor), 60);
             for incident in share.opened().filter(|incident| steady && incident.cause == Cause::Missed) {
                 let late = incident.detected_at.since(incident.opened_at);
                 if late > DECIDED_WITHIN {
@@ -44,14 +45,37 @@ impl Checker for NothingDueWaits {
         if !matches!(seen, Seen::LookOver | Seen::End) || view.steps() {
             return Ok(());
         }
+        if !view.policies_known_for(Duration::from_secs(150)) {
+            return Ok(());
+        }
+        let routes: Vec<crate::Route> = view.policies.routes.iter().map(|route| (**route).clone()).collect();
         let judged_at = view.now - Duration::from_secs(70) - view.skew();
         for partition in view.partitions().filter(|partition| view.is_steady_for(*partition, 150)) {
             let outages = view.store.outages(partition);
             for record in view.store.records(partition) {
-                let Ok(Some(left)) = step(record, &Event::Wake, judged_at, (&outages).into()) else { continue };
-                if let Some(change) = left.changes.first() {
-                    let monitor = crate::testing::sim::plan::Plan::index_of(record.id());
+                if record.health.wake_at() >= judged_at {
+                    continue;
+                }
+                let parents = &record.spec().depends_on;
+                let parents = parents.iter().filter_map(|parent| view.store.record(partition, *parent));
+                let down = parents.filter(|parent| parent.health.state == State::Down);
+                let down_parents: Vec<String> = down.map(|parent| parent.spec().slug.clone()).collect();
+                let maintenance = view.policies.covering(&record.monitor);
+                let around = Surroundings {
+                    outages: &outages,
+                    maintenance: &maintenance,
+                    routes: &routes,
+                    down_parents: &down_parents,
+                };
+                let Ok(Some(left)) = step(record, &Event::Wake, judged_at, around) else { continue };
+                let monitor = crate::testing::sim::plan::Plan::index_of(record.id());
+                // What only leaves a line in the history may have been applied in memory, to be stored with the next write.
+                let counts = |change: &&crate::StateChange| change.from != change.to || change.reason.contains(" of ");
+                if let Some(change) = left.changes.iter().find(counts) {
                     return fault(monitor, format!("due since {}: {}", change.at, change.reason));
+                }
+                if let Some(owed) = left.notifications.first() {
+                    return fault(monitor, format!("`{}` is due at {judged_at} and not told", owed.kind));
                 }
             }
         }
@@ -87,7 +111,9 @@ impl Checker for Heals {
             let Some(record) = view.record(monitor) else { continue };
             let reports = matches!(view.plan.monitors[monitor].behaviour, Behaviour::Healthy | Behaviour::Returns(..));
             let enough = job.acknowledged > record.spec().recovery_threshold && job.silent_since.is_none();
-            if reports && enough && !job.exempt && record.health.state != State::Up {
+            // Only a person resumes it, and whoever meant to has given up.
+            let waits = record.health.state == State::Paused && record.health.manual_resume;
+            if reports && enough && !waits && !job.exempt && record.health.state != State::Up {
                 let text = format!("its last {} reports were acknowledged", job.acknowledged);
                 return fault(monitor, format!("{text}, and it is {:?}", record.health.state));
             }

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View, fault, shares};
-use crate::{State, Timestamp};
+use crate::testing::sim::policies::spans;
+use crate::{Record, State, Timestamp};
 
 pub(super) struct StaleEpochNeverWrites;
 
@@ -69,7 +70,9 @@ impl Checker for NeverBack {
                 continue;
             }
             let every = after.spec().schedule.is_every();
-            let back = if every { is.deadline < was.deadline } else { is.occurrence < was.occurrence };
+            // What a window in force holds back counts again when it is over.
+            let waited = before.health.moves.held.unwrap_or(was.deadline);
+            let back = if every { is.deadline < waited } else { is.occurrence < was.occurrence };
             if back {
                 return fault(share.monitor, format!("{was:?} became {is:?}"));
             }
@@ -108,6 +111,7 @@ impl Checker for NothingInTheFuture {
             }
             let longest = record.spec().schedule.period().map(|period| 2 * (period + record.spec().grace.length()));
             let awaited = health.expectation.filter(|_| health.state != State::Down);
+            let horizon = behind_windows(horizon, record, view);
             if let (Some(awaited), Some(longest)) = (awaited, longest)
                 && awaited.deadline > horizon + longest
             {
@@ -116,4 +120,13 @@ impl Checker for NothingInTheFuture {
         }
         Ok(())
     }
+}
+
+/// The end of the windows that are in force then and follow one another: they put a deadline behind it.
+fn behind_windows(at: Timestamp, record: &Record, view: &View<'_>) -> Timestamp {
+    let day = Duration::from_secs(86_400);
+    let windows = view.policies.covering(&record.monitor);
+    let mut spans: Vec<_> = windows.iter().flat_map(|window| spans(&window.spec, at - day, at + day)).collect();
+    spans.sort_unstable();
+    spans.into_iter().fold(at, |end, span| if span.0 <= end { end.max(span.1) } else { end })
 }
