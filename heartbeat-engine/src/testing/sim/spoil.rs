@@ -123,7 +123,7 @@ fn spoil_incident(mutant: Mutant, transition: &mut Transition) {
     let recovered = transition.notifications.iter().find(|told| told.kind == NotificationKind::Recovered).cloned();
     let reminder = transition.notifications.iter().find(|told| told.kind == NotificationKind::Reminder).cloned();
     let down = transition.notifications.iter().find(|told| told.kind == NotificationKind::Down).cloned();
-    let incident = record.health.incident.clone();
+    let incident = record.health.incident.as_deref().cloned();
     let mut tell = |kind, incident: &Incident| {
         let channel = record.spec().channels.first().cloned().unwrap_or_default();
         let about = Subject { monitor: &record.monitor, state: State::Down, version: record.version, ordinal: 1000 };
@@ -147,7 +147,7 @@ fn spoil_incident(mutant: Mutant, transition: &mut Transition) {
             let open = Incident { held_by: held, told, ..open };
             transition.incidents.retain(|incident| incident.id != open.id);
             transition.incidents.push(open.clone());
-            record.health.incident = Some(open);
+            record.health.incident = Some(Box::new(open));
         }
         (Mutant::ReminderTwice, _) => {
             transition.notifications.extend(reminder.map(|told| {

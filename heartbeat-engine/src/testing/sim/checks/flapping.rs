@@ -24,7 +24,7 @@ fn look(share: &Share<'_>, coverage: &mut Coverage) -> Verdict {
         of_kind.map(|told| told.channel.as_str()).collect()
     };
     let set = |channels: &[String]| -> BTreeSet<String> { channels.iter().cloned().collect() };
-    let flapping = |record: &crate::Record| record.health.flaps.flapping.clone();
+    let flapping = |record: &crate::Record| record.health.flaps.flapping.as_deref().cloned();
     let was: Option<Flapping> = share.before.and_then(flapping);
     let is: Option<Flapping> = share.after.and_then(flapping);
     let begins = told(&[NotificationKind::Flapping]);

@@ -14,7 +14,7 @@ fn of_kind<'a>(share: &'a Share<'_>, kind: NotificationKind) -> impl Iterator<It
 
 /// The open incident that a share leaves.
 fn open<'a>(share: &'a Share<'_>) -> Option<&'a Incident> {
-    share.after?.health.incident.as_ref()
+    share.after?.health.incident.as_deref()
 }
 
 /// Why nothing may be said of an incident beyond its beginning and its end.
