@@ -5,4 +5,6 @@ mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod dependencies;
+mod looks;
+mod shares;
 mod world;
