@@ -180,6 +180,18 @@ fn s6_7_the_outages_of_the_future_are_forgotten_with_the_next_batch_and_no_later
 }
 
 #[test]
+fn what_no_window_holds_back_is_not_looked_at_when_windows_change_or_a_write_fails() {
+    let mut world = World::new(10);
+    let id = world.make(1, every("10m", "1m"));
+    world.evaluator.handle_policies(Vec::new(), Vec::new());
+    assert!(world.evaluator.poll_wake() > world.now);
+    ping(&mut world, id);
+    world.evaluator.poll_batch().unwrap();
+    world.evaluator.handle_applied(&Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
+    assert!(world.evaluator.poll_wake() > world.now);
+}
+
+#[test]
 fn what_was_removed_is_asked_for_no_more() {
     let mut world = World::new(10);
     let id = world.make(1, every("10s", "1s"));

@@ -6,5 +6,6 @@ mod batches;
 mod common;
 mod dependencies;
 mod looks;
+mod memory;
 mod shares;
 mod world;
