@@ -434,7 +434,7 @@ fn s6_2_a_moved_deadline_outlives_the_memory_of_the_outage_that_moved_it() {
 fn s6_3_an_outage_is_told_once_where_it_touched_a_window_or_was_long() {
     // Length, whether a window is touched, whether it is told.
     for (length, touched, told) in
-        [("4s", true, false), ("6s", true, true), ("59s", false, false), ("61s", false, true)]
+        [("5s", true, false), ("6s", true, true), ("60s", false, false), ("61s", false, true)]
     {
         let mut world = World::new(100);
         let id = world.make(1, every("10m", "1m"));

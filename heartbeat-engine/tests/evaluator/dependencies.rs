@@ -260,6 +260,27 @@ fn s5_4_two_edits_at_once_make_no_cycle() {
 }
 
 #[test]
+fn s5_4_of_a_long_cycle_ten_monitors_are_named_and_the_one_that_asks_by_its_new_name() {
+    for (length, more) in [(11, None), (12, Some("1 more")), (13, Some("2 more"))] {
+        let mut world = World::new(100);
+        world.make(1, spec(1, &[]));
+        for n in 2..=length {
+            world.make(n, spec(n, &[id(n - 1)]));
+        }
+        let mut renamed = spec(1, &[id(length)]);
+        renamed.slug = "renamed".to_owned();
+        let ticket =
+            world.ask(Request::Edit(id(1), Edit::Spec { spec: Box::new(renamed), expected: None, secret: None }));
+        world.settle();
+        let [Err(Refusal::Invalid(fault))] = &world.answers[&ticket][..] else { panic!("{:?}", world.answers) };
+        assert_eq!(fault.message.matches("job-").count(), 10, "{}", fault.message);
+        assert_eq!(fault.message.matches("renamed").count(), 2, "{}", fault.message);
+        let found = fault.message.split(", ").find(|name| name.ends_with(" more"));
+        assert_eq!(found, more, "{}", fault.message);
+    }
+}
+
+#[test]
 fn a_heartbeat_that_waits_behind_an_edit_is_in_time() {
     let mut world = World::new(10);
     for n in 1..=2 {

@@ -5,5 +5,8 @@ mod batches;
 #[path = "../common/mod.rs"]
 mod common;
 mod dependencies;
+mod looks;
 mod meeting;
+mod memory;
+mod shares;
 mod world;

@@ -336,7 +336,7 @@ fn same_result(one: &Job, folded: &Transition) -> Result<(), TestCaseError> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, failure_persistence: None, max_shrink_iters: 20_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: ProptestConfig::default().cases * 4, failure_persistence: None, max_shrink_iters: ProptestConfig::default().max_shrink_iters.min(20_000), ..ProptestConfig::default() })]
 
     #[test]
     fn step_agrees_with_a_replay_of_the_whole_history(

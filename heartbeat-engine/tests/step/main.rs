@@ -4,6 +4,7 @@
 mod against_model;
 #[path = "../common/mod.rs"]
 mod common;
+mod edges;
 mod incidents;
 mod incidents_against_model;
 mod maintenance;
