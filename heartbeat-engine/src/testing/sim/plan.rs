@@ -328,7 +328,13 @@ pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<Moni
         2 => next.failure_threshold = *rng.pick(&[1, 2]),
         3 => next.recovery_threshold = *rng.pick(&[1, 2]),
         4..6 => super::policies::adorn(&mut next, plan.climate == Climate::Daily, rng),
-        6 => next.slug = format!("m{}-renamed", rng.below(4)),
+        6 => {
+            next.slug = match rng.below(4) {
+                // Somebody else has it, unless that one has another by now.
+                0 => plan.monitors.first().map_or_else(String::new, |first| first.spec.slug.clone()),
+                n => format!("m{n}-renamed"),
+            }
+        }
         _ => next.channels = vec![rng.pick(&plan.channels).clone()],
     }
     if found_within(&next) > plan.calm { Arc::new(spec.clone()) } else { Arc::new(next) }
