@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime};
 use serde_json::Value;
 
-use super::request::{JsonBody, Turns, find_monitor, location};
+use super::request::{JsonBody, NoQuery, Turns, find_monitor, location};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, Coverage, Standing, maintenance_from_json, page};
@@ -62,6 +62,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn create(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -75,6 +76,7 @@ async fn create(
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     shown(&app, &caller, &id).await
@@ -84,6 +86,7 @@ async fn read(
 async fn put(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -107,6 +110,7 @@ async fn put(
 async fn end(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let mut turns = Turns::default();
