@@ -8,7 +8,7 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime};
+use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime, Timestamp};
 use serde_json::Value;
 
 use super::request::{JsonBody, NoQuery, Turns, find_monitor, location};
@@ -229,9 +229,19 @@ async fn coverages(app: &App, caller: &Caller, windows: &[Arc<Maintenance>]) -> 
         }
         filter.after = found.items.last().map(|record| record.spec().slug.clone());
         if !found.more {
+            warn_of_nothing(windows, &mut coverages, now);
             return coverages;
         }
         // A million monitors take a while; others are served meanwhile.
         tokio::task::yield_now().await;
+    }
+}
+
+/// A misspelt tag would silence nobody, and be noticed when somebody is woken.
+fn warn_of_nothing(windows: &[Arc<Maintenance>], coverages: &mut [Coverage], now: Timestamp) {
+    for (window, coverage) in windows.iter().zip(coverages) {
+        if coverage.monitors == 0 && !window.spec.is_over(now) {
+            coverage.warnings.push("covers no monitor yet".to_owned());
+        }
     }
 }
