@@ -14,6 +14,9 @@ use crate::settings::{ConfigFault, Settings};
 use crate::settings_file::DeclaredPolicy;
 use crate::toml_document::TomlDocument;
 
+/// Monitors that are named in the warnings of a window; to find each is laborious.
+const WARNINGS_MAX: usize = 20;
+
 /// What the file declares, read and checked as far as that goes without a store.
 #[derive(Debug)]
 pub(crate) struct Declarations {
@@ -118,7 +121,8 @@ fn swallowed(wishes: &[MonitorWish], windows: &[Window], now: Timestamp) -> Vec<
             let MonitorSpec { slug, tags, .. } = &wish.spec;
             spec.all || spec.monitors.contains(slug) || spec.tags.iter().any(|tag| tags.contains(tag))
         };
-        for wish in wishes.iter().filter(covered).filter(|wish| window.swallows(&wish.spec, now)) {
+        let swallowed = wishes.iter().filter(covered).filter(|wish| window.swallows(&wish.spec, now));
+        for wish in swallowed.take(WARNINGS_MAX) {
             let message = format!("covers every occurrence of `{}`: its silence is never found", wish.spec.slug);
             warnings.push((path.clone(), message));
         }
