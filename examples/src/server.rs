@@ -104,6 +104,9 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Re
     if let Some(warning) = zones.warning() {
         tracing::warn!("{warning}");
     }
+    for (path, warning) in &declarations.warnings {
+        tracing::warn!("{}", settings.fault(path, warning));
+    }
     let builder = engine_builder(&settings.storage).await?;
     let (engine, mut driver) = builder
         .channel_kind(WebhookKind::new())
