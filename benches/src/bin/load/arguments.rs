@@ -41,6 +41,21 @@ pub(crate) struct Arguments {
     /// Starts the server once more at the end and says how long that takes
     #[arg(long)]
     pub(crate) restart: bool,
+    /// So many further monitors fall silent one after the other during the run; says how late their webhooks came
+    #[arg(long, default_value_t = 0, conflicts_with = "kill")]
+    pub(crate) alerts: u32,
+    /// So many further monitors are overdue at one instant, from which --seconds count; says when all were decided, stored
+    /// and told
+    #[arg(long, default_value_t = 0, requires = "rate", conflicts_with_all = ["kill", "alerts"])]
+    pub(crate) overdue: u32,
+    /// How many seconds ahead that instant is, in which those monitors are made [default: 5 and one for each 2,000]
+    #[arg(long, value_name = "SECONDS", value_parser = positive)]
+    pub(crate) overdue_after: Option<f64>,
+    /// Runs once for each of these numbers of monitors and prints a row for each
+    #[arg(long, value_name = "NUMBERS", num_args = 0..=1, value_delimiter = ',', require_equals = true,
+          default_missing_value = "1000,10000,100000,1000000", conflicts_with_all = ["monitors", "file"],
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) growth: Option<Vec<u32>>,
     /// What the picks of monitors, their tokens and schedules come from
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
@@ -88,5 +103,18 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn growth_has_numbers_of_its_own() {
+        let growth = |line: &str| {
+            let arguments = Arguments::try_parse_from(line.split(' '));
+            arguments.ok().map(|arguments| arguments.growth.unwrap_or_default())
+        };
+        assert_eq!(growth("load --growth --json"), Some(vec![1000, 10_000, 100_000, 1_000_000]));
+        assert_eq!(growth("load --growth=10,20"), Some(vec![10, 20]));
+        assert_eq!(growth("load --json"), Some(Vec::new()));
+        assert_eq!(growth("load --growth=0"), None);
+        assert_eq!(growth("load --growth --monitors 5"), None);
     }
 }

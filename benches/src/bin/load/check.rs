@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Storage};
+use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Storage, Timestamp};
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 
 use crate::failure::{Failure, Outcome};
@@ -17,18 +17,32 @@ const SAMPLE: u32 = 100;
 /// The heartbeats of a monitor that are kept at least.
 const KEPT: u64 = 100;
 
-/// Opens the database of a server that has ended and compares it with what was acknowledged; gives how many heartbeats
-/// were found beyond those that the monitors began with.
-pub(crate) async fn check(file: &Path, ledger: &Ledger, seed: u64, interrupted: &AtomicBool) -> Outcome<u64> {
+/// What was found.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Found {
+    /// Heartbeats, beyond those that the monitors began with.
+    pub(crate) heartbeats: u64,
+    /// Monitors that are down.
+    pub(crate) down: u64,
+    /// When the last of these was found to be down.
+    pub(crate) last_detected_at: Option<Timestamp>,
+}
+
+/// Opens the database of a server that has ended and compares it with what was acknowledged.
+pub(crate) async fn check(file: &Path, ledger: &Ledger, seed: u64, interrupted: &AtomicBool) -> Outcome<Found> {
     let storage = SqliteStorage::open(file, SqliteOptions::new()).map_err(Failure::of("the database"))?;
-    let (mut after, mut monitors, mut found) = (None, 0, 0);
+    let (mut after, mut monitors, mut found) = (None, 0, Found::default());
     loop {
         let page = storage.monitors(after, PAGE).await.map_err(Failure::of("the monitors"))?;
         after = page.items.last().map(heartbeat_engine::Record::id);
         for record in &page.items {
+            if let Some(incident) = &record.health.incident {
+                found.down += 1;
+                found.last_detected_at = found.last_detected_at.max(Some(incident.detected_at));
+            }
             let Some(n) = number(record.id()).filter(|n| *n < ledger.monitors()) else { continue };
             monitors += 1;
-            found += count_is_right(ledger, n, record.health.ping_count)?;
+            found.heartbeats += count_is_right(ledger, n, record.health.ping_count)?;
         }
         if interrupted.load(Ordering::Relaxed) {
             return Err(Failure::new("interrupted"));

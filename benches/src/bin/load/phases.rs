@@ -40,7 +40,9 @@ pub(crate) struct Plan<'a> {
     pub(crate) address: SocketAddr,
     /// Its process.
     pub(crate) process: u32,
-    /// Ends heartbeats early.
+    /// For how long heartbeats are sent.
+    pub(crate) length: Duration,
+    /// Ends them early.
     pub(crate) enough: &'a AtomicBool,
 }
 
@@ -59,16 +61,15 @@ impl Plan<'_> {
             server_cpu: Duration::ZERO,
             own_cpu: Duration::ZERO,
         };
-        let seconds = Duration::from_secs_f64(self.arguments.seconds);
-        let warm_up = WARM_UP.min(seconds);
+        let warm_up = WARM_UP.min(self.length);
         if let Some(rate) = self.arguments.rate {
             driver.run(&slice(&heartbeat, warm_up, Some(rate)), nothing)?;
-            phases.take_pings(self.process, || driver.run(&slice(&heartbeat, seconds, Some(rate)), at_end))?;
+            phases.take_pings(self.process, || driver.run(&slice(&heartbeat, self.length, Some(rate)), at_end))?;
             return Ok(phases);
         }
         driver.run(&slice(&noop, warm_up, None), nothing)?;
         driver.run(&slice(&heartbeat, warm_up, None), nothing)?;
-        let (mut at_end, mut sum, mut left) = (Some(at_end), Tally::new()?, seconds);
+        let (mut at_end, mut sum, mut left) = (Some(at_end), Tally::new()?, self.length);
         while !left.is_zero() {
             let length = left.min(SLICE);
             left -= length;
@@ -82,6 +83,13 @@ impl Plan<'_> {
         phases.noop = Some(sum);
         Ok(phases)
     }
+}
+
+/// How long all phases take with these arguments, about.
+pub(crate) fn whole_length(arguments: &Arguments) -> Duration {
+    let seconds = Duration::from_secs_f64(arguments.seconds);
+    let warm_up = WARM_UP.min(seconds);
+    if arguments.rate.is_some() { warm_up + seconds } else { warm_up * 2 + seconds * 3 / 2 }
 }
 
 impl Phases {

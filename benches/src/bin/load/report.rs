@@ -30,6 +30,24 @@ pub(crate) struct Report {
     pub(crate) p999_ms: Option<f64>,
     /// See `p50_ms`.
     pub(crate) max_ms: Option<f64>,
+    /// From the deadline of a silent monitor until its webhook came.
+    pub(crate) alert_lag_p50_ms: Option<f64>,
+    /// See `alert_lag_p50_ms`.
+    pub(crate) alert_lag_p99_ms: Option<f64>,
+    /// See `alert_lag_p50_ms`.
+    pub(crate) alert_lag_max_ms: Option<f64>,
+    /// From the deadline of many monitors at once until the last was found to be down, as its incident tells.
+    pub(crate) overdue_decided_ms: Option<f64>,
+    /// The same until the server's metrics counted all of them, which happens once they are stored.
+    pub(crate) overdue_counted_ms: Option<f64>,
+    /// The same until the first message came.
+    pub(crate) overdue_first_message_ms: Option<f64>,
+    /// The same until the first digest came.
+    pub(crate) overdue_digest_ms: Option<f64>,
+    /// The same until all were told.
+    pub(crate) overdue_told_ms: Option<f64>,
+    /// How many messages and digests told of them.
+    pub(crate) overdue_messages: Option<usize>,
     /// Resident memory of the server under load.
     pub(crate) rss_bytes: u64,
     /// The same by the number of monitors.
@@ -76,30 +94,39 @@ impl Report {
         let shown = fields.iter().filter(|(_, value)| is_shown(value));
         shown.map(|(name, value)| format!("{name:<28} {:>16}\n", show(name, value))).collect()
     }
+
+    /// The main figures side by side.
+    pub(crate) fn growth_row(&self) -> String {
+        let fields = self.json();
+        let cell = |field| fields.get(field).filter(|value| is_shown(value)).map(|value| show(field, value));
+        line(COLUMNS.map(|(_, field)| cell(field).unwrap_or_else(|| "-".to_owned())))
+    }
 }
 
-/// Rows side by side: the names on top, a row for each report.
-pub(crate) fn growth_table(reports: &[Report]) -> String {
-    const COLUMNS: [&str; 11] = [
-        "monitors",
-        "heartbeats_per_second",
-        "ratio",
-        "p50_ms",
-        "p99_ms",
-        "p999_ms",
-        "cpu_us_per_heartbeat",
-        "rss_bytes",
-        "rss_bytes_per_monitor",
-        "file_bytes",
-        "ready_seconds",
-    ];
-    let mut text = COLUMNS.map(|name| format!("{name:>22}")).join(" ") + "\n";
-    for report in reports {
-        let fields = report.json();
-        let row = COLUMNS.map(|name| format!("{:>22}", fields.get(name).map_or_else(String::new, |v| show(name, v))));
-        text.push_str(&(row.join(" ") + "\n"));
-    }
-    text
+/// What a row of growth shows, each under the names of its figure.
+const COLUMNS: [(&str, &str); 13] = [
+    ("monitors", "monitors"),
+    ("heartbeats/s", "heartbeats_per_second"),
+    ("noop/s", "noop_per_second"),
+    ("ratio", "ratio"),
+    ("p50 ms", "p50_ms"),
+    ("p99 ms", "p99_ms"),
+    ("p99.9 ms", "p999_ms"),
+    ("lag p99 ms", "alert_lag_p99_ms"),
+    ("cpu us", "cpu_us_per_heartbeat"),
+    ("rss", "rss_bytes"),
+    ("B/monitor", "rss_bytes_per_monitor"),
+    ("file", "file_bytes"),
+    ("ready s", "ready_seconds"),
+];
+
+/// The names above the rows of [`Report::growth_row`].
+pub(crate) fn growth_head() -> String {
+    line(COLUMNS.map(|(name, _)| name.to_owned()))
+}
+
+fn line(cells: [String; COLUMNS.len()]) -> String {
+    cells.map(|cell| format!("{cell:>12}")).join(" ") + "\n"
 }
 
 /// More digits than were measured help nobody.
@@ -145,9 +172,13 @@ mod tests {
     }
 
     #[test]
-    fn growth_has_a_row_for_each_report() {
-        let rows = growth_table(&[1000, 10_000].map(|monitors| Report { monitors, ..Report::default() }));
-        let first: Vec<_> = rows.lines().map(|line| line.split_whitespace().next().unwrap_or_default()).collect();
-        assert_eq!(first, ["monitors", "1000", "10000"]);
+    fn growth_has_a_cell_for_each_name() {
+        let row = Report { monitors: 1000, rss_bytes: 25_000_000, ..Report::default() }.growth_row();
+        // The unit stands apart.
+        let cells: Vec<_> = row.split("  ").map(str::trim).filter(|cell| !cell.is_empty()).collect();
+        assert_eq!((cells.len(), cells[0], cells[3], cells[9]), (COLUMNS.len(), "1000", "-", "25.0 MB"), "{row}");
+        assert_eq!(growth_head().len(), row.len());
+        let known = Report::default().json();
+        assert!(COLUMNS.iter().all(|(_, field)| known.get(field).is_some()));
     }
 }

@@ -26,7 +26,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Parsed {
     let head = &bytes[..head_end];
     let Some(status) = status(head) else { return Parsed::Foreign };
     let body = head_end + 4;
-    let length = match length(head) {
+    let length = match content_length(head) {
         Some(length) => length,
         None if matches!(status, 100..200 | 204 | 304) => 0,
         None => return Parsed::Foreign,
@@ -44,7 +44,7 @@ fn status(head: &[u8]) -> Option<u16> {
 }
 
 /// The value of `content-length`; most servers write it in small letters.
-fn length(head: &[u8]) -> Option<usize> {
+pub(crate) fn content_length(head: &[u8]) -> Option<usize> {
     const NAME: &[u8] = b"content-length:";
     let is_name = |line: &[u8]| line.len() >= NAME.len() && line[..NAME.len()].eq_ignore_ascii_case(NAME);
     let line = match memmem::find(head, b"\r\ncontent-length:") {
