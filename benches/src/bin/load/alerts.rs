@@ -73,7 +73,11 @@ impl Alerts {
                 lags.extend(lag(arrival, &mut waiting)?);
             }
             if clock.elapsed() > PATIENCE {
-                return Err(Failure::new(format!("{} of {} webhooks did not come", waiting.len(), waiting.len() + lags.len())));
+                return Err(Failure::new(format!(
+                    "{} of {} webhooks did not come",
+                    waiting.len(),
+                    waiting.len() + lags.len()
+                )));
             }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Failure::new("interrupted"));
@@ -84,16 +88,17 @@ impl Alerts {
     }
 }
 
-/// Makes monitors; each must succeed.
+/// Makes monitors, each of which must succeed, and gives them as the server shows them.
 pub(crate) fn make(api: &mut Api, batch: &Value) -> Outcome<Vec<Value>> {
     let mut answer = api.must("POST", "/api/monitors/batch", Some(batch))?;
     let Some(Value::Array(items)) = answer.get_mut("items").map(Value::take) else {
         return Err(Failure::new(format!("a batch was answered {answer}")));
     };
-    match items.iter().find(|item| item.get("problem").is_some()) {
-        Some(item) => Err(Failure::new(format!("a monitor was not made: {item}"))),
-        None => Ok(items),
-    }
+    let monitor = |mut item: Value| match item.get_mut("monitor").map(Value::take) {
+        Some(monitor) => Ok(monitor),
+        None => Err(Failure::new(format!("a monitor was not made: {item}"))),
+    };
+    items.into_iter().map(monitor).collect()
 }
 
 /// How late a webhook is about a monitor that is waited for; a repeated one counts once.

@@ -102,6 +102,8 @@ async fn history_is_right(storage: &SqliteStorage, n: u32) -> Outcome<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::arguments::Mix;
+    use crate::population::Population;
 
     #[test]
     fn a_count_must_lie_between_what_was_acknowledged_and_what_was_sent() {
@@ -112,6 +114,25 @@ mod tests {
         let came = |stored| count_is_right(&ledger, 0, stored).ok();
         assert_eq!((came(0), came(1), came(2)), (None, None, None));
         assert_eq!((came(3), came(4), came(5)), (Some(2), Some(3), None));
+    }
+
+    #[test]
+    fn a_database_is_compared_with_what_was_acknowledged() {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("heartbeat.db");
+        let go_on = AtomicBool::new(false);
+        let population = Population { monitors: 10, mix: Mix::Mixed, seed: 1 };
+        runtime.block_on(population.write(&file, Timestamp::from_secs(1_795_000_000), &go_on)).unwrap();
+        let mut ledger = Ledger::new(10);
+        let look =
+            |ledger: &Ledger| runtime.block_on(check(&file, ledger, 1, &go_on)).map_err(|error| error.to_string());
+        let found = look(&ledger).unwrap();
+        assert_eq!((found.heartbeats, found.down), (0, 0));
+        assert!(look(&Ledger::new(11)).unwrap_err().contains("10 monitors are stored; there were 11"));
+        ledger.acknowledge(3);
+        let missing = look(&ledger).unwrap_err();
+        assert!(missing.contains("job-3 has 1 heartbeats") && missing.contains("1 were acknowledged"), "{missing}");
     }
 
     #[test]

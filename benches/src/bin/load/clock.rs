@@ -26,7 +26,10 @@ impl Clock {
 }
 
 /// The time of day, in milliseconds since 1970 with fractions.
-#[expect(clippy::disallowed_methods, reason = "the lag of an alert is measured in the time of day that deadlines are in")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the lag of an alert is measured in the time of day that deadlines are in"
+)]
 pub(crate) fn wall_ms() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64() * 1000.0
 }

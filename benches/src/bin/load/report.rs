@@ -90,8 +90,8 @@ impl Report {
 
     /// A table with a line for each figure.
     pub(crate) fn table(&self) -> String {
-        let Value::Object(fields) = self.json() else { return String::new() };
-        let shown = fields.iter().filter(|(_, value)| is_shown(value));
+        let fields = self.json();
+        let shown = ORDER.iter().filter_map(|name| Some((name, fields.get(name).filter(|value| is_shown(value))?)));
         shown.map(|(name, value)| format!("{name:<28} {:>16}\n", show(name, value))).collect()
     }
 
@@ -102,6 +102,45 @@ impl Report {
         line(COLUMNS.map(|(_, field)| cell(field).unwrap_or_else(|| "-".to_owned())))
     }
 }
+
+/// The order of the table.
+const ORDER: [&str; 35] = [
+    "monitors",
+    "connections",
+    "heartbeats_per_second",
+    "noop_per_second",
+    "ratio",
+    "ratio_min",
+    "ratio_max",
+    "p50_ms",
+    "p99_ms",
+    "p999_ms",
+    "max_ms",
+    "cpu_us_per_heartbeat",
+    "generator_us_per_heartbeat",
+    "alert_lag_p50_ms",
+    "alert_lag_p99_ms",
+    "alert_lag_max_ms",
+    "overdue_decided_ms",
+    "overdue_counted_ms",
+    "overdue_first_message_ms",
+    "overdue_digest_ms",
+    "overdue_told_ms",
+    "overdue_messages",
+    "rss_bytes",
+    "rss_bytes_per_monitor",
+    "rss_ready_bytes",
+    "file_bytes",
+    "log_bytes",
+    "population_seconds",
+    "ready_seconds",
+    "restart_seconds",
+    "acknowledged",
+    "refused",
+    "lost",
+    "unsent",
+    "checked",
+];
 
 /// What a row of growth shows, each under the names of its figure.
 const COLUMNS: [(&str, &str); 13] = [
@@ -132,7 +171,7 @@ fn line(cells: [String; COLUMNS.len()]) -> String {
 /// More digits than were measured help nobody.
 fn round(value: &mut Value) {
     if let Some(number) = value.as_f64().filter(|_| value.is_f64()) {
-        let places = if number.abs() >= 100.0 { 1.0 } else { 1000.0 };
+        let places = if number.abs() >= 100.0 { 10.0 } else { 1000.0 };
         *value = Value::from((number * places).round() / places);
     }
 }
@@ -169,6 +208,8 @@ mod tests {
         let words: Vec<&str> = table.split_whitespace().collect();
         assert!(words.windows(3).any(|words| words == ["rss_bytes", "25.0", "MB"]), "{table}");
         assert!(!table.contains("noop_per_second"), "{table}");
+        let fields = json.as_object().unwrap();
+        assert!(fields.keys().all(|name| ORDER.contains(&name.as_str())) && fields.len() == ORDER.len());
     }
 
     #[test]
