@@ -1,8 +1,8 @@
 //! The load generator against a real server: what it prints was checked. Speeds are nobody's business here.
 
-use std::path::Path;
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;

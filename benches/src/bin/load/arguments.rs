@@ -62,6 +62,9 @@ pub(crate) struct Arguments {
     /// The database, which must not exist yet and is kept [default: one in a temporary directory]
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
+    /// Keeps the database as it is before the run in this folder, and copies it from there the next time
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) prepared: Option<PathBuf>,
     /// The server [default: the one beside this program, built first with cargo]
     #[arg(long, value_name = "PATH")]
     pub(crate) server: Option<PathBuf>,

@@ -13,6 +13,7 @@ mod overdue;
 mod pace;
 mod phases;
 mod population;
+mod prepared;
 mod random;
 mod receiver;
 mod report;

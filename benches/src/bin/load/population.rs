@@ -22,8 +22,11 @@ use crate::request::token;
 
 /// Heartbeats that each monitor has before the run.
 pub(crate) const FIRST_PINGS: u64 = 1;
-const PER_BATCH: u32 = 2048;
-const BATCHES_AT_ONCE: usize = 3;
+/// In large batches pages that many monitors share are written once.
+const PER_BATCH: usize = 16_384;
+const BATCHES_AT_ONCE: usize = 2;
+/// How long after its expected heartbeat a monitor goes down: long after any run.
+pub(crate) const GRACE: Duration = Duration::from_secs(12 * 3600);
 const MINUTE_MS: u64 = 60_000;
 const PERIODS_S: [u64; 4] = [3600, 2 * 3600, 6 * 3600, 86_400];
 
@@ -46,12 +49,12 @@ impl Population {
         let storage = SqliteStorage::open(file, options).map_err(Failure::of("the database"))?;
         let storage = Arc::new(storage);
         let mut under_way = JoinSet::new();
-        let mut from = 0;
-        while from < self.monitors {
-            let to = self.monitors.min(from.saturating_add(PER_BATCH));
-            let storage = storage.clone();
-            under_way.spawn(async move { self.write_some(&storage, from..to, now).await });
-            from = to;
+        // A table is filled fastest in the order of its keys.
+        let mut numbers: Vec<u32> = (0..self.monitors).collect();
+        numbers.sort_unstable_by_key(|n| monitor_id(*n));
+        for some in numbers.chunks(PER_BATCH) {
+            let (storage, some) = (storage.clone(), some.to_vec());
+            under_way.spawn(async move { self.write_some(&storage, &some, now).await });
             if under_way.len() >= BATCHES_AT_ONCE {
                 finish_one(&mut under_way).await?;
             }
@@ -65,8 +68,8 @@ impl Population {
         Ok(())
     }
 
-    async fn write_some(self, storage: &SqliteStorage, numbers: std::ops::Range<u32>, now: Timestamp) -> Outcome<()> {
-        let transitions = numbers.map(|n| self.transition(n, now)).collect::<Outcome<Vec<_>>>()?;
+    async fn write_some(self, storage: &SqliteStorage, numbers: &[u32], now: Timestamp) -> Outcome<()> {
+        let transitions = numbers.iter().map(|n| self.transition(*n, now)).collect::<Outcome<Vec<_>>>()?;
         let batch = Batch { transitions, ..Batch::default() };
         let applied = storage.commit(&batch).await.map_err(Failure::of("the database"))?;
         match applied.transitions.into_iter().find(|outcome| *outcome != Written::Committed) {
@@ -80,9 +83,9 @@ impl Population {
         let mut random = Random::new(self.seed ^ (u64::from(n) << 20));
         let schedule = schedule(self.mix, n, &mut random)?;
         let mut spec = MonitorSpec::new(format!("job-{n}"), schedule);
-        spec.grace = Grace::Fixed(Duration::from_secs(3600));
+        spec.grace = Grace::Fixed(GRACE);
         spec.tags = vec![format!("team-{}", n % 100)];
-        // The deadline of an interval lies an hour of grace ahead of its end, which lies between now and a period from now.
+        // An interval began within the last period, so intervals end, and deadlines come, evenly spread.
         let period = spec.schedule.period().map_or(MINUTE_MS, |period| u64::try_from(period.as_millis()).unwrap_or(0));
         let heard_at = now - Duration::from_millis(random.below(period));
         let made_at = heard_at - Duration::from_millis(1 + random.below(1000));

@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use heartbeat_engine::{Clock as _, SystemClock};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -64,8 +63,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     }
     let clock = Clock::start();
     let population = Population { monitors: arguments.monitors, mix: arguments.mix, seed: arguments.seed };
-    let now = SystemClock::new().now();
-    stage.runtime.block_on(population.write(&file, now, stage.interrupted))?;
+    population.provide(stage.runtime, &file, arguments.prepared.as_deref(), stage.interrupted)?;
     let population_seconds = clock.elapsed().as_secs_f64();
 
     let (log, interrupted) = (arguments.log.as_str(), stage.interrupted);
