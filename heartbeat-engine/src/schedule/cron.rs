@@ -161,17 +161,12 @@ impl Fields {
         month & if self.both { by_date & by_weekday } else { by_date | by_weekday }
     }
 
-    /// Whether any date matches; all kinds of years come in 400 years.
+    /// Whether any date matches; each month of each kind of year begins on each weekday within 400 years.
     fn fires(&self) -> bool {
         [false, true].into_iter().any(|leap| {
-            (0..7).any(|new_year| {
-                let mut first = new_year;
-                (1..=12).any(|month| {
-                    let length = month_days_by_kind(leap, month);
-                    let hit = self.has_month(month) && self.days_of(first, length) != 0;
-                    first = (first + length) % 7;
-                    hit
-                })
+            (1..=12).filter(|month| self.has_month(*month)).any(|month| {
+                let length = month_days_by_kind(leap, month);
+                (0..7).any(|first_weekday| self.days_of(first_weekday, length) != 0)
             })
         })
     }

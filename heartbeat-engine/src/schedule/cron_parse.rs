@@ -117,7 +117,7 @@ fn is_special(part: CronPart, item: &str, special: &mut Fields) -> Result<bool, 
             }
         }
         // JUL is a month in the wrong field.
-        CronPart::DayOfWeek if upper.len() > 1 && upper.ends_with('L') && !MONTHS.contains(&upper.as_str()) => {
+        CronPart::DayOfWeek if upper.ends_with('L') && !MONTHS.contains(&upper.as_str()) => {
             let day = upper.strip_suffix('L').and_then(weekday_alone);
             special.last_week |= day.ok_or_else(|| misplaced("write one weekday before `L`, such as 5L"))?;
         }

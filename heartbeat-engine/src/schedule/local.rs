@@ -229,6 +229,7 @@ mod tests {
             assert_eq!(error.field(), "schedule.at");
             assert!(error.to_string().contains(&format!("`{text}`")), "{error}");
         }
+        assert_eq!(format!("{:?}", "02:30:01".parse::<LocalTime>().unwrap()), "02:30:01");
         let error = "1\n2\u{1b}".parse::<LocalTime>().unwrap_err().to_string();
         assert!(error.starts_with("`1 2 ` "), "messages stay on one line: {error:?}");
     }
@@ -240,7 +241,10 @@ mod tests {
         assert_eq!("sun, mon, thu".parse::<Weekdays>().unwrap().to_string(), "mon, thu and sun");
         assert_eq!(Weekdays::WORKDAYS.to_string(), "mon to fri");
         assert_eq!(Weekdays::EVERY_DAY.to_string(), "every day");
+        assert_eq!(Weekdays::NONE.to_string(), "no day");
         assert!("".parse::<Weekdays>().unwrap().is_empty());
+        assert_eq!([Weekdays::NONE, Weekdays::WORKDAYS, Weekdays::EVERY_DAY].map(Weekdays::len), [0, 5, 7]);
+        assert_eq!(format!("{:?}", "sun,mon".parse::<Weekdays>().unwrap()), r#"{"mon", "sun"}"#);
         let error = "mon,xyz".parse::<Weekdays>().unwrap_err();
         assert_eq!((error.field(), error.to_string().contains("`xyz`")), ("schedule.days", true));
     }

@@ -3,10 +3,11 @@
 use super::civil::{DAY_S, END_S, FIRST_S};
 use super::zone::{Span, Zone};
 
-/// Two offsets of one zone differ by less than this, and no offset is as large.
+/// Two offsets of one zone differ by less than this.
 const SHIFT_S: i64 = 2 * DAY_S;
 
-/// The calendar and the rules of the zones repeat after 400 years: what has not come by then never comes.
+/// The calendar and the rules of the zones repeat after 400 years: what has not come by then never comes. One year more
+/// has room for any offset.
 const HORIZON_S: i64 = 401 * 146_097 * DAY_S / 400;
 
 /// Local times of a schedule, in local seconds.
@@ -18,7 +19,7 @@ pub(super) trait LocalTimes {
 /// The first occurrence after the instant `t` when each local time happens once: skipped ones at the end of the gap,
 /// repeated ones the first time.
 pub(super) fn next_fixed(zone: &Zone, times: &impl LocalTimes, t: i64) -> Option<i64> {
-    let t = in_range(t)?;
+    let t = in_range(t);
     let span = zone.span_at(t);
     let seen = latest_shown(zone, span, t);
     let local = times.next(seen, seen + HORIZON_S)?;
@@ -27,20 +28,15 @@ pub(super) fn next_fixed(zone: &Zone, times: &impl LocalTimes, t: i64) -> Option
 
 /// The first occurrence after the instant `t` when every instant counts at which the clock shows one of the times.
 pub(super) fn next_shown(zone: &Zone, times: &impl LocalTimes, t: i64) -> Option<i64> {
-    let t = in_range(t)?;
+    let t = in_range(t);
     let mut span = zone.span_at(t);
-    let limit = t + span.offset + HORIZON_S;
+    let limit = t + HORIZON_S;
     let mut local = times.next(t + span.offset, limit)?;
     while local - span.offset >= span.until {
-        // Far behind the occurrence no clock change can matter.
-        if span.until > t + SHIFT_S && span.until < local - 2 * SHIFT_S {
-            span = zone.span_at(local - SHIFT_S);
-            continue;
-        }
         let next = zone.span_at(span.until);
         let (ended, resumed) = (span.until + span.offset, span.until + next.offset);
         if resumed < ended {
-            local = times.next(resumed - 1, ended - 1).unwrap_or(local);
+            local = times.next(resumed - 1, ended).unwrap_or(local);
         } else if local < resumed {
             local = times.next(resumed - 1, limit)?;
         }
@@ -63,7 +59,7 @@ fn first_reaching(zone: &Zone, mut span: Span, local: i64) -> i64 {
         if at < span.until {
             return at.max(span.from);
         }
-        span = zone.span_at(span.until.max(local - SHIFT_S));
+        span = zone.span_at(span.until);
     }
 }
 
@@ -79,13 +75,13 @@ fn latest_shown(zone: &Zone, span: Span, t: i64) -> i64 {
     latest
 }
 
-/// Earlier instants than any calendar's are as good as the first one; from the last one on nothing comes.
-fn in_range(t: i64) -> Option<i64> {
-    (t < END_S).then(|| t.max(FIRST_S))
+/// Earlier instants than any calendar's are as good as the first one; from its end on nothing comes.
+fn in_range(t: i64) -> i64 {
+    t.clamp(FIRST_S, END_S)
 }
 
 /// What the clock shows at `t`.
 pub(super) fn local(zone: &Zone, t: i64) -> i64 {
-    let t = t.clamp(FIRST_S, END_S);
+    let t = in_range(t);
     t + zone.span_at(t).offset
 }

@@ -97,6 +97,8 @@ fn refused_with_the_field_the_text_and_what_would_be_right() {
         ("*/-5 * * * *", "`-5` has a sign"),
         ("0 0 * * +MON", "`+MON` has a sign"),
         ("*/0 * * * *", "the step `0` must be a number from 1"),
+        ("*/+5 * * * *", "`+5` has a sign"),
+        ("*/0000005 * * * *", "the step `0000005` must be a number from 1"),
         ("*/ * * * *", "the step `` must be a number from 1"),
         ("*/5/5 * * * *", "the step `5/5` must be a number from 1"),
         ("*/x * * * *", "the step `x` must be a number from 1"),
@@ -108,6 +110,7 @@ fn refused_with_the_field_the_text_and_what_would_be_right() {
         ("0 0 * 13 *", "`13` must be from 1 to 12"),
         ("0 0 * * 8", "`8` must be from 0 to 7"),
         ("99999999999999999999 * * * *", "must be from 0 to 59"),
+        ("0000005 * * * *", "`0000005` must be from 0 to 59"),
         ("0 0 1JAN * *", "`1JAN` is not a number from 1 to 31"),
         ("*5 * * * *", "`*5` is not a number from 0 to 59"),
         ("*-5 * * * *", "`*` is not a number from 0 to 59"),
@@ -125,8 +128,13 @@ fn refused_with_the_field_the_text_and_what_would_be_right() {
         assert_eq!(error.field(), "schedule.cron", "{expression}");
         assert!(error.to_string().contains(message), "{expression:?}: {error}");
     }
-    let long = "0,".repeat(600) + "0 * * * *";
-    assert!(Schedule::cron(&long, Zone::utc()).is_err_and(|error| error.to_string().contains("at most 1000")));
+    let longest = "0,".repeat(495) + "00 * * * *";
+    assert_eq!(longest.len(), 1000);
+    assert!(Schedule::cron(&longest, Zone::utc()).is_ok());
+    assert_eq!(
+        Schedule::cron(&(longest + " "), Zone::utc()).unwrap_err().to_string(),
+        "the cron expression has 1001 bytes; at most 1000 are read"
+    );
 }
 
 proptest! {

@@ -107,6 +107,17 @@ fn s2_4_a_repeated_time_happens_once_the_first_time() {
             assert_eq!(following(&schedule, from, 1), ["2026-10-26T01:30:00Z"]);
         }
     }
+    // Also before 1970.
+    assert_eq!(following(&at(&["01:30"], "", "America/New_York"), "1969-10-26T05:45:00Z", 1), ["1969-10-27T06:30:00Z"]);
+}
+
+#[test]
+fn s2_4_the_time_at_which_the_clock_is_put_back_is_not_repeated() {
+    for schedule in [at(&["03:00"], "", "Europe/Berlin"), cron("0 3 * * *", "Europe/Berlin")] {
+        for from in ["2026-10-25T00:30:00Z", "2026-10-25T01:10:00Z"] {
+            assert_eq!(following(&schedule, from, 2), ["2026-10-25T02:00:00Z", "2026-10-26T02:00:00Z"]);
+        }
+    }
 }
 
 #[test]
@@ -191,6 +202,30 @@ fn s2_5_early_is_shorter_than_the_smallest_gap() {
 }
 
 #[test]
+fn s2_5_the_gaps_of_the_days_up_to_five_leap_years_later_count() {
+    // 2100 has no leap day: the short gap of 2104 is the only one for almost eight years.
+    for (expression, zone, first_day_of_five_years, last_gap, without_it) in [
+        ("0 0 28,29 2 *", "UTC", "2099-02-24T12:00:00Z", 1, 365),
+        // The occurrence at the end of the gap is on the first day of a month.
+        ("0 0 1,29 2,3 *", "UTC", "2099-02-25T12:00:00Z", 1, 28),
+        // It is the 24th there.
+        ("0 0 28,29 2 *", "Pacific/Kiritimati", "2099-02-23T12:00:00Z", 1, 365),
+    ] {
+        let schedule = cron(expression, zone);
+        let gap = |now: Timestamp| match schedule.check(Grace::Fixed(NONE), minutes(366 * 1440), now) {
+            Err(errors) => match errors[..] {
+                [ScheduleError::EarlyTooLong { gap, .. }] => gap,
+                _ => panic!("{errors:?}"),
+            },
+            Ok(()) => panic!("{expression} has a gap"),
+        };
+        let now = time(first_day_of_five_years);
+        assert_eq!(gap(now), minutes(last_gap * 1440), "{expression}");
+        assert_eq!(gap(now - minutes(1440)), minutes(without_it * 1440), "{expression}");
+    }
+}
+
+#[test]
 fn case_21_one_report_covers_two_times_that_a_clock_change_brings_together() {
     let schedule = at(&["02:30", "03:05"], "", "Europe/Berlin");
     let (grace, early) = (Grace::Fixed(minutes(30)), minutes(10));
@@ -251,6 +286,7 @@ fn everything_wrong_is_told_at_once() {
         ]
     );
     assert_eq!(refusals(&every, Grace::Fixed(Duration::from_micros(1)), NONE)[0].0, "grace");
+    assert_eq!(refusals(&every, Grace::Fixed(minutes(366 * 1440)), NONE), []);
 }
 
 // chrono-tz knows no clock changes after 2099, so there the expression fires in 2100.
@@ -263,6 +299,26 @@ fn s2_7_what_clock_changes_always_skip_is_refused() {
     assert_eq!(*field, "schedule.cron");
     assert!(message.contains("never fires"), "{message}");
     assert_eq!(schedule.preview(Grace::EndOfDay, NONE, time("2026-11-20T08:05:00Z"), 5), []);
+}
+
+#[cfg(feature = "testing")]
+#[test]
+fn s2_7_the_work_is_counted_and_bounded() {
+    let steps = |schedule: &Schedule| {
+        let before = heartbeat_engine::testing::schedule_steps();
+        let next = schedule.next_after(time("2026-11-20T08:05:00Z"));
+        (next, heartbeat_engine::testing::schedule_steps() - before)
+    };
+    // 63 months away.
+    for expression in ["0 9 29 2 */8", "*/5 9 29 2 */8"] {
+        let (next, taken) = steps(&cron(expression, "Europe/Berlin"));
+        assert_eq!(next, time("2032-02-29T08:00:00Z"));
+        assert!((63..200).contains(&taken), "{expression}: {taken}");
+    }
+    // Nothing is looked for beyond the 400 years after which all repeats.
+    let (next, taken) = steps(&cron("*/5 0 * 4 5L", "Africa/Cairo"));
+    assert!(next == Timestamp::MAX || cfg!(not(feature = "zoneinfo")));
+    assert!(taken < 10_000, "{taken}");
 }
 
 #[test]
@@ -293,6 +349,14 @@ fn clock_changes_go_on_after_2100() {
 }
 
 #[test]
+fn schedules_differ_by_expression_and_by_zone() {
+    let daily = cron("0 9 * * *", "UTC");
+    assert_eq!(daily, cron(" 0  9 * * *", "UTC"));
+    assert_ne!(daily, cron("0 10 * * *", "UTC"));
+    assert_ne!(daily, cron("0 9 * * *", "Europe/Berlin"));
+}
+
+#[test]
 fn descriptions() {
     for (schedule, text) in [
         (Schedule::every(minutes(120)).unwrap(), "every 2 h"),
@@ -303,9 +367,14 @@ fn descriptions() {
     ] {
         assert_eq!(schedule.describe(), text);
     }
-    let many: Vec<_> = (0..24).map(|hour| format!("{hour:02}:00")).collect();
-    let many: Vec<_> = many.iter().map(String::as_str).collect();
-    assert_eq!(at(&many, "", "UTC").describe(), "every day at 24 times from 00:00 to 23:00, UTC");
+    let hourly: Vec<_> = (0..24).map(|hour| format!("{hour:02}:00")).collect();
+    let hourly: Vec<_> = hourly.iter().map(String::as_str).collect();
+    assert_eq!(at(&hourly, "", "UTC").describe(), "every day at 24 times from 00:00 to 23:00, UTC");
+    assert_eq!(at(&hourly[..9], "", "UTC").describe(), "every day at 9 times from 00:00 to 08:00, UTC");
+    assert_eq!(
+        at(&hourly[..8], "", "UTC").describe(),
+        "every day at 00:00, 01:00, 02:00, 03:00, 04:00, 05:00, 06:00 and 07:00, UTC"
+    );
 }
 
 #[test]
@@ -327,7 +396,11 @@ fn written_and_read_back() {
         assert_eq!(serde_json::from_value::<Grace>(text).unwrap(), grace);
     }
     for wrong in [json!(-1), json!("5m"), json!(1.5), json!(null), json!({})] {
-        assert!(serde_json::from_value::<Grace>(wrong).is_err());
+        let message = serde_json::from_value::<Grace>(wrong).unwrap_err().to_string();
+        assert!(message.ends_with("expected a number of milliseconds or \"end_of_day\""), "{message}");
+    }
+    for grace in ["5m", "1d12h", "end_of_day"] {
+        assert_eq!(grace.parse::<Grace>().unwrap().to_string(), grace);
     }
     assert_eq!(
         "soon".parse::<Grace>().unwrap_err().to_string(),
@@ -340,6 +413,8 @@ fn specs_that_are_refused_name_the_field() {
     for (spec, field, part) in [
         (json!({}), "schedule", "has 0"),
         (json!({"every": 60_000, "cron": "* * * * *"}), "schedule", "has 2"),
+        (json!({"at": ["10:00"], "cron": "* * * * *"}), "schedule", "has 2"),
+        (json!({"every": 60_000, "at": ["10:00"], "cron": "* * * * *"}), "schedule", "has 3"),
         (json!({"every": 999}), "schedule.every", "from 1 s to 366 d"),
         (json!({"every": 60_000, "timezone": "UTC"}), "schedule.timezone", "does not go with `every`"),
         (json!({"cron": "* * * * *", "days": ["mon"], "timezone": "UTC"}), "schedule.days", "does not go with `cron`"),

@@ -48,7 +48,11 @@ impl ZoneData {
 /// Which time zone data is in use. It is chosen once, at first use: the system's, unless the embedded is newer.
 #[must_use]
 pub fn zone_data() -> ZoneData {
-    match choice() {
+    told(choice())
+}
+
+fn told(choice: &Choice) -> ZoneData {
+    match choice {
         Choice::System { version, .. } => ZoneData {
             source: "system",
             version: version.clone().unwrap_or_else(|| "unknown".to_owned()),
@@ -133,6 +137,7 @@ mod tests {
         assert_eq!(release("2026e-dirty"), release("2026e"));
         assert_eq!(release("unknown"), None);
         assert_eq!(release("é"), None);
+        assert!(release(embedded_version()) > release("2025a"), "{}", embedded_version());
     }
 
     #[test]
@@ -145,13 +150,38 @@ mod tests {
         assert_eq!(data("2026e", Some("2025b")).warning(), None);
         assert_eq!(data("2026e", None).warning(), None);
         assert_eq!(data("2026e", Some("2026e")).warning(), None);
-        assert!(data("2025b", Some("2026f")).warning().unwrap().contains("2026f"));
+        assert_eq!(
+            data("2025b", Some("2026f")).warning().unwrap(),
+            "the time zone data in use (2025b, embedded) is older than the system's (2026f); \
+             build with the feature `zoneinfo` to use that"
+        );
     }
 
     #[test]
     fn without_a_system_the_embedded_data_is_used() {
         assert_eq!(choose(None, "2026e", |_| true), Choice::Embedded { system_version: None });
         assert!(!zone_data().version.is_empty());
+    }
+
+    #[test]
+    fn what_is_told_of_each_choice() {
+        let known = || Some("2025b".to_owned());
+        let system = |version| told(&Choice::System { directory: PathBuf::new(), version });
+        let data =
+            |source, version: &str, system_version| ZoneData { source, version: version.to_owned(), system_version };
+        assert_eq!(system(known()), data("system", "2025b", known()));
+        assert_eq!(system(None), data("system", "unknown", None));
+        let embedded = told(&Choice::Embedded { system_version: known() });
+        assert_eq!(embedded, data(EMBEDDED, embedded_version(), known()));
+        assert_eq!(zone_data(), told(choice()));
+    }
+
+    #[test]
+    fn the_directory_of_the_system_is_found_where_there_is_one() {
+        let usual = DIRECTORIES.iter().any(|directory| Path::new(directory).is_dir());
+        let found = system_directory();
+        assert!(found.is_some() || !usual);
+        assert!(found.is_none_or(|directory| directory.is_dir()));
     }
 
     #[test]

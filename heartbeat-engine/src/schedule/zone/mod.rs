@@ -23,9 +23,6 @@ use super::steps::step;
 /// Changes before this instant (2100-01-01) are kept in a table, later ones are asked of the source.
 const TABLE_END_S: i64 = 4_102_444_800;
 
-/// Longer than any name of the IANA database.
-const NAME_LENGTH_MAX: usize = 64;
-
 /// Files and aliases beside the zones that name no place.
 const NOT_ZONES: [&str; 4] = ["Etc/Unknown", "Factory", "localtime", "posixrules"];
 
@@ -59,7 +56,7 @@ impl Zone {
         }
         let unknown = |hint: String| ScheduleError::UnknownZone { name: shorten(name), hint };
         let general = || unknown("write one such as Europe/Berlin, America/New_York or UTC".to_owned());
-        if name.len() > NAME_LENGTH_MAX || NOT_ZONES.contains(&name) {
+        if NOT_ZONES.contains(&name) {
             return Err(general());
         }
         let (official, source) = source::find(name).ok_or_else(general)?;
@@ -91,7 +88,7 @@ impl Zone {
 
 impl PartialEq for Zone {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0) || self.name() == other.name()
+        self.name() == other.name()
     }
 }
 
@@ -212,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn changes_before_2100_are_in_the_table() {
+        for name in ["Europe/London", "America/New_York"] {
+            let rules = zone(name).0;
+            assert!(rules.table.len() > 100 && rules.table_end >= TABLE_END_S, "{name}");
+            assert!(rules.table.iter().all(|change| change.at < TABLE_END_S), "{name}");
+        }
+    }
+
+    #[test]
+    fn before_the_first_change_is_local_mean_time() {
+        assert_eq!(zone("Asia/Shanghai").span_at(FIRST_S).offset, 8 * 3600 + 5 * 60 + 43);
+    }
+
+    #[test]
     fn the_skipped_day_of_apia() {
         let span = zone("Pacific/Apia").span_at(1_325_239_200);
         assert_eq!((span.from, span.offset), (1_325_239_200, 14 * 3600));
@@ -223,5 +234,6 @@ mod tests {
         assert_eq!(Zone::utc().span_at(0).offset, 0);
         assert_eq!(Zone::utc().span_at(0).from, BEFORE_ALL);
         assert_eq!(Zone::utc().name(), "UTC");
+        assert_eq!(format!("{:?}", Zone::utc()), "Zone(UTC)");
     }
 }
