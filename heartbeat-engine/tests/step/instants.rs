@@ -1,6 +1,6 @@
 //! To the millisecond: what is due at an instant waits for the next one (S3.7), and what a slow or set back clock changes.
 
-use crate::common::{Job, claimed, d, every, of_run, ping, t, window};
+use crate::common::{Job, claimed, cron, d, every, of_run, ping, t, window};
 use crate::incidents::{job, route};
 use heartbeat_engine::{Arm, Effect, Grace, Ping, Signal, State};
 
@@ -14,6 +14,15 @@ fn failed(at: &str) -> Job {
     job.routes = vec![route("boss", "30m", &["boss"])];
     job.fail(at);
     job
+}
+
+#[test]
+fn s7_8_an_escalation_and_a_reminder_go_out_in_the_instant_after_they_are_due() {
+    let mut job = failed("1:00");
+    for due in ["1:30", "2:00"] {
+        assert!(!job.look(due));
+        assert!(job.look(&format!("{due}:00.001")));
+    }
 }
 
 #[test]
@@ -141,6 +150,40 @@ fn limited(runtime: &str) -> Job {
     spec.max_runtime = Some(d(runtime));
     spec.failure_threshold = 10;
     Job::made("0:00", spec)
+}
+
+#[test]
+fn s4_8_a_fail_whose_own_deadline_is_over_moves_no_deadline_and_arms_what_is_not_armed() {
+    let mut spec = every("1h", "10m");
+    spec.failure_threshold = 9;
+    let mut job = Job::made("0:00", spec.clone());
+    job.look("1:11");
+    job.take("1:30", claimed(Signal::Fail, "0:10"));
+    assert_eq!(job.deadline(), t("2:10"));
+    spec.arm = Arm::FirstPing;
+    let mut first = Job::made("0:00", spec);
+    first.take("6:00", claimed(Signal::Fail, "2:00"));
+    assert_eq!(first.deadline(), t("7:10"));
+}
+
+#[test]
+fn s2_8_a_report_about_a_time_before_a_miss_brings_its_occurrence_not_back() {
+    let mut spec = cron("0 * * * *", "5m");
+    spec.failure_threshold = 2;
+    let mut job = Job::made("0:00", spec);
+    job.look("1:06");
+    job.change("1:10", |spec| spec.grace = Grace::Fixed(d("2h")));
+    assert_eq!(job.take("1:20", claimed(Signal::Success, "0:30")).effect, Effect::Counted);
+    assert_eq!((job.record.health.expectation.unwrap().occurrence, job.deadline()), (t("2:00"), t("4:00")));
+}
+
+#[test]
+fn s3_9_what_was_late_when_the_grace_became_shorter_leaves_nothing_to_the_next_occurrence() {
+    let mut job = Job::made("0:00", cron("0 * * * *", "5h"));
+    job.change("1:30", |spec| spec.grace = Grace::Fixed(d("5m")));
+    assert_eq!(job.deadline(), t("6:00"));
+    job.success("1:40");
+    assert_eq!(job.deadline(), t("2:05"));
 }
 
 #[test]

@@ -137,6 +137,16 @@ fn s5_3_an_occurrence_at_the_end_of_a_stretch_is_excused_by_the_next_window_only
 }
 
 #[test]
+fn s5_3_an_occurrence_in_a_window_is_excused_again_though_no_heartbeat_came_since() {
+    let mut job = Job::made("0:00", at(&["02:30"], "UTC", "1h")).under(recurring("0 2 * * *", "46m"));
+    for (look, deadline) in [("3:31", "27:30"), ("27:31", "51:30"), ("51:31", "75:30")] {
+        job.look(look);
+        assert_eq!(job.deadline(), t(deadline));
+    }
+    job.assert_no_alert();
+}
+
+#[test]
 fn s6_2_a_heartbeat_about_a_time_before_the_early_part_of_a_window_leaves_it_touched() {
     let mut spec = at(&["10:00"], "UTC", "1h");
     spec.early = d("1h");
@@ -144,6 +154,16 @@ fn s6_2_a_heartbeat_about_a_time_before_the_early_part_of_a_window_leaves_it_tou
     job.away("9:10", "9:20");
     job.take("9:30", claimed(Signal::Success, "8:00"));
     assert_eq!(awaited(&job), (t("10:00"), true));
+}
+
+#[test]
+fn s6_2_an_outage_that_touches_two_windows_excuses_both() {
+    // From 0:50 to 1:55, and from 1:50 on.
+    let mut spec = cron("0 * * * *", "55m");
+    spec.early = d("10m");
+    let mut job = Job::made("0:00", spec);
+    job.away("1:52", "1:58");
+    assert_eq!(awaited(&job), (t("2:00"), true));
 }
 
 #[test]

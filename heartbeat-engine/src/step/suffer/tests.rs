@@ -81,6 +81,11 @@ fn s6_7_each_stored_time_over_60_s_ahead_is_found_and_none_before() {
         };
         assert!(ahead(minute(31) + INSTANT), "{what}");
         assert!(!ahead(minute(31)) && !ahead(minute(29)), "{what}");
+        let mut record = record();
+        set(&mut record.health, minute(31));
+        let mut draft = Draft::of(&record, Surroundings::default());
+        draft.come_back_to(now);
+        assert_eq!(draft.health, record.health, "{what}: 60 s are nothing");
     }
 }
 
