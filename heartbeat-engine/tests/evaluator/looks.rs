@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{d, every, monitor};
+use crate::common::{d, ended_at, every, monitor};
 use crate::world::{Fate, World};
 use heartbeat_engine::evaluator::{Evaluator, Request};
 use heartbeat_engine::step::{Edit, Event};
-use heartbeat_engine::{Batch, Epoch, MonitorId, PartitionId, Ping, Record, Signal, Storage, Timestamp, WatchLog};
+use heartbeat_engine::{
+    Batch, Change, Epoch, MonitorId, PartitionId, Ping, Record, Signal, Storage, Timestamp, WatchLog,
+};
 
 const MILLI: Duration = Duration::from_millis(1);
 
@@ -124,6 +126,24 @@ fn s5_4_who_is_said_to_be_held_back_by_what_is_up_is_looked_at_at_once() {
         running.handle_record(record.id(), Some(Arc::new(record)));
     }
     assert_eq!(running.poll_wake(), world.now);
+}
+
+#[test]
+fn s5_3_a_deadline_that_a_window_held_back_is_looked_at_at_the_start_as_the_window_may_have_been_ended() {
+    let mut world = World::new(10);
+    world.make(1, every("10m", "1m"));
+    world.plan(d("9m"), d("24h"));
+    world.run(d("12m"));
+    let record = world.records().remove(0);
+    assert!(record.health.moves.held.is_some() && record.health.wake_at() > world.now + d("23h"));
+    let windows = world.windows.iter().map(|window| ended_at(window, world.now)).collect();
+    let mut evaluator = taken_over(&world, Vec::new());
+    evaluator.handle_policies(windows, Vec::new());
+    evaluator.handle_record(record.id(), Some(Arc::new(record)));
+    evaluator.handle_time(world.now, world.monotonic);
+    let batch = evaluator.poll_batch().unwrap();
+    let Change::Put(record) = &batch.transitions[0].change else { panic!("{batch:?}") };
+    assert_eq!((record.health.moves.held, record.health.wake_at()), (None, world.now + d("11m")));
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! Small things of one monitor that only a mutation of the rules brought to light.
 
-use crate::common::{Job, d, every, run, t};
-use heartbeat_engine::step::Edit;
+use crate::common::{Job, d, every, outage, run, t};
+use heartbeat_engine::step::{Edit, Surroundings};
 use heartbeat_engine::{Arm, Cause, Ping, Secret, Signal, Token};
 
 #[test]
@@ -40,4 +40,12 @@ fn s4_2_an_overrun_says_when_the_run_began_and_when_it_should_have_ended() {
     let incident = job.record.health.incident.clone().unwrap();
     let expected = format!("a run that began at {} was still open at {}", t("0:01"), t("0:11"));
     assert_eq!((incident.cause, incident.detail), (Cause::Overrun, expected));
+}
+
+#[test]
+fn outages_alone_are_all_that_lies_around() {
+    let outages = vec![outage("1:00", "2:00")];
+    let expected = Surroundings { outages: &outages, ..Surroundings::default() };
+    assert_eq!(Surroundings::from(&outages), expected);
+    assert_eq!(Surroundings::from(&outages[..]), expected);
 }
