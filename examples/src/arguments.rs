@@ -23,6 +23,9 @@ pub(crate) struct Arguments {
     /// How log lines on stderr look
     #[arg(long, value_enum, value_name = "FORM", default_value_t)]
     pub(crate) log_format: LogFormat,
+    /// Answers /noop at once, beside everything else: what a benchmark compares heartbeats with
+    #[arg(long, hide = true)]
+    pub(crate) noop_route: bool,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }

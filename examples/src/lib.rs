@@ -99,6 +99,9 @@ fn check(settings: &Settings) -> ExitCode {
                 let message = format!("{} `{name}` is not declared; it must be in the store", kind.name());
                 eprintln!("note: {}", settings.fault(path, message));
             }
+            for (path, warning) in &declarations.warnings {
+                eprintln!("warning: {}", settings.fault(path, warning));
+            }
             println!("{}", summary(settings, &declarations));
             ExitCode::SUCCESS
         }

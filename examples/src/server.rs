@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::routing::get;
 use heartbeat_engine::{ChannelKind, Engine, EngineBuilder, MemoryStorage, zone_data};
 use heartbeat_http::{AdminKey, Drained, HttpSettings, ServeOptions, ensure_admin_key, router, serve};
 use heartbeat_notify_email::EmailKind;
@@ -52,7 +53,11 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let listener = listener.map_err(|error| Failure::Run(format!("cannot listen on {}: {error}", settings.listen)))?;
     let url = own_url(&settings, &listener);
     let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let mut serving = tokio::spawn(serve(listener, gate.router(), serve_options(&stop)));
+    let mut served = gate.router();
+    if settings.noop_route {
+        served = served.route("/noop", get(async || "OK"));
+    }
+    let mut serving = tokio::spawn(serve(listener, served, serve_options(&stop)));
 
     let running = tokio::select! {
         started = start(&settings, declarations, &url) => started?,
@@ -103,6 +108,9 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Re
     tracing::info!(version, node = settings.node, url, zones.source, zones.version, "loading");
     if let Some(warning) = zones.warning() {
         tracing::warn!("{warning}");
+    }
+    for (path, warning) in &declarations.warnings {
+        tracing::warn!("{}", settings.fault(path, warning));
     }
     let builder = engine_builder(&settings.storage).await?;
     let (engine, mut driver) = builder
@@ -158,6 +166,7 @@ fn http_settings(settings: &Settings, url: &str) -> Result<HttpSettings, Failure
     http.timezone = settings.timezone.clone();
     http.allowed_hosts.clone_from(&settings.allowed_hosts);
     http.ping_body_limit = settings.ping_body_limit.unwrap_or(http.ping_body_limit);
+    http.pings_per_minute = settings.pings_per_minute.unwrap_or(http.pings_per_minute);
     if let Some(key) = &settings.admin_key {
         http.admin_key = Some(AdminKey::new(key.as_str()).map_err(|error| Failure::Run(error.to_string()))?);
     }

@@ -35,6 +35,10 @@ pub(crate) struct Settings {
     pub(crate) routes: Vec<DeclaredPolicy>,
     /// Bytes of a heartbeat's body that are kept, where the file says how many.
     pub(crate) ping_body_limit: Option<usize>,
+    /// Heartbeats of one monitor that are taken per minute, where the file says how many; 0 takes all.
+    pub(crate) pings_per_minute: Option<u32>,
+    /// Whether `/noop` answers at once, which benchmarks compare heartbeats with.
+    pub(crate) noop_route: bool,
     /// The file that declares them, for messages.
     pub(crate) document: Option<TomlDocument>,
 }
@@ -117,6 +121,8 @@ impl Settings {
             maintenance: file.as_mut().map(|file| std::mem::take(&mut file.maintenance)).unwrap_or_default(),
             routes: file.as_mut().map(|file| std::mem::take(&mut file.routes)).unwrap_or_default(),
             ping_body_limit: file.as_ref().and_then(|file| file.ping_body_limit),
+            pings_per_minute: file.as_ref().and_then(|file| file.pings_per_minute),
+            noop_route: arguments.noop_route,
             document: file.map(|file| file.document),
         })
     }

@@ -19,6 +19,7 @@ pub(crate) struct FileSettings {
     pub(crate) maintenance: Vec<DeclaredPolicy>,
     pub(crate) routes: Vec<DeclaredPolicy>,
     pub(crate) ping_body_limit: Option<usize>,
+    pub(crate) pings_per_minute: Option<u32>,
     pub(crate) self_channels: Vec<String>,
     pub(crate) ping_url: Option<String>,
 }
@@ -49,13 +50,14 @@ pub(crate) struct DeclaredPolicy {
     pub(crate) wish: Value,
 }
 
-const KEYS: [&str; 11] = [
+const KEYS: [&str; 12] = [
     "listen",
     "public_url",
     "storage",
     "timezone",
     "allowed_hosts",
     "ping_body_limit",
+    "pings_per_minute",
     "[[channel]]",
     "[[route]]",
     "[[monitor]]",
@@ -64,6 +66,8 @@ const KEYS: [&str; 11] = [
 ];
 /// A page of history may hold the bodies of a thousand heartbeats.
 const PING_BODY_LIMIT_MAX: usize = 100_000;
+/// One a microsecond.
+const PINGS_PER_MINUTE_MAX: usize = 60_000_000;
 const SELF_KEYS: [&str; 2] = ["channels", "ping_url"];
 
 impl FileSettings {
@@ -80,6 +84,8 @@ impl FileSettings {
         let own = Section { document: &document, values: &watcher, prefix: "self." };
         let (listen, public_url, storage) = (top.text("listen")?, top.text("public_url")?, top.text("storage")?);
         let ping_body_limit = top.number("ping_body_limit", PING_BODY_LIMIT_MAX)?;
+        let pings_per_minute = top.number("pings_per_minute", PINGS_PER_MINUTE_MAX)?;
+        let pings_per_minute = pings_per_minute.and_then(|number| u32::try_from(number).ok());
         let (timezone, allowed_hosts) = (top.text("timezone")?, top.texts("allowed_hosts")?);
         let (self_channels, ping_url) = (own.texts("channels")?, own.text("ping_url")?);
         let channels = top.tables("channel")?.map(|(path, table)| channel(&document, path, table));
@@ -110,6 +116,7 @@ impl FileSettings {
             maintenance,
             routes,
             ping_body_limit,
+            pings_per_minute,
             self_channels,
             ping_url,
         })
@@ -279,6 +286,7 @@ mod tests {
             listen = "127.0.0.1:9000"
             allowed_hosts = ["a.example"]
             ping_body_limit = 20_000
+            pings_per_minute = 0
             timezone = "Europe/Berlin"
             [[channel]]
             name = "ops"
@@ -315,7 +323,7 @@ mod tests {
         let times = serde_json::json!({"all": true, "from": "2026-11-20T22:00:00Z", "to": "2026-11-21T00:00:00+01:00"});
         assert_eq!((window.name.as_str(), window.path.as_str(), &window.wish), ("move", "maintenance.0", &times));
         assert_eq!((route.name.as_str(), &route.wish), ("night", &serde_json::json!({"channels": ["ops"]})));
-        assert_eq!(settings.ping_body_limit, Some(20_000));
+        assert_eq!((settings.ping_body_limit, settings.pings_per_minute), (Some(20_000), Some(0)));
         assert_eq!(settings.monitors[0].wish, serde_json::json!({"slug": "a", "schedule": {"every": "5m"}}));
     }
 
@@ -333,6 +341,7 @@ mod tests {
             (&format!("{channel}group_wait = \"soon\"\n"), "line 4, [[channel]] group_wait", "duration"),
             (&format!("{channel}burst = -1\n"), "line 4, [[channel]] burst", "a whole number"),
             ("ping_body_limit = 100_001\n", "line 1, ping_body_limit", "100001 is not a whole number from 0 to 100000"),
+            ("pings_per_minute = 60_000_001\n", "line 1, pings_per_minute", "whole number from 0 to 60000000"),
             ("ping_body_limit = \"10 kB\"\n", "line 1, ping_body_limit", "whole number"),
             ("[[route]]\nchannels = [\"a\"]\n", "line 1, [[route]] name", "write for example name = \"night-watch\""),
             ("[[route]]\nname = \"a b\"\n", "line 2, [[route]] name", "`a b` is not a route name"),

@@ -159,6 +159,9 @@ impl Reader<'_> {
             }
             // With its offset from UTC a date is a moment, and a moment is a text here.
             DeValue::Datetime(moment) if moment.offset.is_some() => Value::String(moment.to_string()),
+            DeValue::Datetime(moment) if moment.date.is_none() => {
+                self.refuse(path, &format!("is a time that is no text; write it in quotes: \"{moment}\""))
+            }
             DeValue::Datetime(_) => {
                 self.refuse(path, "is a date without its offset from UTC; write for example 2026-11-20T22:00:00Z")
             }
@@ -232,5 +235,7 @@ mod tests {
         assert!(fault.starts_with("f, line 1, a  : is a date"), "{fault:?}");
         let fault = TomlDocument::parse("f", "a = 2026-11-20\n").unwrap_err().to_string();
         assert!(fault.starts_with("f, line 1, a: is a date"), "{fault}");
+        let fault = TomlDocument::parse("f", "at = [\n  02:30:00,\n]\n").unwrap_err().to_string();
+        assert_eq!(fault, "f, line 2, at.0: is a time that is no text; write it in quotes: \"02:30:00\"");
     }
 }

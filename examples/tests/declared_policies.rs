@@ -124,3 +124,19 @@ async fn the_limit_of_bodies_is_set_in_the_file() {
     assert_eq!(server.api("GET", "/api/monitors/a/pings/1/body", None).await.text, "more ");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn a_window_that_covers_every_occurrence_of_a_monitor_is_told_with_a_warning() {
+    let folder = folder();
+    let job = |slug: &str, hour: u32| {
+        format!("[[monitor]]\nslug = \"{slug}\"\nschedule = {{ at = [\"{hour:02}:30\"] }}\ntags = [\"{slug}\"]\n")
+    };
+    let window = "[[maintenance]]\nname = \"night\"\ntags = [\"nightly\", \"daily\"]\n\
+                  schedule = { at = [\"02:00\"] }\nlength = \"2h\"\n";
+    settings(folder.path(), &[job("nightly", 2), job("daily", 12), job("other", 2), window.to_owned()].concat());
+    let arguments = ["--config", "heartbeat.toml", "--check"];
+    let check = command(folder.path()).args(arguments).output().await.expect("it runs");
+    let told = String::from_utf8_lossy(&check.stderr).into_owned();
+    let warning = "warning: heartbeat.toml, line 13, [[maintenance]]: covers every occurrence of `nightly`: its silence is never found\n";
+    assert_eq!((check.status.code(), told.as_str()), (Some(0), warning));
+}

@@ -58,6 +58,10 @@ fn slug_of(message: &Value) -> String {
     message["data"]["monitor"]["slug"].as_str().unwrap().to_owned()
 }
 
+fn header(mail: &smtp::Mail, name: &str) -> String {
+    mail.content.lines().find(|line| line.starts_with(name)).unwrap_or_default().to_owned()
+}
+
 async fn watch(story: &Story, file: &Path, hook: &str) -> Engine {
     let storage = SqliteStorage::open(file, SqliteOptions::new()).unwrap();
     let notifier = WebhookNotifier::builder(hook).allow_private(true).build().unwrap();
@@ -199,10 +203,6 @@ async fn a_mail_relay_refuses_for_an_hour_while_the_webhook_is_prompt_and_then_e
     story.pass_until(&engine, began_at + 2 * HOUR).await;
 
     let mails = relay.mails();
-    let header = |mail: &smtp::Mail, name: &str| {
-        let line = mail.content.lines().find(|line| line.starts_with(name)).unwrap_or_default();
-        line.to_owned()
-    };
     let subjects: Vec<String> = mails.iter().map(|mail| header(mail, "Subject: ")).collect();
     assert_eq!(mails.len(), 4, "each once: {subjects:?}");
     let ids: HashSet<String> = mails.iter().map(|mail| header(mail, "Message-ID: ")).collect();
@@ -217,5 +217,57 @@ async fn a_mail_relay_refuses_for_an_hour_while_the_webhook_is_prompt_and_then_e
         assert_eq!(entry.delivery.state, DeliveryState::Delivered, "{entry:?}");
     }
     assert!(records(&engine).len() == 3 && engine.metrics().dead == 0);
+    engine.shutdown(MINUTE).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn s7_4_case_31_a_login_is_refused_for_an_hour_and_then_each_mail_comes_once() {
+    let story = Story::begin("2026-11-20T12:00:00Z");
+    let folder = tempfile::tempdir().unwrap();
+    // Somebody changes the password, and tells the relay an hour later than us.
+    let options = smtp::Options {
+        login: Some(("heartbeat".to_owned(), "new".to_owned())),
+        mechanisms: "PLAIN",
+        ..smtp::Options::default()
+    };
+    let relay = smtp::Sink::listen("127.0.0.1:0", options).await.unwrap();
+    relay.answer("AUTH", smtp::Answer::Say("535 5.7.8 wrong user or password".to_owned()));
+    let mail = EmailNotifier::builder(format!("smtp://heartbeat:new@{}", relay.address()))
+        .from("Heartbeat <heartbeat@example.org>")
+        .to("ops@example.org")
+        .allow_private(true)
+        .build()
+        .unwrap();
+    let storage = SqliteStorage::open(folder.path().join("heartbeat.db"), SqliteOptions::new()).unwrap();
+    let engine = Engine::builder(storage)
+        .clock(story.clock.clone())
+        .notifier("mail", story.channel(mail))
+        .spawn()
+        .await
+        .unwrap();
+    for (slug, minutes) in [("backup", 5), ("sync", 20)] {
+        let mut spec = MonitorSpec::new(slug, Schedule::every(minutes * MINUTE).unwrap());
+        spec.grace = heartbeat_engine::Grace::Fixed(MINUTE);
+        spec.channels = vec!["mail".to_owned()];
+        engine.put(spec, PutMode::Upsert).await.unwrap();
+    }
+
+    let began_at = story.now();
+    story.pass_until(&engine, began_at + 10 * MINUTE).await;
+    engine.ping("backup", Ping::new(Signal::Success)).await.unwrap();
+    engine.pause("backup", true).await.unwrap();
+    story.pass_until(&engine, began_at + HOUR).await;
+    assert!(relay.mails().is_empty() && relay.commands().iter().any(|line| line.starts_with("AUTH")));
+    assert_eq!(engine.metrics().dead, 0, "somebody will mend it");
+
+    relay.behave();
+    story.pass_until(&engine, began_at + HOUR + 10 * MINUTE).await;
+    let mails = relay.mails();
+    let subjects: Vec<String> = mails.iter().map(|mail| header(mail, "Subject: ")).collect();
+    assert_eq!(mails.len(), 3, "each once: {subjects:?}");
+    let ids: HashSet<String> = mails.iter().map(|mail| header(mail, "Message-ID: ")).collect();
+    assert_eq!(ids.len(), 3, "no mail came twice");
+    let of_backup: Vec<_> = subjects.iter().filter(|subject| subject.contains("backup")).collect();
+    assert!(of_backup[0].contains("[down]") && of_backup[1].contains("[up]"), "in order: {of_backup:?}");
     engine.shutdown(MINUTE).await.unwrap();
 }

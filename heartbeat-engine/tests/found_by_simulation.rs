@@ -7,10 +7,12 @@ mod world;
 
 use std::time::Duration;
 
-use common::{Job, d, every, midnight, outage, run, t};
+use common::{Job, at, d, every, midnight, outage, run, t};
 use heartbeat_engine::outbox::{Outbox, OutboxLimits, OutboxSettings, Owed};
 use heartbeat_engine::step::Event;
-use heartbeat_engine::{DeliveryError, Effect, Notification, NotificationId, NotificationKind, Ping, Signal, State};
+use heartbeat_engine::{
+    Delivery, DeliveryError, Effect, Notification, NotificationId, NotificationKind, Ping, Signal, State, Timestamp,
+};
 use world::World;
 
 fn hourly() -> Job {
@@ -45,6 +47,45 @@ fn s6_7_that_the_clock_was_set_back_is_stored_although_nothing_else_changes() {
     job.outages.push(outage("1:58", "2:09"));
     job.look("2:11");
     job.assert_no_alert();
+}
+
+#[test]
+fn s2_5_where_a_clock_change_brings_two_occurrences_close_together_one_early_report_is_for_both() {
+    // 01:58 is followed by 02:58, which clocks skip, two minutes later.
+    let mut spec = at(&["00:58", "01:58", "02:58"], "America/New_York", "5m");
+    spec.early = d("192s");
+    let at = |text: &str| text.parse::<Timestamp>().unwrap();
+    let mut job = Job::made_at(at("2026-03-08T06:30:00Z"), spec);
+    for report in ["2026-03-08T06:55:11Z", "2026-03-08T06:57:00Z"] {
+        job.event(at(report), &Event::Ping(Box::new(Ping::new(Signal::Success))));
+    }
+    assert_eq!(job.deadline(), at("2026-03-09T05:03:00Z"), "that of 00:58 on the next day");
+}
+
+#[test]
+fn s6_7_a_delivery_that_was_stored_before_the_clock_was_set_back_waits_an_hour_at_most() {
+    let mut outbox = Outbox::new("ops", OutboxSettings::default(), OutboxLimits { queue: 10, parallel: 1 });
+    let notification = message(midnight() - d("2h"));
+    let delivery = Delivery { attempts: 25, next_attempt_at: midnight() + d("12h"), ..Delivery::pending(midnight()) };
+    outbox.handle_owed(Owed { notification, delivery });
+    outbox.handle_loaded();
+    assert!(outbox.poll_attempt(midnight()).is_none());
+    assert_eq!(outbox.poll_wake(midnight()), midnight() + d("1h"));
+    assert!(outbox.poll_attempt(midnight() + d("1h")).is_some());
+}
+
+fn message(created_at: Timestamp) -> Notification {
+    Notification {
+        id: NotificationId::named(&[b"one"]),
+        channel: "ops".to_owned(),
+        kind: NotificationKind::Test,
+        created_at,
+        monitor: None,
+        incident: None,
+        message: "hello".to_owned(),
+        ping: None,
+        digest: None,
+    }
 }
 
 #[test]
@@ -83,18 +124,7 @@ fn s6_7_a_failed_delivery_does_not_wait_for_a_clock_that_was_set_back() {
     let mut outbox = Outbox::new("ops", settings, OutboxLimits { queue: 10, parallel: 1 });
     outbox.handle_loaded();
     let tomorrow = midnight() + d("24h");
-    let notification = Notification {
-        id: NotificationId::named(&[b"one"]),
-        channel: "ops".to_owned(),
-        kind: NotificationKind::Test,
-        created_at: tomorrow,
-        monitor: None,
-        incident: None,
-        message: "hello".to_owned(),
-        ping: None,
-        digest: None,
-    };
-    outbox.handle_owed(Owed::fresh(notification));
+    outbox.handle_owed(Owed::fresh(message(tomorrow)));
     let due = outbox.poll_attempt(tomorrow).unwrap();
     let failed = Err(DeliveryError::retry("busy"));
     outbox.handle_outcome(due.notification.id, &failed, tomorrow, 0.0).unwrap();

@@ -47,7 +47,12 @@ impl ChannelKind for EmailKind {
     fn build(&self, _channel: &str, settings: &Value) -> Result<Arc<dyn Notifier>, Vec<FieldError>> {
         let mut builder = read(settings);
         let mut faults = std::mem::take(&mut builder.faults);
-        match builder.finish(&mut faults) {
+        let mut others = Vec::new();
+        let finished = builder.finish(&mut others);
+        // What is of the wrong type is told as that, and not as missing too.
+        others.retain(|other| faults.iter().all(|fault| root(&fault.field) != other.field));
+        faults.append(&mut others);
+        match finished {
             Some(notifier) if faults.is_empty() => Ok(Arc::new(notifier)),
             _ => Err(faults),
         }
@@ -72,6 +77,10 @@ impl ChannelKind for EmailKind {
         // It makes the server read a file.
         settings.get("tls_ca").is_some_and(|path| !path.is_null()).then_some("tls_ca")
     }
+}
+
+fn root(field: &str) -> &str {
+    field.split('.').next().unwrap_or_default()
 }
 
 /// Reads the settings as far as they have the right types, and keeps what is wrong with the others.

@@ -40,6 +40,19 @@ fn tells_every_wrong_field_at_once() {
 }
 
 #[test]
+fn what_is_of_the_wrong_type_is_told_once() {
+    for (field, value, told) in [
+        ("to", json!("ops@example.org"), "to"),
+        ("to", json!([5]), "to.0"),
+        ("from", json!(5), "from"),
+        ("smtp", json!(25), "smtp"),
+    ] {
+        let found = faults(&with(field, value));
+        assert!(found.len() == 1 && found[0].0 == told, "{field}: {found:?}");
+    }
+}
+
+#[test]
 fn each_fault_says_what_would_be_right() {
     for (settings, field, words) in [
         (json!({}), "smtp", "is missing"),

@@ -3,7 +3,9 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use heartbeat_engine::{ChannelKind, Clock, Engine, MaintenanceSpec, RouteSpec, SystemClock, Timestamp};
+use heartbeat_engine::{
+    ChannelKind, Clock, Engine, Maintenance, MaintenanceSpec, MonitorSpec, RouteSpec, SystemClock, Timestamp,
+};
 use heartbeat_http::{maintenance_from_json, route_from_json};
 
 use super::{Faults, monitors};
@@ -11,6 +13,9 @@ use crate::monitor_wish::{self, MonitorWish};
 use crate::settings::{ConfigFault, Settings};
 use crate::settings_file::DeclaredPolicy;
 use crate::toml_document::TomlDocument;
+
+/// Monitors that are named in the warnings of a window; to find each is laborious.
+const WARNINGS_MAX: usize = 20;
 
 /// What the file declares, read and checked as far as that goes without a store.
 #[derive(Debug)]
@@ -20,6 +25,8 @@ pub(crate) struct Declarations {
     pub(crate) routes: Vec<WishedRoute>,
     /// What is named and not declared. It must be in the store.
     pub(crate) elsewhere: Vec<Named>,
+    /// What is right and yet hardly what somebody wants, by the place in the file.
+    pub(crate) warnings: Vec<(String, String)>,
 }
 
 /// A declared maintenance window.
@@ -101,7 +108,26 @@ pub(crate) fn check(settings: &Settings, kinds: &[Arc<dyn ChannelKind>]) -> Resu
         }
     }
     faults.into_result(settings)?;
-    Ok(Declarations { monitors, maintenance, routes, elsewhere })
+    let warnings = swallowed(&monitors, &maintenance, now);
+    Ok(Declarations { monitors, maintenance, routes, elsewhere, warnings })
+}
+
+/// Windows that cover every occurrence of a declared monitor (S5.3).
+fn swallowed(wishes: &[MonitorWish], windows: &[Window], now: Timestamp) -> Vec<(String, String)> {
+    let mut warnings = Vec::new();
+    for Window { path, name, spec } in windows {
+        let window = Maintenance { id: name.clone(), spec: spec.clone() };
+        let covered = |wish: &&MonitorWish| {
+            let MonitorSpec { slug, tags, .. } = &wish.spec;
+            spec.all || spec.monitors.contains(slug) || spec.tags.iter().any(|tag| tags.contains(tag))
+        };
+        let swallowed = wishes.iter().filter(covered).filter(|wish| window.swallows(&wish.spec, now));
+        for wish in swallowed.take(WARNINGS_MAX) {
+            let message = format!("covers every occurrence of `{}`: its silence is never found", wish.spec.slug);
+            warnings.push((path.clone(), message));
+        }
+    }
+    warnings
 }
 
 fn check_channels(settings: &Settings, kinds: &[Arc<dyn ChannelKind>], faults: &mut Faults) {

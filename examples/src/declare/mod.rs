@@ -80,7 +80,7 @@ pub(crate) async fn declare(
     settings: &Settings,
     declarations: Declarations,
 ) -> Result<Summary, DeclareError> {
-    let Declarations { monitors, maintenance, routes, elsewhere } = declarations;
+    let Declarations { monitors, maintenance, routes, elsewhere, warnings: _ } = declarations;
     let mut faults = Faults::default();
     for named in elsewhere.iter().filter(|named| !named.exists(engine)) {
         faults.add(&named.path, named.unknown());

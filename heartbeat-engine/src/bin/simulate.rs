@@ -2,9 +2,14 @@
 //!
 //! `cargo run --release -p heartbeat-engine --features testing --bin simulate -- --seeds 100000`
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
 
 use heartbeat_engine::testing::sim::{self, Broken, Coverage, Deed, Mutant, Options};
 
@@ -12,8 +17,11 @@ const HELP: &str = "\
 Runs simulated worlds and checks what is promised in each of them.
 
 simulate [--seeds N] [--from N]   worlds of N seeds (1000 unless told), from a first one on (0 unless told)
+         --keep-going             lists every broken promise instead of telling the story of the first
+         --threads N              so many worlds at a time (1 unless told); what is found stays the same
 simulate --seed N                 the world of one seed, with its story
-         --days N                 faults for N days instead of some hours or days
+         --lines N                so many lines of the story (150 unless told)
+simulate … --days N               faults for N days instead of some hours or days
          --mutant NAME            with a known bug; `--mutant list` names them
          --json                   the result as JSON
          --help                   this text
@@ -30,6 +38,8 @@ struct Arguments {
     seeds: Option<u64>,
     from: u64,
     seed: Option<u64>,
+    keeps_going: bool,
+    threads: usize,
     options: Options,
     json: bool,
 }
@@ -74,6 +84,15 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Ask, String> {
                     arguments.options = arguments.options.with(mutant);
                 }
             },
+            "--lines" => match number(&word, &value()?)?.try_into() {
+                Ok(lines) => arguments.options = arguments.options.telling(lines),
+                Err(_) => return Err("`--lines` is out of range".to_owned()),
+            },
+            "--threads" => match number(&word, &value()?)? {
+                threads @ 1..=1024 => arguments.threads = threads as usize,
+                threads => return Err(format!("`--threads {threads}` is out of range; it must be 1 to 1024")),
+            },
+            "--keep-going" => arguments.keeps_going = true,
             "--json" => arguments.json = true,
             "--help" | "-h" => return Ok(Ask::Show(HELP.to_owned())),
             other => return Err(format!("`{other}` is not understood")),
@@ -111,35 +130,76 @@ fn one(seed: u64, arguments: &Arguments) -> ExitCode {
 
 fn many(arguments: &Arguments) -> ExitCode {
     let count = arguments.seeds.unwrap_or(1000);
-    let mut coverage = Coverage::default();
-    let mut simulated = std::time::Duration::ZERO;
-    for (done, seed) in (1..=count).zip(arguments.from..) {
-        let ending = sim::run(seed, &arguments.options);
-        coverage.add(&ending.coverage);
-        simulated += ending.simulated;
-        if let Some(broken) = ending.broken {
-            if arguments.json {
-                print(&json(done, Some((seed, &broken)), &coverage));
-            } else {
-                print(&format!("{}\n", sim::tell(seed, &arguments.options)));
-            }
-            return ExitCode::FAILURE;
-        }
-        if !arguments.json && done % 10_000 == 0 {
-            eprintln!("{done} worlds kept every promise");
-        }
-    }
-    let missing = if count >= ENOUGH_WORLDS { coverage.missing() } else { Vec::new() };
+    let total = walk(arguments, count);
+    let missing = if total.worlds >= ENOUGH_WORLDS { total.coverage.missing() } else { Vec::new() };
+    let first = total.broken.first_key_value();
     if arguments.json {
-        print(&json(count, None, &coverage));
+        let first = first.map(|(seed, broken)| (*seed, broken));
+        print(&json(total.worlds, first, &total.coverage));
+    } else if let (Some((seed, _)), false) = (first, arguments.keeps_going) {
+        print(&format!("{}\n", sim::tell(*seed, &arguments.options)));
     } else {
-        let days = simulated.as_secs() / 86_400;
-        print(&format!("{}{count} worlds, {days} days, every promise kept\n", table(&coverage)));
+        for (seed, broken) in &total.broken {
+            print(&format!("seed {seed}: {}: {}\n", broken.promise, broken.what));
+        }
+        let days = total.simulated.as_secs() / 86_400;
+        let kept = match total.broken.len() {
+            0 => "every promise kept".to_owned(),
+            broken => format!("a promise broken in {broken} of them"),
+        };
+        print(&format!("{}{} worlds, {days} days, {kept}\n", table(&total.coverage), total.worlds));
     }
     for deed in &missing {
-        eprintln!("in {count} worlds this never happened: {}", deed.name());
+        eprintln!("in {} worlds this never happened: {}", total.worlds, deed.name());
     }
-    if missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if missing.is_empty() && total.broken.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// What came of all worlds.
+#[derive(Debug, Default)]
+struct Total {
+    worlds: u64,
+    coverage: Coverage,
+    simulated: Duration,
+    /// By seed.
+    broken: BTreeMap<u64, Broken>,
+}
+
+/// Lets the worlds go on, each on one thread, up to the first broken one or to the end.
+fn walk(arguments: &Arguments, count: u64) -> Total {
+    let next = AtomicU64::new(0);
+    // Behind a broken world there is nothing to look for, before it there may be.
+    let limit = AtomicU64::new(count);
+    let total = Mutex::new(Total::default());
+    let work = || {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            if place >= limit.load(Ordering::Relaxed) {
+                return;
+            }
+            let seed = arguments.from.saturating_add(place);
+            let ending = sim::run(seed, &arguments.options);
+            let mut total = total.lock().unwrap_or_else(PoisonError::into_inner);
+            total.worlds += 1;
+            total.coverage.add(&ending.coverage);
+            total.simulated += ending.simulated;
+            if let Some(broken) = ending.broken {
+                total.broken.insert(seed, broken);
+                if !arguments.keeps_going {
+                    limit.fetch_min(place, Ordering::Relaxed);
+                }
+            }
+            if !arguments.json && total.worlds.is_multiple_of(10_000) {
+                eprintln!("{} worlds, a promise broken in {}", total.worlds, total.broken.len());
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..arguments.threads.max(1) {
+            scope.spawn(work);
+        }
+    });
+    total.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn table(coverage: &Coverage) -> String {

@@ -210,6 +210,7 @@ impl Evaluator {
         self.look_again();
         if first {
             self.come_back(now);
+            self.foresee_before_forgetting(now);
             self.look_for_held();
             self.look_for_misheld();
         }

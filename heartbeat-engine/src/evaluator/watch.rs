@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Evaluator, UnderWay};
+use super::{Evaluator, Slot, UnderWay};
 use crate::absence::{Look, joined};
 use crate::step::{foreseen, is_ahead, touched};
 use crate::{Batch, Notification, NotificationId, NotificationKind, Outage, Record, Timestamp, describe_duration};
@@ -13,6 +13,8 @@ use crate::{Batch, Notification, NotificationId, NotificationKind, Outage, Recor
 const TOLD_WHERE_TOUCHED: Duration = Duration::from_secs(5);
 /// Outages over this long are told in any case.
 const TOLD_ALWAYS: Duration = Duration::from_secs(60);
+/// So many outages beyond the usual are remembered while maintenance windows may need them.
+const KEPT_FOR_WINDOWS: usize = 1_000;
 /// How many touched monitors a message names.
 const NAMED_MAX: usize = 100;
 
@@ -33,10 +35,7 @@ impl Evaluator {
         batch.outage = Some(outage);
         batch.notifications = self.outage_notifications(outage);
         batch.forget_outages_after = self.forget_after;
-        // While it can be helped, no outage is forgotten whose work exists in memory only.
-        if self.must_forget() && (self.unsaved.is_empty() || self.outages.len() >= 2 * self.outages_max) {
-            batch.forget_outages_before = self.outages.get(self.outages.len() / 4).map(|oldest_kept| oldest_kept.to);
-        }
+        batch.forget_outages_before = self.forgettable();
         self.under_way = Some(UnderWay {
             groups: Vec::new(),
             mark: Some(mark),
@@ -46,6 +45,26 @@ impl Evaluator {
             owed: batch.notifications.clone(),
         });
         batch
+    }
+
+    /// Before which instant outages are forgotten, where too many are known.
+    fn forgettable(&self) -> Option<Timestamp> {
+        let known = self.outages.len();
+        // While it can be helped, no outage is forgotten whose work exists in memory only.
+        if !self.must_forget() || (!self.unsaved.is_empty() && known < 2 * self.outages_max) {
+            return None;
+        }
+        let oldest_kept = self.outages.get(known / 4)?.to;
+        let needed =
+            if known < self.outages_max + KEPT_FOR_WINDOWS { self.unseen_in_windows() } else { Timestamp::MAX };
+        Some(oldest_kept.min(needed))
+    }
+
+    /// Up to which instant every monitor that maintenance windows cover has seen the outages: one that meets a window in
+    /// force is applied together with it, and that is not before its end (S5.3).
+    fn unseen_in_windows(&self) -> Timestamp {
+        let waits = |slot: &&Slot| !slot.windows.is_empty() && slot.record.health.expectation.is_some();
+        self.slots.values().filter(waits).map(|slot| slot.record.health.moves.seen).min().unwrap_or(Timestamp::MAX)
     }
 
     fn must_forget(&self) -> bool {
@@ -73,6 +92,13 @@ impl Evaluator {
         }
         if matches!(self.look, Look::Away(_)) {
             self.look_again();
+        }
+    }
+
+    /// What was taken over may not have seen outages that are forgotten soon.
+    pub(super) fn foresee_before_forgetting(&mut self, now: Timestamp) {
+        if self.must_forget() {
+            self.foresee(now);
         }
     }
 

@@ -19,6 +19,9 @@ pub(super) struct Waiting {
 
 /// How far nodes' clocks may differ.
 const AHEAD_MAX: Duration = Duration::from_secs(60);
+/// What is read from the store is tried again after so long at the latest: until when it waits may have been told by a
+/// clock that was set back since (S6.7).
+const STORED_WAIT_MAX: Duration = Duration::from_secs(3600);
 
 impl Waiting {
     /// When it is due: at once where it was not tried yet, whatever the wall clock showed when it was made.
@@ -57,16 +60,19 @@ impl Queue {
         self.lane_of.len()
     }
 
-    /// Lets no pause end in the future of a wall clock that was set back (S6.7): what waits is tried again at once.
+    /// Lets no pause end in the future of a wall clock that was set back (S6.7): what waits is tried again at once, and
+    /// what was stored before soon.
     pub(super) fn look_at_clock(&mut self, now: Timestamp) {
         let horizon = now + AHEAD_MAX;
         let set_back = self.shown_at.is_some_and(|at| at > horizon);
         let first = self.shown_at.is_none();
         self.shown_at = Some(now);
         if set_back || first {
-            for waiting in self.all_mut().filter(|waiting| set_back || waiting.owed.notification.created_at > horizon) {
+            for waiting in self.all_mut() {
+                let ahead = set_back || waiting.owed.notification.created_at > horizon;
+                let latest = if ahead { now } else { now + STORED_WAIT_MAX };
                 let delivery = &mut waiting.owed.delivery;
-                delivery.next_attempt_at = delivery.next_attempt_at.min(now);
+                delivery.next_attempt_at = delivery.next_attempt_at.min(latest);
             }
         }
     }
@@ -93,8 +99,11 @@ impl Queue {
     }
 
     /// Puts a notification at the end of its lane.
-    pub(super) fn push(&mut self, owed: Owed) {
+    pub(super) fn push(&mut self, mut owed: Owed) {
         self.places += 1;
+        if let Some(now) = self.shown_at {
+            owed.delivery.next_attempt_at = owed.delivery.next_attempt_at.min(now + STORED_WAIT_MAX);
+        }
         self.reserve(&owed.notification);
         let lane = Lane::of(&owed.notification);
         self.lane_of.insert(owed.notification.id, lane);

@@ -148,12 +148,13 @@ impl Schedule {
         next.map_or(Timestamp::MAX, Timestamp::from_secs)
     }
 
-    /// The first occurrence that a heartbeat at `t` does not cover (S2.5). It covers those up to `t`, and the next
-    /// one when that is no more than `early` away. For `every`: `t` and the period.
+    /// The first occurrence that a heartbeat at `t` does not cover (S2.5): for `at` and cron it covers those up to `t` and
+    /// `early`. For `every`: `t` and the period.
     #[must_use]
     pub fn awaited_after(&self, t: Timestamp, early: Duration) -> Timestamp {
-        let next = self.next_after(t);
-        if !self.is_every() && next <= t + early { self.next_after(next) } else { next }
+        // Where clocks change, occurrences may lie closer together than `early`; one heartbeat is then early for both.
+        let covered = if self.is_every() { t } else { t + early };
+        self.next_after(covered)
     }
 
     /// When silence about the occurrence counts one failure (S2.6).

@@ -5,8 +5,10 @@ use std::time::Duration;
 use crate::schedule::Grace;
 use crate::step::Draft;
 use crate::step::silence::{INSTANT, Stretch};
-use crate::step::suffer::STRETCHES_MAX;
-use crate::{Expectation, Health, MonitorSpec, OutageMoves, State, Timestamp};
+use crate::{Expectation, Health, OutageMoves, State, Timestamp};
+
+/// No date lasts longer, whatever the clock changes in it.
+const DATE_MAX: Duration = Duration::from_secs(2 * 86_400);
 
 /// The health of a monitor that is made at `now`, before anything is expected.
 pub(super) fn newborn(now: Timestamp) -> Health {
@@ -39,7 +41,7 @@ impl Draft<'_> {
         health.armed = true;
         health.based_at = at;
         health.heard = heard;
-        health.moves = OutageMoves { first: None, extended: 0, held: None, ..health.moves };
+        health.moves = OutageMoves { first: None, extended: 0, ..health.moves };
         let before = health.expectation.take();
         let spec = &self.monitor.spec;
         let every = spec.schedule.is_every();
@@ -65,8 +67,8 @@ impl Draft<'_> {
         while let Some(stretch) = self.around.stretch_after(x, seen, seen)
             && stretch.span.to <= seen
             && self.health.expectation.is_some_and(|awaited| stretch.span.from <= awaited.deadline)
-            && (count < STRETCHES_MAX || !stretch.announced)
         {
+            let stretch = stretch.bounded(count, seen);
             self.suffer(&stretch);
             x = stretch.span.to.max(self.window_start());
             count += 1;
@@ -104,24 +106,12 @@ impl Draft<'_> {
                 return occurrence;
             };
             self.health.moves.first.get_or_insert(span);
-            let last_covered = match spec.grace {
-                Grace::Fixed(length) => silence.to - INSTANT - length,
-                Grace::EndOfDay => start_of_day(spec, silence.to - INSTANT) - INSTANT,
+            // No deadline is further behind its occurrence, so those until then need no look.
+            let longest = match spec.grace {
+                Grace::Fixed(length) => length,
+                Grace::EndOfDay => DATE_MAX,
             };
-            occurrence = spec.schedule.next_after(occurrence.max(last_covered));
+            occurrence = spec.schedule.next_after(occurrence.max(silence.to - INSTANT - longest));
         }
-    }
-}
-
-/// The first instant of the local date that `at` falls on, in the zone of a fixed schedule.
-fn start_of_day(spec: &MonitorSpec, at: Timestamp) -> Timestamp {
-    let end_of_day = |t: Timestamp| spec.schedule.deadline(t, Grace::EndOfDay);
-    let mut start = end_of_day(at - Duration::from_secs(3 * 86_400));
-    loop {
-        let next = end_of_day(start);
-        if next > at || next <= start {
-            return start;
-        }
-        start = next;
     }
 }

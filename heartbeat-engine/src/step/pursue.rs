@@ -11,10 +11,10 @@ impl Draft<'_> {
     /// Does what is due about the open incident, as it stands at `now` after everything else: tells what was held back,
     /// escalates and reminds. What is not true any more by then is not told.
     pub fn pursue(&mut self, now: Timestamp) {
-        if self.removed || self.health.incident.is_none() {
+        if self.health.incident.is_none() {
             return;
         }
-        self.let_escalations_go(now);
+        self.let_escalations_go();
         if self.is_held_back(now) || !self.health.is_pursued() {
             return;
         }
@@ -39,13 +39,10 @@ impl Draft<'_> {
 
     /// Lets escalations count again from when the incident was detected: the windows that they waited for may have been
     /// ended early.
-    fn let_escalations_go(&mut self, now: Timestamp) {
+    fn let_escalations_go(&mut self) {
         let Some(incident) = &self.health.incident else { return };
         for escalation in &mut self.health.pursuit.escalations {
-            let due_at = incident.detected_at + escalation.after;
-            if due_at < now {
-                escalation.due_at = escalation.due_at.min(due_at);
-            }
+            escalation.due_at = escalation.due_at.min(incident.detected_at + escalation.after);
         }
         self.health.pursuit.escalations.sort_by_key(|escalation| escalation.due_at);
     }

@@ -99,7 +99,8 @@ impl Draft<'_> {
     /// Closes the runs whose end the watcher may have missed (S6.2).
     pub(super) fn forget_runs_in(&mut self, stretch: &Stretch, now: Timestamp) {
         let span = stretch.span;
-        let touched = |limit: Timestamp| limit > span.from || stretch.hides(limit);
+        // At the first instant of an outage it was judged before (S3.7); at that of a window it is not (S5.3).
+        let touched = |limit: Timestamp| limit >= span.from;
         let unobserved = |run: &Run| run.began_at < span.to && run.limit_at.is_some_and(touched);
         if !self.health.runs.iter().any(unobserved) {
             return;

@@ -7,6 +7,8 @@ use crate::absence::Outage;
 use crate::maintenance::JOINED_MAX;
 use crate::step::{Draft, Surroundings};
 
+/// How many stretches are applied one by one; with windows the rest counts as one of them then.
+const STRETCHES_MAX: usize = 1_000;
 /// The shortest time.
 pub(super) const INSTANT: Duration = Duration::from_millis(1);
 
@@ -26,9 +28,17 @@ impl Stretch {
         Self { span, announced: false, begins_in_window: false }
     }
 
-    /// Whether what was due at `at` could not be judged before its end.
+    /// Whether what was due at `at`, before its end, could not be judged before its end.
     pub(super) fn hides(&self, at: Timestamp) -> bool {
-        at < self.span.to && (self.span.from < at || (self.begins_in_window && self.span.from == at))
+        self.span.from < at || (self.begins_in_window && self.span.from == at)
+    }
+
+    /// Itself; where so many were applied one by one that the rest, until `until`, counts as one, that.
+    pub(super) fn bounded(mut self, applied: usize, until: Timestamp) -> Self {
+        if self.announced && applied >= STRETCHES_MAX {
+            self.span.to = self.span.to.max(until);
+        }
+        self
     }
 
     /// Whether it can be applied. The end of a window in force is not known yet: somebody may end it early.

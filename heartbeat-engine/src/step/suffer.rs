@@ -13,8 +13,6 @@ use crate::{Expectation, Health, MonitorSpec, Record, Timestamp};
 
 /// How often a deadline that falls inside an outage is put behind it, at most (S6.2).
 const EXTENSIONS_MAX: u8 = 2;
-/// How many stretches are applied one by one; with windows the rest counts as one of them then.
-pub(super) const STRETCHES_MAX: usize = 1_000;
 
 /// The record as the outages leave it that the next step applies first, where they change more than that they were
 /// looked at. Nothing is judged and nothing needs to be stored: the next step comes to the same by itself.
@@ -57,16 +55,17 @@ pub(crate) fn touched(record: &Record, outage: &Outage) -> bool {
 pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
     let health = &record.health;
     let horizon = now + AHEAD_MAX;
-    let may_be = health.based_at > horizon
-        || health.latest_at > horizon
-        || health.moves.seen > horizon
-        || health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon)
-        || health.runs.iter().any(|run| run.began_at > horizon)
-        || health.incident.as_ref().is_some_and(|incident| incident.detected_at > horizon)
-        || health.pursuit.next_at().is_some_and(|at| at > horizon)
-        || health.flaps.downs.iter().any(|at| *at > horizon)
-        || health.flaps.flapping.is_some();
-    if !may_be {
+    let flaps = &health.flaps;
+    let mut times = [health.based_at, health.latest_at, health.moves.seen]
+        .into_iter()
+        .chain(health.last_ping.as_ref().map(|last| last.arrived_at))
+        .chain(health.runs.iter().map(|run| run.began_at))
+        .chain(health.pursuit.remind_at)
+        .chain(health.pursuit.escalations.iter().map(|escalation| escalation.due_at))
+        .chain(flaps.downs.iter().copied())
+        .chain(flaps.flapping.as_ref().map(|flapping| flapping.settles_at));
+    // Most records have none; this keeps them from being copied.
+    if !times.any(|at| at > horizon) {
         return false;
     }
     let mut draft = Draft::of(record, Surroundings::default());
@@ -100,11 +99,9 @@ impl Draft<'_> {
 
     /// Applies the next stretch of silence that was not looked at.
     pub(super) fn pass_stretch(&mut self, now: Timestamp) {
-        let Some(mut stretch) = self.unseen_stretch(now) else { return };
+        let Some(stretch) = self.unseen_stretch(now) else { return };
+        let stretch = stretch.bounded(self.passed, now);
         self.passed += 1;
-        if stretch.announced && self.passed > STRETCHES_MAX {
-            stretch.span.to = stretch.span.to.max(now);
-        }
         self.suffer(&stretch);
         self.forget_runs_in(&stretch, now);
         self.health.moves.seen = self.quiet_until(stretch.span.to, now);
@@ -119,7 +116,6 @@ impl Draft<'_> {
         }
         let quiet = match self.health.expectation {
             None => now,
-            Some(awaited) if awaited.deadline <= end && !self.judges_silence() => now,
             // One that covers the last heartbeat may last a period and a grace.
             Some(_) if self.monitor.spec.schedule.is_every() && end < self.health.based_at => end,
             Some(_) => self.window_start(),
@@ -214,7 +210,7 @@ impl Draft<'_> {
         let horizon = now + AHEAD_MAX;
         self.bring_pursuit_back(now, horizon);
         let health = &mut self.health;
-        let moved = health.moves.first.is_some() || health.moves.extended > 0;
+        let moved = health.moves.first.is_some();
         let ahead = health.based_at > horizon || (moved && health.moves.seen > horizon);
         let heard_ahead = health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon);
         for run in &mut health.runs {
@@ -239,3 +235,6 @@ impl Draft<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,23 +17,32 @@ fn ping(world: &mut World, id: MonitorId) -> u64 {
 
 /// An evaluator that takes over what the world has stored, before it looks at the clock.
 fn taken_over(world: &World, records: Vec<Record>) -> Evaluator {
+    taken_over_by(world, records, 10)
+}
+
+/// The same with so many monitors in a batch.
+fn taken_over_by(world: &World, records: Vec<Record>, batch_max: usize) -> Evaluator {
     let log = WatchLog { mark: Some(world.now), ..WatchLog::default() };
-    let mut evaluator = Evaluator::new(PartitionId(0), Epoch(0), log, 10, 100);
+    let mut evaluator = Evaluator::new(PartitionId(0), Epoch(0), log, batch_max, 100);
     for record in records {
         evaluator.handle_record(record.id(), Some(Arc::new(record)));
     }
     evaluator
 }
 
-/// A child that is said to be held back by a parent that is up, and the parent.
-fn misheld(world: &mut World) -> Vec<Record> {
+/// So many children that are said to be held back by a parent that is up, and the parent.
+fn misheld(world: &mut World, children: u64) -> Vec<Record> {
     let mut parent = every("1h", "1m");
     parent.slug = "parent".to_owned();
     let parent = world.make(1, parent);
-    let mut child = every("1h", "1m");
-    (child.slug, child.depends_on) = ("child".to_owned(), vec![parent]);
-    let child = world.make(2, child);
-    for id in [parent, child] {
+    let children: Vec<MonitorId> = (0..children)
+        .map(|n| {
+            let mut child = every("1h", "1m");
+            (child.slug, child.depends_on) = (format!("child-{n}"), vec![parent]);
+            world.make(n + 2, child)
+        })
+        .collect();
+    for id in [&[parent], &children[..]].concat() {
         world.event(id, Event::Ping(Box::new(Ping::new(Signal::Fail))));
         world.settle();
     }
@@ -43,7 +52,7 @@ fn misheld(world: &mut World) -> Vec<Record> {
     world.write(&batch).unwrap();
     let records = world.records();
     let held = |record: &&Record| record.health.incident.as_ref().is_some_and(|incident| !incident.held_by.is_empty());
-    assert_eq!(records.iter().filter(held).map(Record::id).collect::<Vec<_>>(), [child]);
+    assert_eq!(records.iter().filter(held).map(Record::id).collect::<Vec<_>>(), children);
     records
 }
 
@@ -100,7 +109,7 @@ fn s6_7_what_is_loaded_from_the_future_is_looked_at_at_once() {
 #[test]
 fn s5_4_who_is_said_to_be_held_back_by_what_is_up_is_looked_at_at_once() {
     let mut world = World::new(10);
-    let records = misheld(&mut world);
+    let records = misheld(&mut world, 1);
     for order in [records.clone(), records.iter().rev().cloned().collect()] {
         let mut evaluator = taken_over(&world, order);
         assert_eq!(evaluator.poll_wake(), world.now + d("4s"), "not every parent is known while loading");
@@ -115,6 +124,43 @@ fn s5_4_who_is_said_to_be_held_back_by_what_is_up_is_looked_at_at_once() {
         running.handle_record(record.id(), Some(Arc::new(record)));
     }
     assert_eq!(running.poll_wake(), world.now);
+}
+
+#[test]
+fn at_most_as_many_are_looked_at_at_once_as_go_into_a_batch() {
+    let mut world = World::new(10);
+    let records = misheld(&mut world, 3);
+    for batch_max in [1, 2] {
+        let mut evaluator = taken_over_by(&world, records.clone(), batch_max);
+        evaluator.handle_time(world.now, world.monotonic);
+        assert_eq!(evaluator.poll_batch().unwrap().transitions.len(), batch_max);
+    }
+}
+
+#[test]
+fn s5_1_what_is_removed_before_its_deadline_does_not_go_down_though_it_is_decided_later() {
+    let mut world = World::new(10);
+    let id = world.make(1, every("10m", "1m"));
+    world.run(d("659s"));
+    world.ask(Request::Edit(id, Edit::Remove));
+    world.pass(d("2s"));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    let batch = world.evaluator.poll_batch().unwrap();
+    let [removal] = &batch.transitions[..] else { panic!("{batch:?}") };
+    assert_eq!((removal.incidents.len(), removal.notifications.len(), removal.changes.len()), (0, 0, 0));
+}
+
+#[test]
+fn what_an_outage_moved_is_not_stored_with_a_request_that_changes_nothing() {
+    let mut world = World::new(10);
+    let id = world.make(1, every("1h", "10m"));
+    world.run(d("55m"));
+    world.restart(d("20m"));
+    let stored = world.records().remove(0);
+    let spec = Box::new(stored.spec().clone());
+    world.event(id, Event::Edit(Edit::Spec { spec, expected: None, secret: None }));
+    world.settle();
+    assert_eq!(world.records(), [stored]);
 }
 
 #[test]

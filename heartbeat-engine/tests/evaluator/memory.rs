@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::common::{d, every, midnight};
+use crate::common::{d, every, midnight, window_at};
 use crate::world::World;
 use heartbeat_engine::evaluator::Evaluator;
 use heartbeat_engine::{Applied, Epoch, Outage, Outcome, PartitionId, Record, Timestamp, WatchLog};
@@ -44,8 +44,13 @@ fn away(evaluator: &mut Evaluator, times: u64) -> Option<Timestamp> {
 }
 
 fn waiting() -> Record {
+    waiting_since("1m")
+}
+
+/// Made so long ago, and not looked at since.
+fn waiting_since(ago: &str) -> Record {
     let mut world = World::new(10);
-    world.now = now() - d("1m");
+    world.now = now() - d(ago);
     world.settle();
     world.make(1, every("1h", "1m"));
     world.records().remove(0)
@@ -76,6 +81,32 @@ fn s6_2_what_outages_moved_is_stored_before_they_are_forgotten() {
     evaluator.handle_applied(&Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
     assert_eq!(evaluator.poll_batch(), None, "once");
     assert!(away(&mut evaluator, 9).is_some());
+}
+
+#[test]
+fn s6_2_what_was_taken_over_sees_outages_before_they_are_forgotten() {
+    let mut evaluator = remembering(past(4), 4, Some(waiting_since("70m")));
+    assert_eq!(away(&mut evaluator, 1), None, "its record is not stored yet as they leave it");
+}
+
+#[test]
+fn s5_3_an_outage_that_met_a_window_in_force_is_not_forgotten_before_its_end() {
+    let mut evaluator = remembering(Vec::new(), 4, None);
+    let window = |to| vec![window_at(now() - d("2h"), to)];
+    evaluator.handle_policies(window(now() + d("1h")), Vec::new());
+    let record = waiting_since("70m");
+    evaluator.handle_record(record.id(), Some(Arc::new(record)));
+    let keeps_all = |forgotten: Option<Timestamp>| forgotten.is_none_or(|before| before <= now() - d("70m"));
+    for times in 1..=20 {
+        assert!(keeps_all(away(&mut evaluator, times)), "{times}");
+    }
+    // It ends now: what the outages moved is stored, and they are forgotten.
+    evaluator.handle_policies(window(now() + d("400s")), Vec::new());
+    assert!(keeps_all(away(&mut evaluator, 21)), "not stored yet");
+    let batch = evaluator.poll_batch().unwrap();
+    assert_eq!(batch.transitions.len(), 1);
+    evaluator.handle_applied(&Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
+    assert!(!keeps_all(away(&mut evaluator, 22)));
 }
 
 #[test]

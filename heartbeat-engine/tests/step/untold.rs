@@ -66,3 +66,13 @@ fn s8_1_channels_that_were_changed_meanwhile_are_told_of_what_was_held_back_or_f
     let told: Vec<_> = told.iter().map(|(channel, kind, at)| ((*channel).to_owned(), *kind, t(at))).collect();
     assert_eq!(messages[3..], told);
 }
+
+#[test]
+fn s7_10_while_it_flaps_nobody_is_told_more_though_somebody_looks() {
+    let mut job = flapping(2, "1h");
+    job.routes = vec![route("boss", "30m", &["boss"])];
+    job.fail("1:00");
+    job.success("1:05");
+    job.fail("1:10");
+    assert!(!job.look("1:45"));
+}

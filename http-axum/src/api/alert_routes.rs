@@ -10,7 +10,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{FieldError, Route, RouteSpec};
 use serde_json::Value;
 
-use super::request::{JsonBody, Turns};
+use super::request::{JsonBody, NoQuery, Turns};
 use crate::app::{App, AppState};
 use crate::auth::{CanManage, CanRead};
 use crate::json::{self, page, route_from_json};
@@ -31,6 +31,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require_unlimited()?;
@@ -41,6 +42,7 @@ async fn read(
 async fn put(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -61,6 +63,7 @@ async fn put(
 async fn remove(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require_unlimited()?;

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use heartbeat_engine::FieldError;
 use serde_json::{Value, json};
 
-use super::request::JsonBody;
+use super::request::{JsonBody, NoQuery};
 use crate::app::{App, AppState};
 use crate::auth::{CanManage, CanRead};
 use crate::json::{self, page, read_channel};
@@ -32,6 +32,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require_unlimited()?;
@@ -42,6 +43,7 @@ async fn read(
 async fn put(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -68,6 +70,7 @@ async fn put(
 async fn remove(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<StatusCode, Problem> {
     caller.require_unlimited()?;
@@ -80,6 +83,7 @@ async fn remove(
 async fn test(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     caller.require_unlimited()?;

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{HistoryItem, HistoryQuery, Incident, IncidentId, Record, Timestamp};
 use serde_json::Value;
 
-use super::request::{JsonBody, find_monitor, history_page};
+use super::request::{JsonBody, NoQuery, find_monitor, history_page};
 use crate::accept::preferred;
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
@@ -57,6 +57,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let (incident, record) = find(&app, &caller, &id).await?;
@@ -67,6 +68,7 @@ async fn read(
 async fn acknowledge(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
@@ -79,6 +81,7 @@ async fn acknowledge(
 async fn note(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {

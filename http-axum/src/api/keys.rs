@@ -8,7 +8,7 @@ use axum::routing::{get, post};
 use axum::{Json, Router};
 use serde_json::Value;
 
-use super::request::{JsonBody, location, read_overlap};
+use super::request::{JsonBody, NoQuery, location, read_overlap};
 use crate::app::{App, AppState};
 use crate::auth::IsAdmin;
 use crate::json::{self, page, read_key};
@@ -34,6 +34,7 @@ async fn list(State(app): State<AppState>, _: IsAdmin, query: Query) -> Result<J
 async fn create(
     State(app): State<AppState>,
     _: IsAdmin,
+    _: NoQuery,
     uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -52,12 +53,22 @@ async fn create(
     Ok(response)
 }
 
-async fn read(State(app): State<AppState>, _: IsAdmin, Path(id): Path<String>) -> Result<Json<Value>, Problem> {
+async fn read(
+    State(app): State<AppState>,
+    _: IsAdmin,
+    _: NoQuery,
+    Path(id): Path<String>,
+) -> Result<Json<Value>, Problem> {
     let key = app.keys.get(&id).await?.ok_or_else(|| Problem::not_found("key"))?;
     Ok(Json(json::key(&key, app.engine.now())))
 }
 
-async fn remove(State(app): State<AppState>, _: IsAdmin, Path(id): Path<String>) -> Result<StatusCode, Problem> {
+async fn remove(
+    State(app): State<AppState>,
+    _: IsAdmin,
+    _: NoQuery,
+    Path(id): Path<String>,
+) -> Result<StatusCode, Problem> {
     refuse_last_admin(&app, &id).await?;
     if app.keys.remove(&id).await? { Ok(StatusCode::NO_CONTENT) } else { Err(Problem::not_found("key")) }
 }
@@ -66,6 +77,7 @@ async fn remove(State(app): State<AppState>, _: IsAdmin, Path(id): Path<String>)
 async fn rotate(
     State(app): State<AppState>,
     _: IsAdmin,
+    _: NoQuery,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {

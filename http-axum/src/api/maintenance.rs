@@ -8,10 +8,10 @@ use axum::http::header::LOCATION;
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime};
+use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime, Timestamp};
 use serde_json::Value;
 
-use super::request::{JsonBody, Turns, find_monitor, location};
+use super::request::{JsonBody, NoQuery, Turns, find_monitor, location};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, Coverage, Standing, maintenance_from_json, page};
@@ -62,6 +62,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn create(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -75,6 +76,7 @@ async fn create(
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     shown(&app, &caller, &id).await
@@ -84,6 +86,7 @@ async fn read(
 async fn put(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -107,6 +110,7 @@ async fn put(
 async fn end(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Response, Problem> {
     let mut turns = Turns::default();
@@ -225,9 +229,19 @@ async fn coverages(app: &App, caller: &Caller, windows: &[Arc<Maintenance>]) -> 
         }
         filter.after = found.items.last().map(|record| record.spec().slug.clone());
         if !found.more {
+            warn_of_nothing(windows, &mut coverages, now);
             return coverages;
         }
         // A million monitors take a while; others are served meanwhile.
         tokio::task::yield_now().await;
+    }
+}
+
+/// A misspelt tag would silence nobody, and be noticed when somebody is woken.
+fn warn_of_nothing(windows: &[Arc<Maintenance>], coverages: &mut [Coverage], now: Timestamp) {
+    for (window, coverage) in windows.iter().zip(coverages) {
+        if coverage.monitors == 0 && !window.spec.is_over(now) {
+            coverage.warnings.push("covers no monitor yet".to_owned());
+        }
     }
 }

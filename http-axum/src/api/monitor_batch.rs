@@ -11,7 +11,7 @@ use heartbeat_engine::{EditError, MonitorSpec, PutMode, Record, Target, slug_fro
 use serde_json::{Value, json};
 
 use super::monitors::{check_reach, read_new, refuse_declared, refuse_other_token, shown_with_secret};
-use super::request::JsonBody;
+use super::request::{JsonBody, NoQuery};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage};
 use crate::json::{MonitorWish, page};
@@ -28,6 +28,7 @@ pub(crate) fn routes() -> Router<AppState> {
 async fn batch(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let Value::Array(items) = body else { return Err(Problem::field("", "must be a list of monitors")) };

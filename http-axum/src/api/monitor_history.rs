@@ -9,7 +9,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{HistoryItem, HistoryQuery};
 use serde_json::Value;
 
-use super::request::{find_monitor, history_page};
+use super::request::{NoQuery, find_monitor, history_page};
 use super::uptime::uptime;
 use crate::app::AppState;
 use crate::auth::CanRead;
@@ -47,6 +47,7 @@ async fn pings(
 async fn ping_body(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path((name, n)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
     let monitor = find_monitor(&app, &caller, &name)?.id();

@@ -8,7 +8,7 @@ use axum::{Json, Router};
 use serde_json::Value;
 
 use super::monitors::shown;
-use super::request::{JsonBody, find_monitor, read_overlap, versioned};
+use super::request::{JsonBody, NoQuery, find_monitor, read_overlap, versioned};
 use crate::app::AppState;
 use crate::auth::CanManage;
 use crate::json::read_object;
@@ -25,6 +25,7 @@ pub(crate) fn routes() -> Router<AppState> {
 async fn pause(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -37,6 +38,7 @@ async fn pause(
 async fn resume(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -49,6 +51,7 @@ async fn resume(
 async fn rotate_token(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -62,6 +65,7 @@ async fn rotate_token(
 async fn rotate_secret(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {

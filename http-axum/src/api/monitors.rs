@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{Filter, Maintenance, MonitorSpec, Put, PutMode, Record, StatusWord, Target, Token};
 use serde_json::Value;
 
-use super::request::{JsonBody, Preconditions, TURNS, find_monitor, location, versioned};
+use super::request::{JsonBody, NoQuery, Preconditions, TURNS, find_monitor, location, versioned};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, MonitorWish, Reading, page, read_monitor};
@@ -73,6 +73,7 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
 async fn create(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     uri: OriginalUri,
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
@@ -85,6 +86,7 @@ async fn create(
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
     let record = find_monitor(&app, &caller, &name)?;
@@ -95,6 +97,7 @@ async fn read(
 async fn replace(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
@@ -141,6 +144,7 @@ async fn replace(
 async fn change(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
@@ -170,6 +174,7 @@ async fn change(
 async fn remove(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {

@@ -6,7 +6,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{DeliveryState, HistoryItem, HistoryQuery, IncidentId, NotificationId, OutboxEntry};
 use serde_json::Value;
 
-use super::request::history_page;
+use super::request::{NoQuery, history_page};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json;
@@ -47,6 +47,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
 async fn read(
     State(app): State<AppState>,
     CanRead(caller): CanRead,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let entry = find(&app, &caller, &id).await?;
@@ -57,6 +58,7 @@ async fn read(
 async fn retry(
     State(app): State<AppState>,
     CanManage(caller): CanManage,
+    _: NoQuery,
     Path(id): Path<String>,
 ) -> Result<Json<Value>, Problem> {
     let entry = find(&app, &caller, &id).await?;

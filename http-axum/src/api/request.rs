@@ -45,6 +45,18 @@ impl FromRequestParts<AppState> for Query {
     }
 }
 
+/// That a request has no parameters: where none are known, a misspelt one must not seem to have done something.
+#[derive(Debug)]
+pub(crate) struct NoQuery;
+
+impl FromRequestParts<AppState> for NoQuery {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &AppState) -> Result<Self, Problem> {
+        Query::parse(parts.uri.query()).none().map(|()| Self)
+    }
+}
+
 /// A page of history: of each item its place, from which the next page goes on, and its JSON where the caller may see it.
 pub(crate) fn history_page(
     found: &Page<HistoryItem>,

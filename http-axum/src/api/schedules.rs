@@ -5,7 +5,7 @@ use axum::routing::post;
 use axum::{Json, Router};
 use serde_json::{Value, json};
 
-use super::request::JsonBody;
+use super::request::{JsonBody, NoQuery};
 use crate::app::AppState;
 use crate::auth::CanRead;
 use crate::json::{instant, read_grace, read_object, read_schedule};
@@ -22,6 +22,7 @@ pub(crate) fn routes() -> Router<AppState> {
 async fn preview(
     State(app): State<AppState>,
     CanRead(_): CanRead,
+    _: NoQuery,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let now = app.engine.now();

@@ -8,7 +8,8 @@ use serde_json::{Value, json};
 
 use crate::json::instant;
 
-/// Changes of state that are looked at; a monitor that changes more often is told from the oldest of them on.
+/// Changes of state that are looked at; of a monitor that changes more often the time before the oldest of them is not told,
+/// and neither is that before the oldest one that is kept.
 const CHANGES_MAX: usize = 20_000;
 const CHANGES_PER_READ: usize = 1000;
 
@@ -63,16 +64,22 @@ pub(crate) async fn uptime(
             _ => None,
         }));
         let Some(oldest) = changes.last() else { break };
-        if !page.more || oldest.at < from {
+        if oldest.at < from {
             break;
         }
-        if changes.len() >= CHANGES_MAX {
-            known_from = from.max(oldest.at);
+        if !page.more || changes.len() >= CHANGES_MAX {
+            known_from = from.max(known_since(oldest));
             break;
         }
         before = Some(oldest.version.0);
     }
     Ok(sum(&changes, record.health.state, known_from, to))
+}
+
+/// Where what the oldest change that is kept tells begins. A monitor's first state is `new`, so that before one from another
+/// state there were others that are forgotten.
+fn known_since(oldest: &StateChange) -> Timestamp {
+    if oldest.from == State::New { Timestamp::MIN } else { oldest.at }
 }
 
 /// Adds up the time between changes, which come newest first.
@@ -92,7 +99,9 @@ fn sum(changes: &[StateChange], state_now: State, from: Timestamp, to: Timestamp
     let mut outages = 0;
     for change in changes {
         add(state, change.at, until);
-        outages += u32::from(change.to == State::Down && change.at >= from && change.at < to);
+        // Acknowledgements and the like are lines of the history too, from `down` to `down`.
+        let went_down = change.to == State::Down && change.from != State::Down;
+        outages += u32::from(went_down && change.at >= from && change.at < to);
         until = until.min(change.at);
         state = change.from;
         if change.at < from {
@@ -106,7 +115,10 @@ fn sum(changes: &[StateChange], state_now: State, from: Timestamp, to: Timestamp
 
 #[cfg(test)]
 mod tests {
-    use heartbeat_engine::{MonitorId, Version};
+    use heartbeat_engine::testing::TokioClock;
+    use heartbeat_engine::{
+        MemoryLimits, MemoryStorage, MonitorId, MonitorSpec, Ping, PutMode, Schedule, Signal, Version,
+    };
 
     use super::*;
 
@@ -132,6 +144,7 @@ mod tests {
             change(800, State::Paused, State::Up),
             change(700, State::Up, State::Paused),
             change(500, State::Down, State::Up),
+            change(450, State::Down, State::Down),
             change(400, State::Up, State::Down),
             change(100, State::New, State::Up),
         ];
@@ -146,5 +159,33 @@ mod tests {
     fn nothing_known_is_no_percentage() {
         assert_eq!(sum(&[], State::New, at(0), at(1000)).percent(), None);
         assert_eq!(sum(&[], State::Up, at(0), at(1000)).percent(), Some(100.0));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_was_forgotten_is_not_told() {
+        const HOUR: Duration = Duration::from_secs(3600);
+        let mut limits = MemoryLimits::default();
+        limits.changes_per_monitor = 4;
+        let made_at = at(1_795_000_000);
+        let storage = MemoryStorage::with_limits(limits);
+        let engine = Engine::builder(storage).clock(TokioClock::new(made_at)).spawn().await.unwrap();
+        let mut spec = MonitorSpec::new("job", Schedule::every(100 * HOUR).unwrap());
+        spec.channels.clear();
+        engine.put(spec, PutMode::Upsert).await.unwrap();
+        let uptime_at = async |now: Timestamp| {
+            let record = engine.find(heartbeat_engine::Target::slug("job")).unwrap();
+            uptime(&engine, &record, at(0), now).await.unwrap()
+        };
+        engine.ping("job", Ping::new(Signal::Success)).await.unwrap();
+        for _ in 0..2 {
+            tokio::time::advance(3 * HOUR).await;
+            engine.ping("job", Ping::new(Signal::Fail)).await.unwrap();
+            tokio::time::advance(HOUR).await;
+            engine.ping("job", Ping::new(Signal::Success)).await.unwrap();
+        }
+        // Five changes; the first one, from `new` to `up`, is forgotten.
+        let told = uptime_at(engine.now()).await;
+        assert_eq!((told.from, told.up, told.down), (made_at + 3 * HOUR, 3 * HOUR, 2 * HOUR));
+        assert_eq!((told.outages, told.percent()), (2, Some(60.0)));
     }
 }

@@ -205,7 +205,7 @@ fn repeating(fields: &mut Fields<'_, '_>, schedule: Schedule) -> Option<Schedule
     if schedule.period().is_none() {
         return Some(schedule);
     }
-    fields.fault("schedule.every", "a window begins at times of the day; give {\"at\": [\"22:00\"]} or {\"cron\": …}");
+    fields.fault("schedule.every", "a window begins at times of the day; give `at` and times, or `cron`");
     None
 }
 

@@ -196,7 +196,7 @@ fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Ve
     let read = match fields.value("schedule") {
         Some(value) => read_schedule(value, "schedule", timezone, fields.errors()),
         None => {
-            fields.fault("schedule", "is missing; give one such as {\"every\": \"2h\"}");
+            fields.fault("schedule", "is missing; give one with `every` and a period, `at` and times, or `cron`");
             None
         }
     };

@@ -13,7 +13,8 @@ const TEXT_BYTES_MAX: usize = 2_000;
 /// The report as GitHub-flavoured Markdown.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut out = String::new();
-    let name = report.record.as_ref().map(|record| escape(&record.spec().name));
+    let name = report.record.as_ref().map(|record| &record.spec().name);
+    let name = name.or(report.told_monitor().map(|monitor| &monitor.name)).map(|name| escape(name));
     let name = name.unwrap_or_else(|| format!("monitor {}", report.incident.monitor));
     let _ = write!(out, "# Incident of {name}\n\n| | |\n| --- | --- |\n");
     for (what, text) in facts(report) {
@@ -39,9 +40,12 @@ fn facts(report: &Report) -> Vec<(&'static str, String)> {
     let Incident { opened_at, detected_at, closed_at, closing, cause, detail, acknowledged, held_by, .. } =
         &report.incident;
     let mut facts = Vec::new();
-    facts.push(match &report.record {
-        Some(record) => ("Monitor", format!("`{}`, severity {}", record.spec().slug, record.spec().severity)),
-        None => ("Monitor", format!("`{}`, removed since", report.incident.monitor)),
+    facts.push(match (&report.record, report.told_monitor()) {
+        (Some(record), _) => ("Monitor", format!("`{}`, severity {}", record.spec().slug, record.spec().severity)),
+        (None, Some(monitor)) => {
+            ("Monitor", format!("`{}`, severity {}, removed since", monitor.slug, monitor.severity))
+        }
+        (None, None) => ("Monitor", format!("`{}`, removed since", report.incident.monitor)),
     });
     let colon = if detail.is_empty() { "" } else { ": " };
     facts.push(("Cause", format!("{cause}{colon}{}", escape(detail))));

@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_engine::{
-    Acknowledgement, DeliveryState, Incident, IncidentNote, OutboxEntry, PingEntry, Record, StateChange, StatusWord,
-    Timestamp, describe_duration, format_duration,
+    AboutMonitor, Acknowledgement, DeliveryState, Incident, IncidentNote, OutboxEntry, PingEntry, Record, StateChange,
+    StatusWord, Timestamp, describe_duration, format_duration,
 };
 use serde_json::{Value, json};
 
@@ -69,12 +69,25 @@ impl Report {
         at.since(self.incident.opened_at)
     }
 
+    /// What a message about the incident said of its monitor: of one that was removed nothing else is known.
+    pub(crate) fn told_monitor(&self) -> Option<&AboutMonitor> {
+        self.timeline.iter().find_map(|entry| match &entry.what {
+            What::Notification(entry) => entry.notification.monitor.as_ref(),
+            _ => None,
+        })
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         let Incident { detected_at, closed_at, acknowledged, .. } = &self.incident;
         let after = |at: Option<Timestamp>| at.map(|at| format_duration(self.after_opening(at)));
         let timeline: Vec<_> = self.timeline.iter().map(|entry| self.entry(entry)).collect();
+        let mut incident = json::incident(&self.incident, self.record.as_deref(), self.at);
+        if let (None, Some(AboutMonitor { slug, name, .. })) = (&self.record, self.told_monitor()) {
+            incident["monitor"]["slug"] = slug.as_str().into();
+            incident["monitor"]["name"] = name.as_str().into();
+        }
         json!({
-            "incident": json::incident(&self.incident, self.record.as_deref(), self.at),
+            "incident": incident,
             "generated_at": instant(self.at),
             "durations": {
                 "until_detected": after(Some(*detected_at)),

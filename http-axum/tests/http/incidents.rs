@@ -216,3 +216,21 @@ async fn what_hostile_jobs_send_stays_text_in_the_report() {
     let shown = report(&server, &format!("{uri}/report"), "application/json").await;
     assert_eq!(shown.status, 200);
 }
+
+#[tokio::test]
+async fn the_report_names_a_monitor_that_was_removed_as_its_messages_did() {
+    let server = Server::start().await;
+    server.monitor("job", "token-of-job").await;
+    server.get("/ping/token-of-job/fail").await;
+    server.told().await;
+    let uri = format!("{}/report", incident(&server, "job").await);
+    assert_eq!(server.manage("DELETE", "/api/monitors/job", &NONE).await.status, 204);
+    let told = report(&server, &uri, "application/json").await.json();
+    assert_eq!(
+        (&told["incident"]["monitor"]["slug"], &told["incident"]["closing"]),
+        (&json!("job"), &json!("removed"))
+    );
+    let text = report(&server, &uri, "text/markdown").await.text();
+    assert!(text.starts_with("# Incident of job\n"), "{text}");
+    assert!(text.contains("| Monitor | `job`, severity warning, removed since |"), "{text}");
+}

@@ -84,3 +84,31 @@ async fn a_nested_router_answers_under_its_path() {
     assert_eq!(nested.get("/hb/nothing").await.json()["status"], 404);
     assert_eq!(nested.get("/ping/token-of-job").await.status, 404);
 }
+
+#[tokio::test]
+async fn a_parameter_that_nobody_reads_is_refused() {
+    let server = Server::start().await;
+    server.monitor("job", "token-of-job").await;
+    let window = json!({"all": true, "from": "2099-01-01T00:00:00Z", "for": "1h"});
+    assert_eq!(server.manage("PUT", "/api/maintenance/w", &window).await.status, 201);
+    for (method, path) in [
+        ("GET", "/api/monitors/job"),
+        ("DELETE", "/api/monitors/job"),
+        ("POST", "/api/monitors/job/pause"),
+        ("POST", "/api/maintenance"),
+        ("DELETE", "/api/maintenance/w"),
+        ("GET", "/api/incidents/nothing"),
+        ("POST", "/api/channels/ops/test"),
+        ("PUT", "/api/routes/r"),
+        ("POST", "/api/keys"),
+        ("POST", "/api/schedules/preview"),
+    ] {
+        let answer = server.manage(method, &format!("{path}?dry_run=1"), &json!({})).await;
+        assert_eq!(
+            (answer.status.as_u16(), answer.wrong_fields()),
+            (400, vec!["dry_run".to_owned()]),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(server.manage("GET", "/api/monitors/job", &json!({})).await.json()["status"], "new");
+}

@@ -40,6 +40,9 @@ async fn one_call_silences_a_tag_and_what_died_meanwhile_is_found_afterwards() {
     let window = json!({"from": "2026-11-20T08:00:00Z", "to": "2026-11-20T10:00:00Z"});
     assert_eq!((&shown["status"], &shown["current"], &shown["next"]), (&json!("active"), &window, &NONE));
     assert_eq!((&shown["title"], &shown["monitors_covered"]), (&json!("Maintenance"), &json!(1)));
+    assert_eq!(shown["warnings"], json!([]));
+    let misspelt = server.manage("POST", "/api/maintenance", &json!({"tags": ["bd"], "for": "1h"})).await.json();
+    assert_eq!(misspelt["warnings"], json!(["covers no monitor yet"]));
     let in_force = server.manage("GET", "/api/monitors/db", &NONE).await.json()["maintenance"].clone();
     assert_eq!(in_force, json!([{"id": shown["id"], "title": "Maintenance", "to": "2026-11-20T10:00:00Z"}]));
     assert_eq!(server.manage("GET", "/api/monitors/web", &NONE).await.json()["maintenance"], NONE);

@@ -286,6 +286,13 @@ async fn the_history_of_a_monitor() {
     assert_eq!(states, ["up", "down", "up"]);
     let uptime = server.manage("GET", "/api/monitors/job/uptime?days=1", &NONE).await.json();
     assert_eq!(uptime["outages"], 1);
+    // Lines of the history that are no change of state are no outages.
+    server.get(&format!("/ping/{token}/fail")).await;
+    let incidents = server.manage("GET", "/api/incidents?status=open", &NONE).await.json();
+    let ack = format!("/api/incidents/{}/ack", incidents["items"][0]["id"].as_str().unwrap());
+    assert_eq!(server.manage("POST", &ack, &NONE).await.status, 200);
+    let uptime = server.manage("GET", "/api/monitors/job/uptime?days=1", &NONE).await.json();
+    assert_eq!(uptime["outages"], 2);
     assert_eq!(server.manage("GET", "/api/monitors/job/uptime?days=0", &NONE).await.wrong_fields(), ["days"]);
 }
 

@@ -22,11 +22,13 @@ pub(super) struct NodeClock {
     since: Timestamp,
     /// How long the clock that is never set stood still, while the machine was suspended.
     stood_still: Duration,
+    /// From when until when it stands still, if nobody wakes the machine before.
+    suspended: Option<(Timestamp, Timestamp)>,
 }
 
 impl NodeClock {
     pub(super) fn new(now: Timestamp, offset: i64, drift_ppm: i64) -> Self {
-        Self { offset, drift_ppm, since: now, stood_still: Duration::ZERO }
+        Self { offset, drift_ppm, since: now, stood_still: Duration::ZERO, suspended: None }
     }
 
     pub(super) fn wall(&self, now: Timestamp) -> Timestamp {
@@ -39,7 +41,11 @@ impl NodeClock {
     }
 
     pub(super) fn monotonic(&self, now: Timestamp) -> Duration {
-        now.since(self.since).saturating_sub(self.stood_still)
+        now.since(self.since).saturating_sub(self.stood_still + self.standing_still(now))
+    }
+
+    fn standing_still(&self, now: Timestamp) -> Duration {
+        self.suspended.map(|(from, to)| now.min(to).since(from)).unwrap_or_default()
     }
 
     /// Sets the wall clock to be ahead by so much from now on, without a drift.
@@ -48,8 +54,15 @@ impl NodeClock {
         self.drift_ppm = 0;
     }
 
-    pub(super) fn suspend(&mut self, length: Duration) {
-        self.stood_still += length;
+    pub(super) fn suspend(&mut self, now: Timestamp, length: Duration) {
+        self.wake(now);
+        self.suspended = Some((now, now + length));
+    }
+
+    /// The machine goes on, or starts again.
+    pub(super) fn wake(&mut self, now: Timestamp) {
+        self.stood_still += self.standing_still(now);
+        self.suspended = None;
     }
 
     /// The true time at which the wall clock shows `wall`, not before the next millisecond.

@@ -205,8 +205,9 @@ impl World {
             format!("is frozen for {length:?}{}", if suspended { ", with its machine" } else { "" })
         });
         self.nodes[node].naps_until = self.now + length;
+        self.nodes[node].clock.wake(self.now);
         if suspended {
-            self.nodes[node].clock.suspend(length);
+            self.nodes[node].clock.suspend(self.now, length);
             // By the clocks it is as if the wall clock were set forward.
             self.store.note_step(self.now, length);
         }
@@ -231,6 +232,7 @@ impl World {
         for node in 0..self.nodes.len() {
             self.nodes[node].cut_until = Timestamp::MIN;
             self.nodes[node].naps_until = self.nodes[node].naps_until.min(self.now);
+            self.nodes[node].clock.wake(self.now);
             if !self.nodes[node].up {
                 self.start_node(node);
             }

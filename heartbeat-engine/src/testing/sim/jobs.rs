@@ -41,6 +41,8 @@ pub(super) struct Job {
     pub(super) silent_since: Option<Timestamp>,
     /// Successes acknowledged in a row, without anything else happening to the monitor.
     pub(super) acknowledged: u32,
+    /// When the last of them was.
+    pub(super) acknowledged_at: Timestamp,
     /// Times of what it could not send.
     buffer: Vec<Timestamp>,
 }
@@ -74,6 +76,7 @@ impl Job {
             run_lost_at: None,
             silent_since: None,
             acknowledged: 0,
+            acknowledged_at: now,
             buffer: Vec::new(),
         }
     }
@@ -83,6 +86,8 @@ impl World {
     /// The monitor was made, edited or resumed: the job reports soon, and then as it is expected now.
     pub(super) fn nudge(&mut self, monitor: usize, record: &Record) {
         let soon = self.rng.secs(1, 6);
+        // By the clock of another node its next report may come before what is awaited now.
+        let margin = 2 * self.plan.skew;
         let job = &mut self.jobs[monitor];
         job.exempt = true;
         job.acknowledged = 0;
@@ -94,7 +99,7 @@ impl World {
         }
         job.generation += 1;
         job.last_at = self.now;
-        job.last_occurrence = shift(self.now, -1);
+        job.last_occurrence = shift(self.now, -1 - margin);
         let generation = job.generation;
         self.after(soon, Event::Job(monitor, generation));
     }
@@ -232,7 +237,7 @@ impl World {
             None => {
                 let occurrence = schedule.next_after(self.now);
                 let gap = schedule.next_after(occurrence).since(occurrence);
-                spec.grace.length().min(gap)
+                schedule.deadline(occurrence, spec.grace).since(occurrence).min(spec.grace.length()).min(gap)
             }
         };
         let clocks = Duration::from_millis(2 * self.plan.skew.unsigned_abs());
@@ -316,6 +321,7 @@ impl World {
         let begins = report.ping.signal == Signal::Start;
         match reply {
             Some(Reply::Done(taken)) => {
+                let now = self.now;
                 let job = &mut self.jobs[monitor];
                 let mut forgiven = false;
                 let counted = taken.is_none_or(|taken| taken.effect == Effect::Counted);
@@ -326,6 +332,7 @@ impl World {
                     job.rested = None;
                     job.lost.clear();
                     job.acknowledged += 1;
+                    job.acknowledged_at = now;
                 }
                 if report.ping.signal == Signal::Fail {
                     job.acknowledged = 0;

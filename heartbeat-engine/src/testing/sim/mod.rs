@@ -44,6 +44,8 @@ pub struct Options {
     pub days: Option<u64>,
     /// A known bug that the world has.
     pub mutant: Option<Mutant>,
+    /// How many lines of the story are told; 150 where none is given.
+    pub lines: Option<usize>,
 }
 
 impl Options {
@@ -57,6 +59,12 @@ impl Options {
     #[must_use]
     pub const fn lasting(self, days: u64) -> Self {
         Self { days: Some(days), ..self }
+    }
+
+    /// The same with so many lines of its story.
+    #[must_use]
+    pub const fn telling(self, lines: usize) -> Self {
+        Self { lines: Some(lines), ..self }
     }
 }
 
@@ -85,7 +93,7 @@ pub struct Broken {
 /// Lets the world of a seed go on to its end, or to the first broken promise.
 #[must_use]
 pub fn run(seed: u64, options: &Options) -> Ending {
-    let ending = World::new(seed, options.days, options.mutant, false).run();
+    let ending = World::new(seed, options, false).run();
     Ending {
         broken: ending.broken.map(|broken| Broken { promise: broken.promise, what: broken.what }),
         coverage: ending.coverage,
@@ -96,7 +104,7 @@ pub fn run(seed: u64, options: &Options) -> Ending {
 /// The story of a seed's world: what happened last, around the broken promise where there is one, and how to repeat it.
 #[must_use]
 pub fn tell(seed: u64, options: &Options) -> String {
-    let ending = World::new(seed, options.days, options.mutant, true).run();
+    let ending = World::new(seed, options, true).run();
     let mut story = ending.story.join("\n");
     if let Some(broken) = ending.broken {
         story = format!("{story}\n\nseed {seed}: {}\n  {}", broken.promise, broken.what);

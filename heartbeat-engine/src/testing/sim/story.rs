@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::Timestamp;
 
 const LINES_KEPT: usize = 40_000;
-/// How many lines before a broken promise are told.
+/// How many lines before a broken promise are told, if nobody says otherwise.
 const LINES_TOLD: usize = 150;
 
 /// What a line is about; the world where nothing is named.
@@ -29,16 +29,17 @@ struct Line {
     text: String,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Story {
     told: bool,
+    lines_told: usize,
     lines: VecDeque<Line>,
 }
 
 impl Story {
     /// A story is told only where somebody reads it: telling costs more than the rest.
-    pub(super) fn new(told: bool) -> Self {
-        Self { told, lines: VecDeque::new() }
+    pub(super) fn new(told: bool, lines: Option<usize>) -> Self {
+        Self { told, lines_told: lines.unwrap_or(LINES_TOLD), lines: VecDeque::new() }
     }
 
     pub(super) fn tell(&mut self, at: Timestamp, about: About, text: impl FnOnce() -> String) {
@@ -59,7 +60,7 @@ impl Story {
             Some(usize::MAX) => end.since(line.at) < DULL_FOR,
             other => monitor.is_none() || other == monitor,
         };
-        let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(LINES_TOLD).map(show).collect();
+        let mut last: Vec<String> = self.lines.iter().rev().filter(concerns).take(self.lines_told).map(show).collect();
         last.reverse();
         let plans =
             self.lines.iter().take_while(|line| line.text.contains("thresholds") || line.about == About::default());

@@ -48,6 +48,7 @@ impl World {
         node.up = false;
         node.seats.clear();
         node.naps_until = Timestamp::MIN;
+        node.clock.wake(self.now);
     }
 
     /// Does all that is due now, and plans the next look.

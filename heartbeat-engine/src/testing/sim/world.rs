@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Options;
 use super::checks::{Broken, Checks, Seen, View};
 use super::clock::shift;
 use super::coverage::{Coverage, Deed};
@@ -43,6 +44,8 @@ pub(super) enum Event {
     Answered(Life, u16, u64, Box<Answer>),
     /// A request reaches a node.
     Arrives(usize, Box<Call>),
+    /// A request that reached a node while it napped; a crash loses it.
+    Waits(Life, Box<Call>),
     /// An answer reaches who called, or nobody waits for it any longer.
     Replied(u64, Option<Reply>),
     /// A job does what is next.
@@ -105,7 +108,8 @@ pub(super) struct Ending {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, days: Option<u64>, mutant: Option<Mutant>, told: bool) -> Self {
+    pub(super) fn new(seed: u64, options: &Options, told: bool) -> Self {
+        let Options { days, mutant, lines } = *options;
         let mut rng = Rng::new(seed);
         let plan = Plan::new(seed, days, &mut rng);
         let nodes = (0..plan.nodes).map(|n| Node::new(n, &plan, &mut rng)).collect();
@@ -123,7 +127,7 @@ impl World {
             weather: Weather::default(),
             policies: Arc::default(),
             calm: false,
-            story: Story::new(told),
+            story: Story::new(told, lines),
             coverage: Coverage::default(),
             numbers: 0,
             broken: None,
@@ -170,9 +174,14 @@ impl World {
     fn happens(&mut self, event: Event) {
         if let Some((node, until)) = self.frozen(&event) {
             // What reaches a node that naps waits for it.
-            if matches!(event, Event::Wake(_)) {
-                self.nodes[node].wakes_at = Some(until);
-            }
+            let event = match event {
+                Event::Wake(_) => {
+                    self.nodes[node].wakes_at = Some(until);
+                    event
+                }
+                Event::Arrives(_, call) => Event::Waits(Life { node, life: self.nodes[node].life }, call),
+                event => event,
+            };
             return self.queue.push(until, event);
         }
         match event {
@@ -188,6 +197,8 @@ impl World {
             }
             Event::Answered(..) => {}
             Event::Arrives(node, call) => self.arrives(node, *call),
+            Event::Waits(life, call) if self.lives(life) => self.arrives(life.node, *call),
+            Event::Waits(..) => {}
             Event::Replied(call, reply) => self.replied(call, reply.as_ref()),
             Event::Job(job, generation) => self.job(job, generation),
             Event::Again(job, mark) => self.try_again(job, mark),
@@ -207,7 +218,7 @@ impl World {
     /// The node that an event is meant for, if it naps.
     fn frozen(&self, event: &Event) -> Option<(usize, Timestamp)> {
         let node = match event {
-            Event::Wake(life) | Event::Answered(life, ..) | Event::Policies(life) => life.node,
+            Event::Wake(life) | Event::Answered(life, ..) | Event::Waits(life, _) | Event::Policies(life) => life.node,
             Event::Arrives(node, _) => *node,
             Event::Tried(attempt) => attempt.life.node,
             _ => return None,

@@ -45,9 +45,8 @@ impl Model {
 
     /// The first occurrence that a heartbeat at `t` does not cover (S2.1, S2.5).
     pub(super) fn uncovered(&self, t: i64) -> i64 {
-        let next = self.next_occurrence(t);
-        let covered = matches!(self.wish.plan, Plan::Daily(_)) && next <= t + self.wish.early;
-        if covered { self.next_occurrence(next) } else { next }
+        let fixed = matches!(self.wish.plan, Plan::Daily(_));
+        self.next_occurrence(if fixed { t + self.wish.early } else { t })
     }
 
     pub(super) fn own_deadline(&self, t: i64) -> i64 {

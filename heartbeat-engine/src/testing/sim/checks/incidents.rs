@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{Checker, Coverage, Seen, Share, Verdict, View, fault, shares};
-use crate::{Closing, Incident, NotificationKind, State};
+use crate::{Closing, Incident, NotificationKind, State, Timestamp};
 
 pub(super) struct OneIncident;
 
@@ -16,7 +16,8 @@ impl Checker for OneIncident {
         shares(seen).filter(|share| !share.transition.changes.is_empty() || share.after.is_none()).try_for_each(
             |share| {
                 let mut all = view.store.incidents_of(view.partition(share.monitor), share.transition.monitor);
-                all.sort_by_key(|incident| (incident.opened_at, incident.id));
+                // Several may open and close at one instant.
+                all.sort_by_key(|incident| (incident.opened_at, incident.closed_at.unwrap_or(Timestamp::MAX)));
                 let open: Vec<_> = all.iter().filter(|incident| incident.is_open()).collect();
                 let known = share.after.and_then(|record| record.health.incident.as_ref());
                 let is_down = share.after.is_some_and(|record| record.health.state == State::Down);

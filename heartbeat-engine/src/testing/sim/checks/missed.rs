@@ -13,6 +13,8 @@ pub(super) struct NoMissedAlert {
     moved_at: Vec<Timestamp>,
     /// The true time since when outages count: an edit of the grace leaves what they did.
     heard_at: Vec<Timestamp>,
+    /// The deadline that an edit of the grace left where it was, because the occurrence had passed (S3.9).
+    kept: Vec<Timestamp>,
     /// The outages that the watcher stored, by true time. It may take a mark for lost that was written.
     stored: Vec<(PartitionId, Gap)>,
 }
@@ -22,6 +24,7 @@ impl NoMissedAlert {
         Self {
             moved_at: vec![plan.start; plan.monitors.len()],
             heard_at: vec![plan.start; plan.monitors.len()],
+            kept: vec![Timestamp::MIN; plan.monitors.len()],
             stored: Vec::new(),
         }
     }
@@ -56,10 +59,16 @@ impl Checker for NoMissedAlert {
             let recovered = share.transition.changes.iter().any(|change| change.to == State::Up);
             if reports || anew || recovered {
                 self.heard_at[share.monitor] = view.now;
+                self.kept[share.monitor] = Timestamp::MIN;
             }
             let edited = before.is_some_and(|before| before.monitor.revision != after.monitor.revision);
             if reports || anew || recovered || edited {
                 self.moved_at[share.monitor] = view.now;
+            }
+            let late = before.and_then(|before| before.health.expectation);
+            if let (Some(late), true) = (late.filter(|late| late.occurrence <= view.now + view.skew()), edited && !anew)
+            {
+                self.kept[share.monitor] = late.deadline;
             }
         }
         if !matches!(seen, Seen::LookOver | Seen::End) {
@@ -93,7 +102,8 @@ impl NoMissedAlert {
         }
         let gaps = windows.merged(gaps);
         let slack = 4 * view.skew() + Duration::from_secs(75);
-        let bound = windows.behind(bound(record.spec(), since, &gaps, &windows, view)) + slack;
+        let bound = bound(record.spec(), since, self.kept[monitor], &gaps, &windows, view);
+        let bound = windows.behind(bound) + slack;
         if view.now > bound {
             let text = format!(
                 "silent since {since}, it should have been found by {bound} and is {:?} at {}: {:?}",
@@ -106,8 +116,15 @@ impl NoMissedAlert {
 }
 
 /// By when silence since `since` is found at the latest (S6.4), by true time. Time in which whole windows lie in outages
-/// does not count: it begins behind the last of those.
-fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], windows: &Windows, view: &View<'_>) -> Timestamp {
+/// does not count: it begins behind the last of those. A deadline that an edit `kept` comes first.
+fn bound(
+    spec: &MonitorSpec,
+    since: Timestamp,
+    kept: Timestamp,
+    gaps: &[Gap],
+    windows: &Windows,
+    view: &View<'_>,
+) -> Timestamp {
     let grace = spec.grace.length();
     let whole = match spec.schedule.period() {
         Some(period) => period + grace,
@@ -120,6 +137,7 @@ fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], windows: &Windows, 
     let put_off = if gaps.is_empty() { Duration::ZERO } else { 2 * (longest + grace) };
     if let Some(period) = spec.schedule.period() {
         let first = since + period + grace;
+        let first = first.max(kept);
         let second = if gaps.is_empty() { first } else { first + period + grace + longest };
         return second + put_off + further * (period + put_off);
     }
@@ -135,7 +153,7 @@ fn bound(spec: &MonitorSpec, since: Timestamp, gaps: &[Gap], windows: &Windows, 
         occurrence = spec.schedule.next_after(occurrence);
     }
     let day = if spec.grace == Grace::EndOfDay && !gaps.is_empty() { 86_400 } else { 0 };
-    deadline(occurrence) + put_off * (further + 1) + Duration::from_secs(day)
+    deadline(occurrence).max(kept) + put_off * (further + 1) + Duration::from_secs(day)
 }
 
 /// The maintenance windows of a monitor, in order.

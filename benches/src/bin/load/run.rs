@@ -1,0 +1,196 @@
+//! One run from the database to the report.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+
+use crate::alerts::{Alerts, Lags};
+use crate::api::Api;
+use crate::arguments::Arguments;
+use crate::check::check;
+use crate::clock::Clock;
+use crate::driver::Driver;
+use crate::failure::{Failure, Outcome};
+use crate::overdue::{Overdue, Seen};
+use crate::phases::{Phases, Plan, whole_length};
+use crate::population::Population;
+use crate::receiver::Receiver;
+use crate::report::Report;
+use crate::server::{KEY, Launch, Server};
+use crate::tally::Tally;
+use crate::usage::{file_length, resident};
+
+/// Longer than any run with monitors that are overdue, which ends when they are told.
+const NO_END: Duration = Duration::from_secs(86_400);
+
+/// What all runs share.
+#[derive(Debug)]
+pub(crate) struct Stage<'a> {
+    /// Where the population, the check and the receiver run.
+    pub(crate) runtime: &'a Runtime,
+    /// The server's program.
+    pub(crate) program: &'a Path,
+    /// Somebody wants the run to end.
+    pub(crate) interrupted: &'a AtomicBool,
+}
+
+/// What the server uses under load.
+#[derive(Debug, Default)]
+struct Size {
+    rss: u64,
+    file: u64,
+    log: u64,
+}
+
+/// What was measured while the server ran.
+#[derive(Debug)]
+struct Measured {
+    phases: Phases,
+    size: Size,
+    lags: Option<Lags>,
+    overdue: Option<(Overdue, Seen)>,
+}
+
+/// Runs with these arguments.
+pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
+    let folder = TempDir::with_prefix("heartbeat-load-").map_err(Failure::of("a temporary directory"))?;
+    let file = arguments.file.clone().unwrap_or_else(|| folder.path().join("heartbeat.db"));
+    if file.exists() {
+        return Err(Failure::new(format!("{} exists already; name a new file with --file", file.display())));
+    }
+    let clock = Clock::start();
+    let population = Population { monitors: arguments.monitors, mix: arguments.mix, seed: arguments.seed };
+    population.provide(stage.runtime, &file, arguments.prepared.as_deref(), stage.interrupted)?;
+    let population_seconds = clock.elapsed().as_secs_f64();
+
+    let (log, interrupted) = (arguments.log.as_str(), stage.interrupted);
+    let launch = Launch { program: stage.program, file: &file, folder: folder.path(), log, interrupted };
+    let mut server = launch.start()?;
+    let (ready, rss_ready_bytes) = (server.ready, resident(server.id())?);
+    let connections = arguments.connections as usize;
+    let mut driver = Driver::new(server.address, connections, arguments.monitors, arguments.seed, interrupted)?;
+    let measured = measure(stage, arguments, &mut server, &mut driver, &file).map_err(|failure| {
+        // Where the server has ended by itself, that says more.
+        if arguments.kill { failure } else { server.check().err().unwrap_or(failure) }
+    })?;
+    if !arguments.kill {
+        server.stop()?;
+    }
+    drop(server);
+    let restart_seconds = if arguments.restart { Some(restart(&launch)?) } else { None };
+    let found = stage.runtime.block_on(check(&file, &driver.ledger, arguments.seed, interrupted))?;
+
+    let mut report = Report {
+        population_seconds,
+        rss_ready_bytes,
+        ready_seconds: ready.as_secs_f64(),
+        restart_seconds,
+        acknowledged: driver.ledger.total(),
+        checked: found.heartbeats,
+        ..Report::default()
+    };
+    let silent = u64::from(arguments.alerts + arguments.overdue);
+    if found.down != silent {
+        return Err(Failure::new(format!("{} monitors are down; {silent} were silent", found.down)));
+    }
+    if let Some((overdue, seen)) = &measured.overdue {
+        let detected = found.last_detected_at.unwrap_or(overdue.deadline);
+        report.overdue_decided_ms = Some((detected.as_millis() - overdue.deadline.as_millis()) as f64);
+        report.overdue_counted_ms = Some(seen.counted_ms);
+        report.overdue_first_message_ms = Some(seen.first_ms);
+        report.overdue_digest_ms = seen.digest_ms;
+        report.overdue_told_ms = Some(seen.told_ms);
+        report.overdue_messages = Some(seen.messages);
+    }
+    fill_in(&mut report, arguments, &measured);
+    Ok(report)
+}
+
+/// Drives the server, looks at it while the last heartbeats are under way, and waits for what it owes.
+fn measure(
+    stage: &Stage<'_>,
+    arguments: &Arguments,
+    server: &mut Server,
+    driver: &mut Driver<'_>,
+    file: &Path,
+) -> Outcome<Measured> {
+    let (mut api, receiver) = (Api::new(server.address, KEY), Receiver::start(stage.runtime)?);
+    let (alerts, overdue) = (arguments.alerts, arguments.overdue);
+    let within = whole_length(arguments);
+    let alerts = (alerts > 0).then(|| Alerts::plan(&mut api, &receiver, alerts, within)).transpose()?;
+    let after = arguments.overdue_after.map(Duration::from_secs_f64);
+    let overdue = (overdue > 0).then(|| Overdue::plan(&mut api, &receiver, overdue, after)).transpose()?;
+
+    let (enough, seconds) = (AtomicBool::new(false), Duration::from_secs_f64(arguments.seconds));
+    let length = if overdue.is_some() { NO_END } else { seconds };
+    let plan = Plan { arguments, address: server.address, process: server.id(), length, enough: &enough };
+    let mut size = Size::default();
+    let at_end = || {
+        size.rss = resident(server.id())?;
+        size.log = file_length(&log_of(file));
+        size.file = file_length(file) + size.log;
+        if arguments.kill { server.kill() } else { Ok(()) }
+    };
+    let (phases, seen) = std::thread::scope(|scope| {
+        let watching = overdue.as_ref().map(|overdue| {
+            scope.spawn(|| {
+                let seen = overdue.watch(&mut api, seconds, stage.interrupted);
+                enough.store(true, Ordering::Relaxed);
+                seen
+            })
+        });
+        let phases = plan.run(driver, at_end);
+        if phases.is_err() {
+            stage.interrupted.store(true, Ordering::Relaxed);
+        }
+        let seen = watching.map(|watching| watching.join().unwrap_or_else(|_| Err(Failure::new("the watch panicked"))));
+        (phases, seen)
+    });
+    let (phases, seen) = (phases?, seen.transpose()?);
+    let lags = alerts.map(|alerts| alerts.wait(stage.interrupted)).transpose()?;
+    Ok(Measured { phases, size, lags, overdue: overdue.zip(seen) })
+}
+
+fn restart(launch: &Launch<'_>) -> Outcome<f64> {
+    let mut server = launch.start()?;
+    let seconds = server.ready.as_secs_f64();
+    server.stop()?;
+    Ok(seconds)
+}
+
+fn log_of(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push("-wal");
+    name.into()
+}
+
+fn fill_in(report: &mut Report, arguments: &Arguments, measured: &Measured) {
+    let Measured { phases, size, lags, .. } = measured;
+    let pings = &phases.pings;
+    report.monitors = arguments.monitors;
+    report.connections = arguments.connections;
+    report.heartbeats_per_second = pings.per_second();
+    report.noop_per_second = phases.noop.as_ref().map(Tally::per_second);
+    report.ratio = phases.ratio();
+    report.ratio_min = phases.ratios.iter().copied().reduce(f64::min);
+    report.ratio_max = phases.ratios.iter().copied().reduce(f64::max);
+    report.p50_ms = pings.latency_ms(0.5);
+    report.p99_ms = pings.latency_ms(0.99);
+    report.p999_ms = pings.latency_ms(0.999);
+    report.max_ms = pings.latency_ms(1.0);
+    let lag = |part| lags.as_ref().and_then(|lags| lags.part(part));
+    (report.alert_lag_p50_ms, report.alert_lag_p99_ms, report.alert_lag_max_ms) = (lag(0.5), lag(0.99), lag(1.0));
+    report.rss_bytes = size.rss;
+    report.rss_bytes_per_monitor = size.rss as f64 / f64::from(arguments.monitors);
+    report.file_bytes = size.file;
+    report.log_bytes = size.log;
+    // The account of a server that was killed is gone.
+    report.cpu_us_per_heartbeat = phases.per_heartbeat_us(phases.server_cpu).filter(|_| !arguments.kill);
+    report.generator_us_per_heartbeat = phases.per_heartbeat_us(phases.own_cpu);
+    report.refused.clone_from(&pings.refused);
+    report.lost = pings.lost;
+    report.unsent = pings.unsent;
+}
