@@ -76,3 +76,13 @@ impl Source {
             .map_or(0, |at| self.0.offset_from_utc_datetime(&at.naive_utc()).fix().local_minus_utc())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_zones_of_the_system_are_not_read() {
+        assert!(!can_read(Path::new("/usr/share/zoneinfo")));
+    }
+}
