@@ -50,7 +50,7 @@ fn a_killed_server_has_what_it_acknowledged() {
 
 #[test]
 fn many_monitors_that_are_overdue_at_once_are_all_told() {
-    let report = load(&["--rate", "200", "--overdue", "20", "--overdue-after", "2"]);
+    let report = load(&["--rate", "200", "--overdue", "20", "--overdue-after", "2", "--group-wait", "1s"]);
     assert_eq!(count(&report, "acknowledged"), count(&report, "checked"), "{report}");
     // Five go out one by one, the rest as one digest.
     assert_eq!(count(&report, "overdue_messages"), 6, "{report}");

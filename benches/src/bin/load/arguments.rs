@@ -51,6 +51,9 @@ pub(crate) struct Arguments {
     /// How many seconds ahead that instant is, in which those monitors are made [default: 5 and one for each 2,000]
     #[arg(long, value_name = "SECONDS", value_parser = positive)]
     pub(crate) overdue_after: Option<f64>,
+    /// How long the channel of those monitors gathers messages into a digest
+    #[arg(long, value_name = "DURATION", default_value = "10s")]
+    pub(crate) group_wait: String,
     /// Runs once for each of these numbers of monitors and prints a row for each
     #[arg(long, value_name = "NUMBERS", num_args = 0..=1, value_delimiter = ',', require_equals = true,
           default_missing_value = "1000,10000,100000,1000000", conflicts_with_all = ["monitors", "file"],

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use crate::alerts::{make, text};
 use crate::api::Api;
+use crate::arguments::Arguments;
 use crate::clock::{Clock, wall_ms};
 use crate::failure::{Failure, Outcome};
 use crate::receiver::{Arrival, Receiver};
@@ -17,7 +18,7 @@ const PATH: &str = "/overdue";
 const CHANNEL: &str = "load-overdue";
 const PER_BATCH: u32 = 1000;
 /// How long making them takes at most, unless told: this and a second for so many monitors.
-const LEAD: Duration = Duration::from_secs(5);
+const LEAD_S: f64 = 5.0;
 const MADE_PER_SECOND: u32 = 2000;
 /// How long the server may take to decide and to tell.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -61,11 +62,13 @@ struct Told {
 }
 
 impl Overdue {
-    /// Makes `count` monitors whose deadline lies `after` from now.
-    pub(crate) fn plan(api: &mut Api, receiver: &Receiver, count: u32, after: Option<Duration>) -> Outcome<Self> {
-        let after = after.unwrap_or(LEAD + Duration::from_secs_f64(f64::from(count) / f64::from(MADE_PER_SECOND)));
+    /// Makes the monitors that the arguments ask for.
+    pub(crate) fn plan(api: &mut Api, receiver: &Receiver, arguments: &Arguments) -> Outcome<Self> {
+        let count = arguments.overdue;
+        let making = f64::from(count) / f64::from(MADE_PER_SECOND);
+        let after = Duration::from_secs_f64(arguments.overdue_after.unwrap_or(LEAD_S + making));
         let url = receiver.url(PATH);
-        let channel = json!({"kind": "webhook", "url": url, "allow_private": true});
+        let channel = json!({"kind": "webhook", "url": url, "allow_private": true, "group_wait": arguments.group_wait});
         api.must("PUT", &format!("/api/channels/{CHANNEL}"), Some(&channel))?;
         let deadline = Timestamp::from_secs((wall_ms() / 1000.0) as i64) + Duration::from_secs(1 + after.as_secs());
         let (of_day, grace) = (time_of_day(deadline - Duration::from_secs(1)), "1s");

@@ -6,6 +6,7 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use heartbeat_engine::{Clock as _, SystemClock};
+use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use crate::failure::{Failure, Outcome};
@@ -28,11 +29,11 @@ impl Population {
         let template = self.template(folder)?;
         if !is_fresh(&template) {
             fs::create_dir_all(folder).map_err(Failure::of("the folder of prepared databases"))?;
-            let unfinished = template.with_extension("unfinished");
-            // It is there where a run was interrupted; what cannot be removed cannot be written either.
-            let _ = fs::remove_file(&unfinished);
-            self.write_now(runtime, &unfinished, interrupted)?;
-            fs::rename(&unfinished, &template).map_err(Failure::of("a prepared database"))?;
+            // In a folder of its own, which goes with all that a run that is cut short leaves behind.
+            let unfinished = TempDir::new_in(folder).map_err(Failure::of("the folder of prepared databases"))?;
+            let written = unfinished.path().join("heartbeat.db");
+            self.write_now(runtime, &written, interrupted)?;
+            fs::rename(&written, &template).map_err(Failure::of("a prepared database"))?;
         }
         let copied = fs::copy(&template, file).map_err(Failure::of("a prepared database"))?;
         let file = fs::File::open(file).and_then(|file| file.sync_all());
@@ -76,14 +77,7 @@ mod tests {
             fs::read(file).unwrap()
         };
         let first = provide(population, "a.db");
-        let templates = || {
-            fs::read_dir(&kept)
-                .unwrap()
-                .filter(|entry| {
-                    entry.as_ref().is_ok_and(|entry| entry.path().extension().is_some_and(|end| end == "db"))
-                })
-                .count()
-        };
+        let templates = || fs::read_dir(&kept).unwrap().count();
         assert_eq!(templates(), 1);
         assert_eq!(first, provide(population, "b.db"));
         assert_ne!(first, provide(Population { seed: 2, ..population }, "c.db"));

@@ -118,11 +118,9 @@ fn measure(
     file: &Path,
 ) -> Outcome<Measured> {
     let (mut api, receiver) = (Api::new(server.address, KEY), Receiver::start(stage.runtime)?);
-    let (alerts, overdue) = (arguments.alerts, arguments.overdue);
-    let within = whole_length(arguments);
+    let (alerts, within) = (arguments.alerts, whole_length(arguments));
     let alerts = (alerts > 0).then(|| Alerts::plan(&mut api, &receiver, alerts, within)).transpose()?;
-    let after = arguments.overdue_after.map(Duration::from_secs_f64);
-    let overdue = (overdue > 0).then(|| Overdue::plan(&mut api, &receiver, overdue, after)).transpose()?;
+    let overdue = (arguments.overdue > 0).then(|| Overdue::plan(&mut api, &receiver, arguments)).transpose()?;
 
     let (enough, seconds) = (AtomicBool::new(false), Duration::from_secs_f64(arguments.seconds));
     let length = if overdue.is_some() { NO_END } else { seconds };
