@@ -200,6 +200,9 @@ impl World {
     }
 
     fn nap(&mut self, node: usize, length: Duration, suspended: bool) {
+        if !self.nodes[node].up {
+            return;
+        }
         self.note(Deed::Nap);
         self.tell_node(node, || {
             format!("is frozen for {length:?}{}", if suspended { ", with its machine" } else { "" })
