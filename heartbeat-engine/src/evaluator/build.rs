@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::depend::{Planned, Verdict};
 use super::request::Reply;
 use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
+use crate::deadline::MOVES_MAX;
 use crate::step::{CareError, Draft, Edit, Surroundings};
 use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
@@ -112,22 +113,14 @@ impl Evaluator {
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
         let mut due = Vec::new();
         let mut put_back = Vec::new();
+        let mut moves = MOVES_MAX;
         while due.len() < self.batch_max
-            && let Some((at, id)) = self.queue.pop_before(now)
+            && let Some((at, number)) = self.queue.pop_before(now, &mut moves)
         {
-            let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.armed_at == at) else { continue };
-            let wake_at = slot.record.health.wake_at();
-            if wake_at > at {
-                slot.armed_at = wake_at;
-                self.queue.push(wake_at, id);
-            } else if waiting.contains(&id) {
-                put_back.push((at, id));
-            } else {
-                slot.armed_at = Timestamp::MAX;
-                due.push(id);
-            }
+            let Some(id) = self.slots.at(number).map(|slot| slot.record.id()) else { continue };
+            if waiting.contains(&id) { put_back.push((at, number)) } else { due.push(id) }
         }
-        put_back.into_iter().for_each(|(at, id)| self.queue.push(at, id));
+        put_back.into_iter().for_each(|(at, number)| self.queue.set(number, at));
         // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.
         let mut later = Vec::new();
         while due.len() < self.batch_max

@@ -115,7 +115,7 @@ impl Evaluator {
 
     /// The same for every monitor: what holds them back may have changed while nobody looked.
     pub(super) fn look_for_misheld(&mut self) {
-        let misheld = self.slots.keys().copied().filter(|id| self.is_misheld(*id)).collect();
+        let misheld = self.slots.iter().map(|(id, _)| id).filter(|id| self.is_misheld(*id)).collect();
         self.dependencies.misheld = misheld;
     }
 
@@ -172,8 +172,8 @@ impl Evaluator {
                         continue;
                     }
                     let requests = members.remove(&id);
-                    if let Some(slot) = self.slots.get_mut(&id).filter(|_| requests.is_none()) {
-                        slot.armed_at = Timestamp::MAX;
+                    if let Some(number) = self.slots.find(&id).filter(|_| requests.is_none()) {
+                        self.queue.set(number, Timestamp::MAX);
                     }
                     sorted.push((id, requests.unwrap_or_default()));
                 }
@@ -184,8 +184,7 @@ impl Evaluator {
 
     /// Whether something of the monitor is due and neither in the batch nor behind requests that wait.
     fn is_due(&self, id: MonitorId, now: Timestamp, waiting: &HashSet<MonitorId>) -> bool {
-        self.slots.get(&id).is_some_and(|slot| slot.armed_at < now && slot.record.health.wake_at() < now)
-            && !waiting.contains(&id)
+        self.slots.find(&id).is_some_and(|number| self.queue.get(number) < now) && !waiting.contains(&id)
     }
 
     fn parents(&self, id: MonitorId) -> &[MonitorId] {

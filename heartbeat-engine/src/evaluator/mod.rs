@@ -25,6 +25,7 @@ pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
+use crate::slab::Slab;
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
@@ -44,8 +45,6 @@ type Map<K, V> = HashMap<K, V, Hasher>;
 #[derive(Debug)]
 struct Slot {
     record: Arc<Record>,
-    /// The instant of the monitor's entry in the queue; `MAX` when it has none.
-    armed_at: Timestamp,
     /// The maintenance windows that cover it.
     windows: Vec<Arc<Maintenance>>,
     /// At this version of the record or before, incidents of the monitor were written last.
@@ -105,7 +104,8 @@ pub struct Evaluator {
     batch_max: usize,
     outages_max: usize,
     watcher_channels: Vec<String>,
-    slots: Map<MonitorId, Slot>,
+    slots: Slab<Slot>,
+    /// When each is looked at next, by its number; never while it is in the batch under way because it was due.
     queue: Deadlines,
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
     /// windows that hold their deadlines back have changed.
@@ -141,7 +141,7 @@ impl Evaluator {
             batch_max: batch_max.max(1),
             outages_max: outages_max.max(1),
             watcher_channels: Vec::new(),
-            slots: Map::default(),
+            slots: Slab::default(),
             queue: Deadlines::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
@@ -329,18 +329,16 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
-        let Some(slot) = self.slots.get_mut(&id) else {
+        let found = self.slots.find(&id).and_then(|number| Some((number, self.slots.at_mut(number)?)));
+        let Some((number, slot)) = found else {
             let windows = self.windows_of(&record.monitor);
             let rewritten = record.version;
-            self.slots.insert(id, Slot { record: record.clone(), armed_at: wake_at, windows, rewritten });
-            self.queue.push(wake_at, id);
+            let number = self.slots.insert(id, Slot { record: record.clone(), windows, rewritten });
+            self.queue.set(number, wake_at);
             return self.adopt_dependencies(id, None, Some(&record));
         };
         let before = std::mem::replace(&mut slot.record, record);
-        if wake_at < slot.armed_at {
-            slot.armed_at = wake_at;
-            self.queue.push(wake_at, id);
-        }
+        self.queue.set(number, wake_at);
         let same = Arc::ptr_eq(&before.monitor, &slot.record.monitor);
         // Nearly always nothing has changed that others depend on.
         if !same || before.health.state != slot.record.health.state {
@@ -354,7 +352,8 @@ impl Evaluator {
 
     /// Drops a monitor that is not stored any more.
     fn forget(&mut self, id: MonitorId) {
-        if let Some(slot) = self.slots.remove(&id) {
+        if let Some((number, slot)) = self.slots.remove(&id) {
+            self.queue.set(number, Timestamp::MAX);
             self.adopt_dependencies(id, Some(&slot.record), None);
         }
     }

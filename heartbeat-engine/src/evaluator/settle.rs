@@ -143,11 +143,11 @@ impl Evaluator {
 
     /// Puts a monitor whose entry was taken off the queue back into it.
     pub(super) fn rearm(&mut self, id: MonitorId) {
-        if let Some(slot) = self.slots.get_mut(&id)
-            && slot.armed_at == Timestamp::MAX
+        if let Some(number) = self.slots.find(&id)
+            && self.queue.get(number) == Timestamp::MAX
+            && let Some(slot) = self.slots.at(number)
         {
-            slot.armed_at = slot.record.health.wake_at();
-            self.queue.push(slot.armed_at, id);
+            self.queue.set(number, slot.record.health.wake_at());
         }
     }
 }
