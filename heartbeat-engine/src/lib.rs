@@ -45,8 +45,8 @@ pub use maintenance::{Maintenance, MaintenanceSpec, MaintenanceTime};
 pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
     Arm, EndedRun, Escalation, Expectation, FieldError, FlapLimit, Flapping, Flaps, Health, LastPing, Monitor,
-    MonitorSpec, OutageMoves, Pursuit, Record, Rotating, Run, Secret, Severity, State, Status, StatusWord, Token,
-    TokenError, TokenHash, slug_from_name,
+    MonitorSpec, OutageMoves, Pursuit, Record, Rotating, Run, Secret, Severity, State, Status, StatusWord, Terms,
+    Token, TokenError, TokenHash, slug_from_name,
 };
 pub use notification::{
     AboutIncident, AboutMonitor, Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationKind,

@@ -1,12 +1,103 @@
 //! Things of monitors, in one piece of memory: found by the id of the monitor, and named by a small number.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::MonitorId;
+
+/// A map by monitor. The order of iteration follows from its history alone.
+pub(crate) type IdMap<V> = HashMap<MonitorId, V, BuildHasherDefault<IdHasher>>;
+/// A set of monitors. The order of iteration follows from its history alone.
+pub(crate) type IdSet = HashSet<MonitorId, BuildHasherDefault<IdHasher>>;
 
 /// Multipliers of the hash, from the digits of pi.
 const MIX: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
 /// An empty place of the table. No thing has this number.
 const VACANT: u64 = u64::MAX;
 const TABLE_MIN: usize = 16;
+
+/// Leads from hashes to small numbers, of which several may have the same hash.
+#[derive(Debug)]
+pub(crate) struct Table {
+    /// Open addressing: the upper half of a hash above the number; a power of two, at most three quarters full.
+    places: Vec<u64>,
+    used: usize,
+}
+
+impl Default for Table {
+    fn default() -> Self {
+        Self { places: vec![VACANT; TABLE_MIN], used: 0 }
+    }
+}
+
+impl Table {
+    /// The first number under this hash that is the one.
+    pub(crate) fn find(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<u32> {
+        self.search(hash, is).map(|place| number(self.places[place]))
+    }
+
+    pub(crate) fn insert(&mut self, hash: u64, number: u32) {
+        if (self.used + 1) * 4 > self.places.len() * 3 {
+            let larger = vec![VACANT; self.places.len() * 2];
+            for entry in std::mem::replace(&mut self.places, larger) {
+                if entry != VACANT {
+                    self.enter(entry, entry as u32);
+                }
+            }
+        }
+        self.used += 1;
+        self.enter(hash, number);
+    }
+
+    /// Takes a number out, once; nothing happens where it is not found.
+    pub(crate) fn remove(&mut self, hash: u64, number: u32) {
+        let Some(mut hole) = self.search(hash, |found| found == number) else { return };
+        self.used -= 1;
+        // Those behind it move up that would not be found any more.
+        let mask = self.places.len() - 1;
+        let mut place = self.after(hole);
+        while self.places[place] != VACANT {
+            let home = self.home(self.places[place]);
+            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
+                self.places[hole] = self.places[place];
+                hole = place;
+            }
+            place = self.after(place);
+        }
+        self.places[hole] = VACANT;
+    }
+
+    fn search(&self, hash: u64, is: impl Fn(u32) -> bool) -> Option<usize> {
+        let mut place = self.home(hash);
+        loop {
+            let entry = self.places[place];
+            if entry == VACANT {
+                return None;
+            }
+            if entry >> 32 == hash >> 32 && is(number(entry)) {
+                return Some(place);
+            }
+            place = self.after(place);
+        }
+    }
+
+    fn enter(&mut self, hash: u64, number: u32) {
+        let mut place = self.home(hash);
+        while self.places[place] != VACANT {
+            place = self.after(place);
+        }
+        self.places[place] = (hash >> 32 << 32) | u64::from(number);
+    }
+
+    /// Where the search for a hash begins. Only its upper half counts, which the table keeps.
+    fn home(&self, hash: u64) -> usize {
+        (hash >> 32) as usize & (self.places.len() - 1)
+    }
+
+    fn after(&self, place: usize) -> usize {
+        (place + 1) & (self.places.len() - 1)
+    }
+}
 
 /// One `T` for each of many monitors. The order of iteration follows from the insertions and removals alone.
 ///
@@ -15,24 +106,20 @@ const TABLE_MIN: usize = 16;
 pub(crate) struct Slab<T> {
     things: Vec<Option<(MonitorId, T)>>,
     free: Vec<u32>,
-    /// Open addressing: the upper half of a hash above the number of the thing; a power of two, at most three quarters full.
-    table: Vec<u64>,
+    table: Table,
 }
 
 impl<T> Default for Slab<T> {
     fn default() -> Self {
-        Self { things: Vec::new(), free: Vec::new(), table: vec![VACANT; TABLE_MIN] }
+        Self { things: Vec::new(), free: Vec::new(), table: Table::default() }
     }
 }
 
 impl<T> Slab<T> {
-    pub(crate) fn len(&self) -> usize {
-        self.things.len() - self.free.len()
-    }
-
     /// The number of a monitor's thing; it stays the same until the thing is removed.
     pub(crate) fn find(&self, id: &MonitorId) -> Option<u32> {
-        self.search(id).map(|place| number(self.table[place]))
+        let is = |number: u32| self.things[number as usize].as_ref().is_some_and(|(found, _)| found == id);
+        self.table.find(hash(id), is)
     }
 
     pub(crate) fn at(&self, number: u32) -> Option<&T> {
@@ -57,24 +144,20 @@ impl<T> Slab<T> {
             self.things[number as usize] = Some((id, thing));
             return number;
         }
-        if (self.len() + 1) * 4 > self.table.len() * 3 {
-            self.grow();
-        }
         let number = self.free.pop().unwrap_or_else(|| {
             self.things.push(None);
             // Memory ends before 2^32 monitors.
             (self.things.len() - 1) as u32
         });
         self.things[number as usize] = Some((id, thing));
-        self.enter(hash(&id), number);
+        self.table.insert(hash(&id), number);
         number
     }
 
     /// Takes out the thing of a monitor, with the number that it had.
     pub(crate) fn remove(&mut self, id: &MonitorId) -> Option<(u32, T)> {
-        let place = self.search(id)?;
-        let number = number(self.table[place]);
-        self.vacate(place);
+        let number = self.find(id)?;
+        self.table.remove(hash(id), number);
         self.free.push(number);
         self.things[number as usize].take().map(|(_, thing)| (number, thing))
     }
@@ -90,73 +173,35 @@ impl<T> Slab<T> {
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.iter().map(|(_, thing)| thing)
     }
-
-    /// The place in the table that leads to the thing of a monitor.
-    fn search(&self, id: &MonitorId) -> Option<usize> {
-        let hash = hash(id);
-        let mut place = self.home(hash);
-        loop {
-            let entry = self.table[place];
-            if entry == VACANT {
-                return None;
-            }
-            if entry >> 32 == hash >> 32
-                && self.things[number(entry) as usize].as_ref().is_some_and(|(found, _)| found == id)
-            {
-                return Some(place);
-            }
-            place = self.after(place);
-        }
-    }
-
-    fn enter(&mut self, hash: u64, number: u32) {
-        let mut place = self.home(hash);
-        while self.table[place] != VACANT {
-            place = self.after(place);
-        }
-        self.table[place] = (hash >> 32 << 32) | u64::from(number);
-    }
-
-    /// Empties a place, and moves those behind it up that would not be found any more.
-    fn vacate(&mut self, mut hole: usize) {
-        let mask = self.table.len() - 1;
-        let mut place = self.after(hole);
-        while self.table[place] != VACANT {
-            let home = self.home(self.table[place]);
-            if (place.wrapping_sub(home) & mask) >= (place.wrapping_sub(hole) & mask) {
-                self.table[hole] = self.table[place];
-                hole = place;
-            }
-            place = self.after(place);
-        }
-        self.table[hole] = VACANT;
-    }
-
-    fn grow(&mut self) {
-        let larger = vec![VACANT; self.table.len() * 2];
-        for entry in std::mem::replace(&mut self.table, larger) {
-            if entry != VACANT {
-                self.enter(entry, number(entry));
-            }
-        }
-    }
-
-    /// Where the search for a hash begins. Only its upper half counts, which the table keeps.
-    fn home(&self, hash: u64) -> usize {
-        (hash >> 32) as usize & (self.table.len() - 1)
-    }
-
-    fn after(&self, place: usize) -> usize {
-        (place + 1) & (self.table.len() - 1)
-    }
 }
 
 fn number(entry: u64) -> u32 {
     entry as u32
 }
 
+/// Hashes ids and nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= bytes.try_into().map_or(0, mixed);
+    }
+
+    /// The length, which all ids have in common.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 fn hash(id: &MonitorId) -> u64 {
-    let halves = u128::from_ne_bytes(*id.as_bytes());
+    mixed(*id.as_bytes())
+}
+
+fn mixed(bytes: [u8; 16]) -> u64 {
+    let halves = u128::from_ne_bytes(bytes);
     let product = u128::from(halves as u64 ^ MIX[0]) * u128::from((halves >> 64) as u64 ^ MIX[1]);
     (product >> 64) as u64 ^ product as u64
 }
@@ -188,7 +233,7 @@ mod tests {
                 } else {
                     prop_assert_eq!(slab.remove(&id(n)), map.remove(&id(n)));
                 }
-                prop_assert_eq!(slab.len(), map.len());
+                prop_assert_eq!(slab.iter().count(), map.len());
             }
             for n in 0..=255 {
                 prop_assert_eq!(slab.find(&id(n)), map.get(&id(n)).map(|found| found.0));

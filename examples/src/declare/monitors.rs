@@ -106,7 +106,8 @@ pub(super) async fn release(
         let page = engine.list(&filter, PAGE);
         filter.after = page.items.last().map(|record| record.spec().slug.clone());
         let stray = page.items.iter().filter(is_stray).map(|record| {
-            let mut spec = MonitorSpec { declared_in: None, ..record.spec().clone() };
+            let mut spec = record.spec().clone();
+            spec.declared_in = None;
             spec.depends_on.retain(|parent| engine.find(*parent).is_some());
             (spec, PutMode::Replace { monitor: record.id(), expected: None })
         });

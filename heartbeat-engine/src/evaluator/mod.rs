@@ -5,18 +5,17 @@
 
 mod build;
 mod depend;
+mod few;
 mod policies;
 mod request;
 mod settle;
 mod watch;
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use build::Group;
+use build::{Gathered, Group};
 use depend::Dependencies;
 #[cfg(feature = "runtime")]
 pub(crate) use depend::{cycle, cycle_fault};
@@ -25,7 +24,7 @@ pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
-use crate::slab::Slab;
+use crate::slab::{IdMap, IdSet, Slab};
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
@@ -37,10 +36,6 @@ pub type Ticket = u64;
 
 /// A request is decided anew at most this often when somebody else writes the same monitor.
 const TRIES_MAX: u8 = 5;
-
-/// The same history gives the same batches in every run, so the order of iteration must not be random.
-type Hasher = BuildHasherDefault<DefaultHasher>;
-type Map<K, V> = HashMap<K, V, Hasher>;
 
 #[derive(Debug)]
 struct Slot {
@@ -96,6 +91,18 @@ struct UnderWay {
     owed: Vec<Notification>,
 }
 
+/// Memory that one batch leaves to the next.
+#[derive(Debug, Default)]
+struct Scratch {
+    gathered: Vec<Gathered>,
+    /// Where the monitors are in `gathered`.
+    places: IdMap<usize>,
+    groups: Vec<Group>,
+    /// Records that others have taken the place of, at most as many as go into a batch. When nobody else holds one any more,
+    /// the next record is written over it.
+    retired: Vec<Arc<Record>>,
+}
+
 /// Decides for the monitors of one partition.
 #[derive(Debug)]
 pub struct Evaluator {
@@ -116,7 +123,7 @@ pub struct Evaluator {
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
-    unsaved: HashSet<MonitorId, Hasher>,
+    unsaved: IdSet,
     absence: Absence,
     look: Look,
     clocks: (Timestamp, Duration),
@@ -126,7 +133,8 @@ pub struct Evaluator {
     unsure: Option<(Outage, (Timestamp, Duration))>,
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
-    stale: Map<MonitorId, Stale>,
+    scratch: Scratch,
+    stale: IdMap<Stale>,
     dependencies: Dependencies,
 }
 
@@ -148,7 +156,7 @@ impl Evaluator {
             maintenance: Windows::default(),
             routes: Vec::new(),
             forget_after: None,
-            unsaved: HashSet::default(),
+            unsaved: IdSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
@@ -157,7 +165,8 @@ impl Evaluator {
             unsure: None,
             answers: VecDeque::new(),
             committed: Committed::default(),
-            stale: Map::default(),
+            scratch: Scratch::default(),
+            stale: IdMap::default(),
             dependencies: Dependencies::default(),
         }
     }
@@ -252,7 +261,7 @@ impl Evaluator {
                 self.forget_after = self.forget_after.filter(|after| Some(*after) != under_way.forget_after);
                 self.adopt_watch(&mut under_way);
                 let mut outcomes = applied.transitions.iter();
-                for group in under_way.groups {
+                for group in under_way.groups.drain(..) {
                     match outcomes.next() {
                         Some(outcome) => self.settle(group, outcome),
                         None => self.give_up(group, &StorageError::Unknown("an outcome is missing".to_owned())),
@@ -260,7 +269,7 @@ impl Evaluator {
                 }
             }
             Err(error) => {
-                for group in under_way.groups {
+                for group in under_way.groups.drain(..) {
                     self.give_up(group, error);
                 }
                 if let Some(outage) = under_way.outage {
@@ -271,6 +280,7 @@ impl Evaluator {
                 }
             }
         }
+        self.scratch.groups = under_way.groups;
     }
 
     /// The next answer.
@@ -347,6 +357,9 @@ impl Evaluator {
                 self.cover_again(id);
             }
             self.adopt_dependencies(id, Some(&before), Some(&after));
+        }
+        if self.scratch.retired.len() < self.batch_max {
+            self.scratch.retired.push(before);
         }
     }
 

@@ -1,10 +1,13 @@
 //! Monitors: the wish ([`MonitorSpec`], [`Monitor`]), the stored fact ([`Health`]), both with a version ([`Record`]),
 //! and the view ([`Status`]).
 
+mod form;
 mod health;
 mod secret;
 mod spec;
 mod status;
+#[cfg(feature = "runtime")]
+mod terms;
 
 use std::sync::Arc;
 
@@ -14,9 +17,11 @@ pub use health::{
     EndedRun, Escalation, Expectation, Flapping, Flaps, Health, LastPing, OutageMoves, Pursuit, Run, State,
 };
 pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
-pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, slug_from_name};
+pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, Terms, slug_from_name};
 pub(crate) use spec::{is_slug, list_faults};
 pub use status::{Status, StatusWord};
+#[cfg(feature = "runtime")]
+pub(crate) use terms::TermsKept;
 
 use crate::{MonitorId, Timestamp, Version};
 
@@ -65,19 +70,19 @@ impl Record {
     }
 }
 
-/// The form of a monitor, which many may hold.
-mod shared {
+/// The form of a thing that many may hold: its own.
+pub(crate) mod shared {
     use std::sync::Arc;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Monitor;
-
-    pub(super) fn serialize<S: Serializer>(monitor: &Arc<Monitor>, serializer: S) -> Result<S::Ok, S::Error> {
-        (**monitor).serialize(serializer)
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(thing: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**thing).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Monitor>, D::Error> {
-        Monitor::deserialize(deserializer).map(Arc::new)
+    pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }

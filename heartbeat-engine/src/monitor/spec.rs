@@ -2,12 +2,15 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::form::Form;
 use crate::schedule::{Grace, Schedule};
-use crate::time::{duration_ms, optional_duration_ms};
+use crate::time::duration_ms;
 use crate::{MonitorId, Timestamp, describe_duration};
 
 /// The largest threshold.
@@ -95,6 +98,8 @@ impl FieldError {
 
 /// What somebody wishes to be watched, and how.
 ///
+/// The names are its own; the rest are its [`Terms`], whose fields are read and written as if they stood here.
+///
 /// ```
 /// use heartbeat_engine::{MonitorSpec, Severity, schedule::Schedule};
 /// use std::time::Duration;
@@ -105,61 +110,68 @@ impl FieldError {
 /// # Ok::<(), heartbeat_engine::schedule::ScheduleError>(())
 /// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(from = "Form", into = "Form")]
 pub struct MonitorSpec {
     /// Names it in URLs: `[A-Za-z0-9][A-Za-z0-9_-]{0,99}`, unique.
     pub slug: String,
     /// Names it for people.
     pub name: String,
     /// More about it for people.
-    #[serde(default)]
     pub description: String,
+    pub(super) terms: Arc<Terms>,
+}
+
+/// What many monitors have in common: when their jobs are expected, and what follows when they are not heard.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Terms {
     /// When a heartbeat is expected (S2).
     pub schedule: Schedule,
     /// How much later than the occurrence it may come (S2.6).
     pub grace: Grace,
     /// How much sooner than a fixed-time occurrence it counts for it (S2.5).
-    #[serde(default, with = "duration_ms")]
     pub early: Duration,
     /// How long a run may last (S4.2).
-    #[serde(default, with = "optional_duration_ms")]
     pub max_runtime: Option<Duration>,
     /// When it begins to expect (S3.2).
-    #[serde(default)]
     pub arm: Arm,
     /// How many failures in a row take it down (S3.3).
     pub failure_threshold: u32,
     /// How many successes in a row bring it up (S3.4).
     pub recovery_threshold: u32,
     /// How grave its going down is.
-    #[serde(default)]
     pub severity: Severity,
     /// For finding and grouping.
-    #[serde(default)]
     pub tags: Vec<String>,
     /// The names of the channels that are told.
-    #[serde(default)]
     pub channels: Vec<String>,
     /// The least value that is no failure (S4.9).
-    #[serde(default)]
     pub value_min: Option<f64>,
     /// The largest value that is no failure (S4.9).
-    #[serde(default)]
     pub value_max: Option<f64>,
     /// How often people are reminded while it is down and nobody has acknowledged that (S7.7).
-    #[serde(default, with = "optional_duration_ms")]
     pub remind_every: Option<Duration>,
     /// The monitors that it depends on: while one of them is down its own messages are held back (S5.4).
-    #[serde(default)]
     pub depends_on: Vec<MonitorId>,
     /// When it counts as flapping; never where there is none.
-    #[serde(default)]
     pub flap_limit: Option<FlapLimit>,
     /// Whether its heartbeats must be signed.
-    #[serde(default)]
     pub require_signature: bool,
     /// The file that declares it; then it is edited there and nowhere else.
-    #[serde(default)]
     pub declared_in: Option<String>,
+}
+
+impl Deref for MonitorSpec {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl DerefMut for MonitorSpec {
+    fn deref_mut(&mut self) -> &mut Terms {
+        Arc::make_mut(&mut self.terms)
+    }
 }
 
 impl MonitorSpec {
@@ -167,10 +179,7 @@ impl MonitorSpec {
     /// when made, thresholds of 1, severity `warning`, nobody told.
     pub fn new(slug: impl Into<String>, schedule: Schedule) -> Self {
         let slug = slug.into();
-        Self {
-            name: slug.clone(),
-            slug,
-            description: String::new(),
+        let terms = Terms {
             grace: schedule.default_grace(),
             schedule,
             early: Duration::ZERO,
@@ -188,7 +197,8 @@ impl MonitorSpec {
             flap_limit: None,
             require_signature: false,
             declared_in: None,
-        }
+        };
+        Self { name: slug.clone(), slug, description: String::new(), terms: Arc::new(terms) }
     }
 
     /// Every field that is wrong; empty when the monitor can be made. `now` is where the search for the smallest gap

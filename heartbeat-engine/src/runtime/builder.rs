@@ -1,7 +1,7 @@
 //! Building an engine.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
 
 use tokio::sync::{broadcast, watch};
 
@@ -112,6 +112,7 @@ impl EngineBuilder {
             directory: Directory::default(),
             channels: self.channels,
             policies: Policies::default(),
+            terms: Mutex::default(),
             changes: broadcast::channel(self.limits.subscriber_queue.max(1)).0,
             limits: self.limits,
             watcher_channels: self.watcher_channels,

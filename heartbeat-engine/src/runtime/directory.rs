@@ -1,9 +1,12 @@
 //! What readers see: the committed records, by id, slug and token.
 
-use std::collections::{BTreeMap, HashMap};
+use std::borrow::Borrow;
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use crate::{MonitorId, Page, Record, Status, StatusWord, Timestamp, TokenHash};
+use crate::slab::{Slab, Table};
+use crate::{Monitor, MonitorId, Page, Record, Status, StatusWord, Timestamp, TokenHash};
 
 /// Leads to a monitor.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -75,9 +78,40 @@ impl Filter {
 
 #[derive(Debug, Default)]
 struct Index {
-    by_id: HashMap<MonitorId, Arc<Record>>,
-    by_slug: BTreeMap<String, MonitorId>,
-    by_token: HashMap<TokenHash, MonitorId>,
+    records: Slab<Arc<Record>>,
+    by_slug: BTreeSet<BySlug>,
+    /// From the hashes of tokens to the places of their monitors in `records`.
+    by_token: Table,
+}
+
+/// A monitor in the order of slugs.
+#[derive(Debug)]
+struct BySlug(Arc<Monitor>);
+
+impl Borrow<str> for BySlug {
+    fn borrow(&self) -> &str {
+        &self.0.spec.slug
+    }
+}
+
+impl PartialEq for BySlug {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.spec.slug == other.0.spec.slug
+    }
+}
+
+impl Eq for BySlug {}
+
+impl PartialOrd for BySlug {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for BySlug {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.spec.slug.cmp(&other.0.spec.slug)
+    }
 }
 
 /// The committed records; written by the driver, read by everybody.
@@ -89,28 +123,25 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn find(&self, target: &Target, now: Timestamp) -> Option<Arc<Record>> {
         let index = self.read();
-        let id = match target {
-            Target::Id(id) => Some(*id),
-            Target::Slug(slug) => index.by_slug.get(slug).copied(),
-            Target::Token(hash) => index.by_token.get(hash).copied(),
-        };
-        let record = index.by_id.get(&id?)?;
         match target {
+            Target::Id(id) => index.records.get(id).cloned(),
+            Target::Slug(slug) => index.records.get(&index.by_slug.get(slug.as_str())?.0.id).cloned(),
             Target::Token(hash) => {
-                record.monitor.token.accepted(now).any(|t| t.hash() == *hash).then(|| record.clone())
+                let accepts = |record: &Arc<Record>| record.monitor.token.accepted(now).any(|t| t.hash() == *hash);
+                let number = index.by_token.find(key(hash), |number| index.records.at(number).is_some_and(accepts))?;
+                index.records.at(number).cloned()
             }
-            Target::Id(_) | Target::Slug(_) => Some(record.clone()),
         }
     }
 
     pub(crate) fn list(&self, filter: &Filter, limit: usize, now: Timestamp) -> Page<Arc<Record>> {
         use std::ops::Bound::{Excluded, Unbounded};
         let index = self.read();
-        let start = filter.after.as_ref().map_or(Unbounded, Excluded);
+        let start = filter.after.as_deref().map_or(Unbounded, Excluded);
         let mut items: Vec<Arc<Record>> = index
             .by_slug
-            .range::<String, _>((start, Unbounded))
-            .filter_map(|(_, id)| index.by_id.get(id))
+            .range::<str, _>((start, Unbounded))
+            .filter_map(|by_slug| index.records.get(&by_slug.0.id))
             .filter(|record| filter.passes(record, now))
             .take(limit.saturating_add(1))
             .cloned()
@@ -121,7 +152,7 @@ impl Directory {
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Record)) {
-        for record in self.read().by_id.values() {
+        for record in self.read().records.values() {
             visit(record);
         }
     }
@@ -130,7 +161,7 @@ impl Directory {
     pub(crate) fn update(&self, changes: impl IntoIterator<Item = (MonitorId, Option<Arc<Record>>)>) {
         let mut index = self.write();
         for (id, record) in changes {
-            let names_stay = match (index.by_id.get(&id), &record) {
+            let names_stay = match (index.records.get(&id), &record) {
                 (Some(old), Some(new)) => Arc::ptr_eq(&old.monitor, &new.monitor),
                 _ => false,
             };
@@ -139,11 +170,11 @@ impl Directory {
             }
             match record {
                 Some(record) if names_stay => {
-                    index.by_id.insert(id, record);
+                    index.records.insert(id, record);
                 }
                 Some(record) => index.insert(record),
                 None => {
-                    index.by_id.remove(&id);
+                    index.records.remove(&id);
                 }
             }
         }
@@ -161,25 +192,30 @@ impl Directory {
 
 impl Index {
     fn insert(&mut self, record: Arc<Record>) {
-        let id = record.id();
-        self.by_slug.insert(record.spec().slug.clone(), id);
-        for token in record.monitor.token.all() {
-            self.by_token.insert(token.hash(), id);
+        let monitor = record.monitor.clone();
+        let number = self.records.insert(monitor.id, record);
+        for token in monitor.token.all() {
+            self.by_token.insert(key(&token.hash()), number);
         }
-        self.by_id.insert(id, record);
+        self.by_slug.replace(BySlug(monitor));
     }
 
     /// Names that still lead to this monitor; another may have taken one over in the same batch.
     fn forget_names(&mut self, id: MonitorId) {
-        let Some(old) = self.by_id.get(&id) else { return };
-        let monitor = old.monitor.clone();
-        if self.by_slug.get(&monitor.spec.slug) == Some(&id) {
-            self.by_slug.remove(&monitor.spec.slug);
+        let Some(number) = self.records.find(&id) else { return };
+        let Some(monitor) = self.records.at(number).map(|record| record.monitor.clone()) else { return };
+        let slug = monitor.spec.slug.as_str();
+        if self.by_slug.get(slug).is_some_and(|found| found.0.id == id) {
+            self.by_slug.remove(slug);
         }
         for token in monitor.token.all() {
-            if self.by_token.get(&token.hash()) == Some(&id) {
-                self.by_token.remove(&token.hash());
-            }
+            self.by_token.remove(key(&token.hash()), number);
         }
     }
+}
+
+/// The part of a token's hash that the table goes by; the rest is compared.
+fn key(hash: &TokenHash) -> u64 {
+    let [first, second, third, fourth, fifth, sixth, seventh, eighth, ..] = *hash.as_bytes();
+    u64::from_be_bytes([first, second, third, fourth, fifth, sixth, seventh, eighth])
 }

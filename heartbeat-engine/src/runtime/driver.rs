@@ -19,8 +19,8 @@ use crate::runtime::metrics::add;
 use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::shared::Shared;
 use crate::{
-    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
-    StorageError, Target, Tenure, Timestamp,
+    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Record, Settlement,
+    StateChange, StorageError, Target, Tenure, Timestamp,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
@@ -106,7 +106,7 @@ impl Driver {
         loop {
             let page = storage.monitors(after, limits.load_page).await?;
             after = page.items.last().map(crate::Record::id);
-            let records: Vec<_> = page.items.into_iter().map(Arc::new).collect();
+            let records = self.shared_terms(page.items);
             add(&self.shared.counters.loaded, records.len());
             self.shared.directory.update(records.iter().map(|record| (record.id(), Some(record.clone()))));
             for record in records {
@@ -122,6 +122,16 @@ impl Driver {
         self.shared.loaded.store(true, Ordering::Release);
         self.shared.inbox.open();
         Ok(())
+    }
+
+    /// The records, with the terms of their monitors shared.
+    fn shared_terms(&self, records: Vec<Record>) -> Vec<Arc<Record>> {
+        let mut terms = self.shared.terms();
+        let shared = records.into_iter().map(|mut record| {
+            terms.share_record(&mut record);
+            Arc::new(record)
+        });
+        shared.collect()
     }
 
     /// Works until the engine is shut down, or another node takes its work over.
@@ -359,7 +369,8 @@ impl Driver {
     async fn reload(&mut self, evaluator: &mut Evaluator, stale: &[crate::MonitorId]) {
         match self.shared.storage.load(stale).await {
             Ok(records) => {
-                for (id, record) in stale.iter().zip(records) {
+                for (id, mut record) in stale.iter().zip(records) {
+                    record.iter_mut().for_each(|record| self.shared.terms().share_record(record));
                     let record = record.map(Arc::new);
                     self.shared.directory.update([(*id, record.clone())]);
                     evaluator.handle_record(*id, record);

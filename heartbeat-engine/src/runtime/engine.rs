@@ -278,9 +278,10 @@ impl Engine {
         }
     }
 
-    async fn create(&self, spec: MonitorSpec, token: Option<Token>) -> Result<Put, EditError> {
+    async fn create(&self, mut spec: MonitorSpec, token: Option<Token>) -> Result<Put, EditError> {
         let token = token.map_or_else(random::token, Ok)?;
         let secret = if spec.require_signature { Some(Rotating::new(random::secret()?)) } else { None };
+        self.shared.terms().share(&mut spec);
         let now = self.now();
         let monitor = Monitor {
             id: random::monitor_id()?,
@@ -295,8 +296,9 @@ impl Engine {
         Ok(Put { record: done.record, created: true })
     }
 
-    async fn replace(&self, id: MonitorId, spec: MonitorSpec, expected: Option<Version>) -> Result<Put, EditError> {
+    async fn replace(&self, id: MonitorId, mut spec: MonitorSpec, expected: Option<Version>) -> Result<Put, EditError> {
         let secret = if spec.require_signature { Some(random::secret()?) } else { None };
+        self.shared.terms().share(&mut spec);
         let edit = Edit::Spec { spec: Box::new(spec), expected, secret };
         Ok(Put { record: self.edit(Target::Id(id), edit).await?, created: false })
     }

@@ -1,11 +1,12 @@
 //! What the engine's handles and its driver share.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{broadcast, watch};
 
+use crate::monitor::TermsKept;
 use crate::runtime::channels::Channels;
 use crate::runtime::directory::Directory;
 use crate::runtime::inbox::Inbox;
@@ -25,6 +26,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) channels: Channels,
     pub(crate) policies: Policies,
+    pub(crate) terms: Mutex<TermsKept>,
     pub(crate) changes: broadcast::Sender<StateChange>,
     pub(crate) counters: Counters,
     pub(crate) loaded: AtomicBool,
@@ -33,6 +35,11 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
+    /// The terms that monitors share. Whoever panicked while holding them left at most one unshared.
+    pub(crate) fn terms(&self) -> MutexGuard<'_, TermsKept> {
+        self.terms.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub(crate) fn loaded(&self) -> bool {
         self.loaded.load(Ordering::Acquire)
     }

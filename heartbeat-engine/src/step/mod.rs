@@ -148,7 +148,13 @@ impl<'a> Draft<'a> {
 
     /// What must be stored; `None` when nothing has changed.
     #[must_use]
-    pub fn finish(mut self) -> Option<Transition> {
+    pub fn finish(self) -> Option<Transition> {
+        self.finish_over(None)
+    }
+
+    /// The same; the new record takes the memory of one that nobody else holds.
+    #[must_use]
+    pub(crate) fn finish_over(mut self, spare: Option<Arc<Record>>) -> Option<Transition> {
         if self.removed && self.before.is_none() {
             return None;
         }
@@ -172,7 +178,7 @@ impl<'a> Draft<'a> {
         Some(Transition {
             monitor,
             expected: self.before.map(|before| before.version),
-            change: if self.removed { Change::Remove } else { Change::Put(Box::new(record)) },
+            change: if self.removed { Change::Remove } else { Change::Put(over(spare, record)) },
             pings: self.pings,
             changes: self.changes,
             incidents: self.incidents,
@@ -230,6 +236,10 @@ impl<'a> Draft<'a> {
         let degraded = if says { entry.degraded } else { self.is_degraded() };
         self.health.last_ping =
             Some(LastPing { n: entry.n, arrived_at: entry.arrived_at, at: entry.at, signal: entry.signal, degraded });
+        if self.pings.is_empty() {
+            // Nearly always it stays the only one.
+            self.pings.reserve_exact(1);
+        }
         self.pings.push(entry);
         taken
     }
@@ -237,4 +247,15 @@ impl<'a> Draft<'a> {
     fn is_degraded(&self) -> bool {
         self.health.last_ping.as_ref().is_some_and(|last| last.degraded)
     }
+}
+
+/// The record in the memory of another one, where there is one that nobody else holds.
+fn over(spare: Option<Arc<Record>>, record: Record) -> Arc<Record> {
+    if let Some(mut spare) = spare
+        && let Some(place) = Arc::get_mut(&mut spare)
+    {
+        *place = record;
+        return spare;
+    }
+    Arc::new(record)
 }

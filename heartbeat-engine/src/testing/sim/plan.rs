@@ -314,7 +314,7 @@ pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<Moni
         0 => {
             let other = plan.schedule(&spec.slug, rng);
             if found_within(&other) <= plan.calm {
-                next.schedule = other.schedule;
+                next.schedule = other.schedule.clone();
                 next.grace = other.grace;
                 next.early = other.early;
             }
