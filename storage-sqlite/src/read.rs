@@ -3,38 +3,67 @@
 use std::fmt::Display;
 
 use heartbeat_engine::{
-    Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record,
-    Timestamp, Version, WatchLog,
+    Document, Epoch, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record, Timestamp,
+    Version, WatchLog,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use crate::apply::{SLUG, TOKEN};
+use crate::codec;
 use crate::error;
+use crate::index::Index;
+use crate::log::{self, Position};
 use crate::readers::{Read, ReadError};
+use crate::wishes::{SLUG, TOKEN};
 
-pub(crate) const LOAD: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id WHERE m.id = ?1";
-pub(crate) const MONITORS: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id
-    WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
-pub(crate) const DUE: &str = "SELECT id, wake_at FROM monitors
-    WHERE partition = ?1 AND wake_at < ?2 AND wake_at < 9223372036854775807 ORDER BY wake_at, id LIMIT ?3";
+pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
+pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
 
-pub(crate) fn load(connection: &Connection, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+/// The index is asked before the connection sees anything: what it names is then there, or in the row of the monitor.
+pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+    let tails = index.tails(ids);
     let mut statement = connection.prepare_cached(LOAD)?;
-    let one = |id: &MonitorId| {
+    let one = |(id, tail): (&MonitorId, &Option<Position>)| {
         let mut rows = statement.query([id.as_bytes()])?;
-        rows.next()?.map(record).transpose()
+        let Some(row) = rows.next()? else { return Ok(None) };
+        match raw(connection, row, *tail)? {
+            Some(raw) => raw.decode().map(Some),
+            None => Err(ReadError::Undecodable(error::undecodable(&format_args!("log of monitor {id}"), &"it ends"))),
+        }
     };
-    ids.iter().map(one).collect()
+    let found = ids.iter().zip(&tails).map(one).collect::<Read<Vec<_>>>()?;
+    learn(index, found.iter().flatten());
+    Ok(found)
 }
 
-pub(crate) fn monitors(connection: &Connection, after: Option<MonitorId>, limit: usize) -> Read<Page<Record>> {
+/// A page of records; `None` for those whose newest state was committed after the connection began to look, which have to
+/// be loaded by their ids.
+pub(crate) type Loaded = (MonitorId, Option<Record>);
+
+pub(crate) fn monitors(
+    connection: &Connection,
+    index: &Index,
+    after: Option<MonitorId>,
+    limit: usize,
+) -> Read<Page<Loaded>> {
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-    page(connection, MONITORS, &[&after, &one_more(limit)], limit, record)
+    let loaded = |row: &Row<'_>| {
+        let id = row.get(0)?;
+        let tail = index.read().tail(&id);
+        let record = raw(connection, row, tail)?.map(Raw::decode).transpose()?;
+        Ok((MonitorId::from_bytes(id), record))
+    };
+    let page = page(connection, MONITORS, &[&after, &one_more(limit)], limit, loaded)?;
+    learn(index, page.items.iter().filter_map(|(_, record)| record.as_ref()));
+    Ok(page)
+}
+
+fn learn<'a>(index: &Index, records: impl Iterator<Item = &'a Record>) {
+    index.learn(records.map(|record| (record.id(), record.version.0, &record.monitor)));
 }
 
 pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorId>> {
@@ -47,19 +76,6 @@ pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorI
         .query_row(params![kind, value], |row| row.get(0))
         .optional()?;
     Ok(found.map(MonitorId::from_bytes))
-}
-
-pub(crate) fn due(
-    connection: &Connection,
-    partition: PartitionId,
-    before: Timestamp,
-    limit: usize,
-) -> Read<Vec<(MonitorId, Timestamp)>> {
-    let mut statement = connection.prepare_cached(DUE)?;
-    let rows = statement.query_map(params![partition.0, before.as_millis(), clamp(limit)], |row| {
-        Ok((MonitorId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn outbox(connection: &Connection, after: u64, limit: usize) -> Read<Page<OutboxEntry>> {
@@ -150,11 +166,45 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
     serde_json::from_str(text).map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))
 }
 
-fn record(row: &Row<'_>) -> Read<Record> {
+/// A record that is not decoded yet.
+struct Raw {
+    id: MonitorId,
+    version: u64,
+    health: Vec<u8>,
+    monitor: String,
+}
+
+impl Raw {
+    fn decode(self) -> Read<Record> {
+        let id = self.id;
+        let undecodable = |what: &dyn Display, error: &dyn Display| ReadError::Undecodable(error::undecodable(what, error));
+        let monitor: Monitor = serde_json::from_str(&self.monitor)
+            .map_err(|error| undecodable(&format_args!("monitor {id}"), &error))?;
+        let health = codec::read_health(&self.health)
+            .map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))?;
+        Ok(Record { monitor: monitor.into(), health, version: Version(self.version) })
+    }
+}
+
+/// The newest of what the row and the log have; `None` when the entry is not there yet in what the connection sees.
+fn raw(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Raw>> {
     let id = MonitorId::from_bytes(row.get(0)?);
-    let monitor: Monitor = json(row, 3, &format_args!("monitor {id}"))?;
-    let health: Health = json(row, 2, &format_args!("state of monitor {id}"))?;
-    Ok(Record { monitor: monitor.into(), health, version: Version(row.get::<_, i64>(1)?.cast_unsigned()) })
+    let folded = Position::from_column(row.get(2)?);
+    let (version, health) = match tail.filter(|tail| *tail > folded) {
+        Some(tail) => {
+            let found = log::at(connection, tail, |entry| Ok((entry.version, entry.health.to_vec())))?;
+            let Some(found) = found else { return Ok(None) };
+            found
+        }
+        None => (row.get::<_, i64>(1)?.cast_unsigned(), bytes(row, 3)?),
+    };
+    Ok(Some(Raw { id, version, health, monitor: row.get(4)? }))
+}
+
+/// A column that holds bytes or text.
+fn bytes(row: &Row<'_>, column: usize) -> Read<Vec<u8>> {
+    let bytes = row.get_ref(column)?.as_bytes();
+    bytes.map(<[u8]>::to_vec).map_err(|error| ReadError::Undecodable(error::undecodable(&"state", &error)))
 }
 
 pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {
