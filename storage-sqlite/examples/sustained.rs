@@ -9,7 +9,7 @@
 //! limit per second, `--log-mib` the size of the log, `--db` a file that is kept, and used again when it is there.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for people who measure")]
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,7 +115,7 @@ async fn load(storage: &SqliteStorage) -> Vec<Record> {
 }
 
 async fn create_all(storage: &SqliteStorage, wish: &Wish) {
-    let began = Instant::now();
+    let (began, cpu) = (Instant::now(), Cpu::now());
     let mut n = 0;
     while n < wish.monitors {
         let some: Vec<_> = (n..wish.monitors.min(n + 2000)).map(|n| create(&made(n))).collect();
@@ -123,7 +123,7 @@ async fn create_all(storage: &SqliteStorage, wish: &Wish) {
         let applied = storage.commit(&batch(some)).await.unwrap();
         assert!(applied.transitions.iter().all(|outcome| *outcome == Outcome::Committed));
     }
-    println!("{} monitors made in {:.1} s", wish.monitors, began.elapsed().as_secs_f64());
+    println!("{} monitors made in {:.1} s; {}", wish.monitors, began.elapsed().as_secs_f64(), Cpu::now().since(&cpu));
 }
 
 /// Commits batches of its own monitors until the time is over; how long each took, in microseconds.
@@ -186,6 +186,31 @@ fn resident_mib() -> u64 {
     text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096 >> 20
 }
 
+/// Seconds of processor time by the name of the thread: on a busy machine they say more than the clock.
+#[derive(Clone, Default)]
+struct Cpu(BTreeMap<String, f64>);
+
+impl Cpu {
+    fn now() -> Self {
+        let mut found = Self::default();
+        for task in std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten() {
+            let read = |file: &str| std::fs::read_to_string(task.path().join(file)).unwrap_or_default();
+            // The fields behind the name, which may hold anything.
+            let stat = read("stat");
+            let fields: Vec<&str> = stat.rsplit(')').next().unwrap_or_default().split_whitespace().collect();
+            let ticks: u64 = fields.iter().skip(11).take(2).filter_map(|ticks| ticks.parse::<u64>().ok()).sum();
+            *found.0.entry(read("comm").trim().to_owned()).or_default() += ticks as f64 / 100.0;
+        }
+        found
+    }
+
+    fn since(&self, before: &Self) -> String {
+        let spent = self.0.iter().map(|(name, now)| (name, now - before.0.get(name).copied().unwrap_or(0.0)));
+        let text: Vec<_> = spent.filter(|(_, spent)| *spent > 0.0).map(|(name, spent)| format!("{name} {spent:.2} s")).collect();
+        text.join(", ")
+    }
+}
+
 async fn measure(wish: Wish) {
     let directory = tempfile::tempdir().unwrap();
     let path = wish.db.clone().unwrap_or_else(|| directory.path().join("heartbeat.db"));
@@ -193,16 +218,17 @@ async fn measure(wish: Wish) {
     if !path.exists() {
         create_all(&SqliteStorage::open(&path, options()).unwrap(), &wish).await;
     }
-    let (began, before) = (Instant::now(), resident_mib());
+    let (began, before, cpu) = (Instant::now(), resident_mib(), Cpu::now());
     let storage = Arc::new(SqliteStorage::open(&path, options()).unwrap());
     let (opened, memory) = (began.elapsed(), resident_mib() - before);
     let mut records = load(&storage).await;
     let loaded = began.elapsed();
     println!("opened in {opened:.2?} with {memory} MiB, and {} monitors loaded after {loaded:.2?}", records.len());
+    println!("processor time: {}", Cpu::now().since(&cpu));
     let wish = Arc::new(wish);
     let share = records.len().div_ceil(wish.callers as usize);
     let watching = tokio::spawn(watch(Arc::clone(&storage)));
-    let start = Instant::now();
+    let (start, cpu) = (Instant::now(), Cpu::now());
     let callers: Vec<_> = (0..wish.callers)
         .map(|seed| {
             let own = records.split_off(records.len().saturating_sub(share));
@@ -214,7 +240,9 @@ async fn measure(wish: Wish) {
         took.extend(caller.await.unwrap());
     }
     let seconds = start.elapsed().as_secs_f64();
+    let cpu = Cpu::now().since(&cpu);
     watching.abort();
+    drop(watching.await);
     took.sort_unstable();
     let percentile = |part: f64| f64::from(took[((took.len() - 1) as f64 * part) as usize]) / 1000.0;
     println!(
@@ -227,6 +255,7 @@ async fn measure(wish: Wish) {
         percentile(0.999),
         percentile(1.0),
     );
+    println!("processor time for {} heartbeats: {cpu}", took.len() * wish.batch);
     let closing = Instant::now();
     drop(storage);
     println!("closed in {:.2?}; file {} MiB", closing.elapsed(), mib(&path, ""));

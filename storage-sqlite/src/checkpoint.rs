@@ -86,7 +86,7 @@ pub(crate) struct Checkpointer {
 impl Checkpointer {
     pub(crate) fn start(path: &Path, gauge: Arc<WalGauge>) -> std::io::Result<Self> {
         let worker = Worker { path: path.to_owned(), gauge: Arc::clone(&gauge), connection: None };
-        let name = "heartbeat-sqlite-checkpointer".to_owned();
+        let name = "sqlite-checkpt".to_owned();
         let thread = thread::Builder::new().name(name).spawn(move || worker.run())?;
         Ok(Self { gauge, thread: Some(thread) })
     }

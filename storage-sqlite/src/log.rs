@@ -66,20 +66,27 @@ pub(crate) struct LogEntry<'a> {
     pub(crate) health: &'a [u8],
     /// Frames.
     pub(crate) pings: &'a [u8],
+    /// Everything but the place of the one before.
+    pub(crate) body: &'a [u8],
 }
 
 impl<'a> LogEntry<'a> {
     fn read(reader: &mut Reader<'a>) -> Result<Self, CodecError> {
         let previous = u64::from_le_bytes(reader.array()?);
-        let mut body = Reader::new(reader.bytes()?);
+        Self::of((previous != 0).then_some(Position(previous)), reader.bytes()?)
+    }
+
+    pub(crate) fn of(previous: Option<Position>, body: &'a [u8]) -> Result<Self, CodecError> {
+        let mut reader = Reader::new(body);
         Ok(Self {
-            previous: (previous != 0).then_some(Position(previous)),
-            id: body.array()?,
-            partition: body.small()?,
-            version: body.number()?,
-            wake_at: body.signed()?,
-            health: body.bytes()?,
-            pings: body.take(body.len())?,
+            previous,
+            id: reader.array()?,
+            partition: reader.small()?,
+            version: reader.number()?,
+            wake_at: reader.signed()?,
+            health: reader.bytes()?,
+            pings: reader.take(reader.len())?,
+            body,
         })
     }
 }

@@ -65,8 +65,8 @@ impl Stored {
 
     /// Adds the heartbeats of entries, oldest first, and forgets what is beyond the newest `keep`. New chunks get the keys
     /// behind `last_key`, which counts on.
-    pub(crate) fn fold(mut self, entries: &[Vec<u8>], keep: u64, last_key: &mut i64) -> Result<Folded, CodecError> {
-        let all = std::iter::once(&self.recent).chain(entries).flat_map(|bytes| Unpacker::new(bytes));
+    pub(crate) fn fold(mut self, entries: &[&[u8]], keep: u64, last_key: &mut i64) -> Result<Folded, CodecError> {
+        let all = std::iter::once(&self.recent[..]).chain(entries.iter().copied()).flat_map(Unpacker::new);
         let mut frames = all.collect::<Result<Vec<_>, _>>()?;
         let last = frames.last().map_or(0, |last| last.n);
         frames.retain(|frame| is_kept(frame.n, last, keep));
@@ -248,7 +248,7 @@ mod tests {
         let mut key = 0;
         let mut now = Stored::default();
         for n in 1..=50 {
-            let folded = now.fold(&[frames(n * 10 - 9..=n * 10, 1)], 100, &mut key).unwrap();
+            let folded = now.fold(&[&frames(n * 10 - 9..=n * 10, 1)], 100, &mut key).unwrap();
             assert_eq!((folded.kept, folded.added.len()), ((n * 10).min(100), 0));
             now = stored(&folded);
         }
@@ -261,7 +261,7 @@ mod tests {
         let (mut key, mut alive) = (5, Vec::new());
         let mut now = Stored::default();
         for n in 1..=400_u64 {
-            let folded = now.fold(&[frames(n..=n, 70)], 100, &mut key).unwrap();
+            let folded = now.fold(&[&frames(n..=n, 70)], 100, &mut key).unwrap();
             alive.extend(folded.added.iter().map(|(key, _)| *key));
             alive.retain(|key| !folded.dropped.contains(key));
             assert!(folded.kept >= n.min(100) && folded.kept < 100 + 12, "{} are kept after {n}", folded.kept);
@@ -274,7 +274,7 @@ mod tests {
     #[test]
     fn a_chunk_fits_on_a_page_unless_it_is_one_heartbeat() {
         let mut key = 0;
-        let folded = Stored::default().fold(&[frames(1..=100, 500), frames(101..=101, 50_000)], 1000, &mut key).unwrap();
+        let folded = Stored::default().fold(&[&frames(1..=100, 500), &frames(101..=101, 50_000)], 1000, &mut key).unwrap();
         let (large, small): (Vec<_>, Vec<_>) = folded.added.iter().partition(|(_, bytes)| bytes.len() > CHUNK_BYTES);
         assert_eq!((large.len(), folded.kept, folded.recent.len()), (1, 101, 0));
         assert!(small.iter().all(|(_, bytes)| bytes.len() > CHUNK_BYTES - 600 || bytes.len() < 2600));

@@ -46,7 +46,7 @@ impl Readers {
         let mut readers = Self { queue: Some(queue), threads: Vec::new() };
         for _ in 0..count {
             let (path, inbox) = (path.to_owned(), Arc::clone(&inbox));
-            let thread = thread::Builder::new().name("heartbeat-sqlite-reader".to_owned());
+            let thread = thread::Builder::new().name("sqlite-reader".to_owned());
             readers.threads.push(thread.spawn(move || run(&path, &inbox))?);
         }
         Ok(readers)

@@ -54,7 +54,7 @@ impl Writer {
         last_seq: u64,
     ) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new().name("heartbeat-sqlite-writer".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             // It is let go of last, when the connection is closed.
             let _lock = opened.lock;
             let mut worker = Worker {

@@ -1,8 +1,8 @@
 //! Folding: what the log has is put into the rows of the monitors and their histories, in the order of ids, in the
 //! background.
 //!
-//! A thread of its own goes over all monitors that have something in the log, reads it, and makes of it what is to be
-//! written: slices of a bounded number of monitors. A slice then goes the way of every write, into the next transaction of
+//! A thread of its own reads the log, puts it into the order of ids, and makes of it what is to be written: slices of a
+//! bounded number of monitors. A slice then goes the way of every write, into the next transaction of
 //! the writer, so that it costs no sync of its own; the next slice comes when that one is written. When the round is over,
 //! everything that was in the log at its beginning is in the rows, and those rows of the log are deleted, again a few
 //! at a time. The more monitors have more than one entry, the fewer pages are written for each heartbeat: that is why the
@@ -14,6 +14,7 @@
 //! When heartbeats come faster than they are folded, slices grow, up to [`SLICE_MONITORS_MAX`]; when the log has twice the
 //! size that it may have, each transaction waits for a slice.
 
+mod gather;
 mod prepare;
 mod write;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use self::gather::{Entries, GATHER_BYTES, Gathered};
 pub(crate) use self::prepare::Slice;
 pub(crate) use self::write::{write_pings, write_slice, write_trim};
 use crate::error;
@@ -38,6 +40,8 @@ use crate::writer::Write;
 pub(crate) const SLICE_MONITORS_MIN: usize = 64;
 /// …and at most.
 pub(crate) const SLICE_MONITORS_MAX: usize = 512;
+/// How many bytes one transaction folds at most, unless it is one monitor.
+const SLICE_BYTES_MAX: usize = 256 << 10;
 /// How many rows of the log one transaction deletes at most.
 pub(crate) const TRIM_ROWS_MAX: u64 = 256;
 /// How long nothing must be written before a smaller log is folded.
@@ -154,7 +158,7 @@ impl Folder {
         let Some(writer) = writer else { return Ok(Self { gauge, thread: None }) };
         let mut worker =
             Worker { path: path.to_owned(), index, gauge: Arc::clone(&gauge), writer, pings_kept, last_chunk };
-        let thread = thread::Builder::new().name("heartbeat-sqlite-folder".to_owned()).spawn(move || worker.run())?;
+        let thread = thread::Builder::new().name("sqlite-folder".to_owned()).spawn(move || worker.run())?;
         Ok(Self { gauge, thread: Some(thread) })
     }
 }
@@ -228,23 +232,41 @@ impl Worker {
         // What was appended before the last row was noted is in the index; more may be.
         let bytes = self.gauge.appended.load(Ordering::Acquire);
         let last = self.gauge.last.load(Ordering::Acquire);
-        let ids = self.index.tailing();
-        let mut rest = &ids[..];
-        while !rest.is_empty() {
-            let (slice, count) = self.prepare(&connection, &rest[..rest.len().min(self.gauge.slice())])?;
-            rest = &rest[count..];
-            if !slice.is_empty() {
-                self.hand_over(|reply| Write::Fold(slice, reply))?;
-            }
-        }
         let first: Option<i64> = connection.query_row("SELECT min(seq) FROM log", [], |row| row.get(0))?;
-        let mut next = first.map_or(u64::MAX, i64::cast_unsigned);
+        let first = first.map_or(u64::MAX, i64::cast_unsigned);
+        let ids = self.index.tailing();
+        let parts = usize::try_from(self.gauge.bytes().div_ceil(GATHER_BYTES)).unwrap_or(1).max(1);
+        for ids in ids.chunks(ids.len().div_ceil(parts).max(1)) {
+            self.part(&connection, ids, first, last)?;
+        }
+        let mut next = first;
         while next <= last {
             let up_to = next.saturating_add(TRIM_ROWS_MAX - 1).min(last);
             self.hand_over(|reply| Write::Trim(up_to, reply))?;
             next = up_to + 1;
         }
         self.gauge.deleted.store(bytes, Ordering::Release);
+        Ok(())
+    }
+
+    /// Folds what the rows from `first` to `last` have of some monitors, who are in the order of their ids.
+    fn part(&mut self, connection: &Connection, ids: &[[u8; 16]], first: u64, last: u64) -> Result<(), Cut> {
+        let (Some(least), Some(greatest)) = (ids.first(), ids.last()) else { return Ok(()) };
+        let mut gathered = Gathered::default();
+        let mut next = first;
+        while next <= last {
+            if self.gauge.is_stopping() {
+                return Err(Cut::Quiet);
+            }
+            next = gathered.read(connection, (least, greatest), next, last)?;
+        }
+        gathered.sort();
+        let mut monitors = gathered.monitors();
+        while let Some(slice) = self.prepare(connection, &mut monitors)? {
+            if !slice.is_empty() {
+                self.hand_over(|reply| Write::Fold(slice, reply))?;
+            }
+        }
         Ok(())
     }
 
@@ -258,11 +280,25 @@ impl Worker {
         if answer.recv() == Ok(true) { Ok(()) } else { Err(Cut::Quiet) }
     }
 
-    fn prepare(&mut self, connection: &Connection, ids: &[[u8; 16]]) -> Result<(Slice, usize), Cut> {
+    /// The next slice, in one look at the database; `None` when all is done.
+    fn prepare<'a>(
+        &mut self,
+        connection: &Connection,
+        monitors: &mut impl Iterator<Item = Entries<'a>>,
+    ) -> Result<Option<Slice>, Cut> {
         let snapshot = connection.unchecked_transaction()?;
-        let prepared = prepare::slice(&snapshot, &self.index, ids, self.pings_kept, &mut self.last_chunk)?;
+        let (mut slice, mut bytes, most) = (Vec::new(), 0, self.gauge.slice());
+        let mut taken = 0;
+        while taken < most && bytes < SLICE_BYTES_MAX {
+            let Some(entries) = monitors.next() else { break };
+            taken += 1;
+            if let Some(item) = prepare::item(&snapshot, entries, self.pings_kept, &mut self.last_chunk)? {
+                bytes += item.bytes();
+                slice.push(item);
+            }
+        }
         snapshot.finish()?;
-        Ok(prepared)
+        Ok((taken > 0).then_some(slice))
     }
 }
 

@@ -1,15 +1,12 @@
-//! Reads what a slice of monitors has in the log, and makes of it what is to be written.
+//! Makes of what monitors have in the log what is to be written.
 
 use rusqlite::{Connection, OptionalExtension};
 
+use super::gather::Entries;
 use crate::error;
-use crate::index::Index;
-use crate::log::{self, LogEntry, Position};
+use crate::log::Position;
 use crate::pings::{self, FOLDED, Stored};
 use crate::readers::{Read, ReadError};
-
-/// How many bytes a slice has at most, unless it is one monitor.
-const SLICE_BYTES_MAX: usize = 256 << 10;
 
 /// What is to be written of some monitors.
 pub(crate) type Slice = Vec<Item>;
@@ -29,47 +26,9 @@ pub(crate) struct Item {
     pub(crate) pings: Option<pings::Folded>,
 }
 
-/// The slice, and how many of the monitors it is about. The index is asked before the connection sees anything.
-pub(super) fn slice(
-    connection: &Connection,
-    index: &Index,
-    ids: &[[u8; 16]],
-    keep: u64,
-    last_chunk: &mut i64,
-) -> Read<(Slice, usize)> {
-    let tails: Vec<Option<Position>> = {
-        let table = index.read();
-        ids.iter().map(|id| table.tail(id)).collect()
-    };
-    let (mut slice, mut bytes) = (Vec::new(), 0);
-    for (done, (id, tail)) in ids.iter().zip(tails).enumerate() {
-        if bytes > SLICE_BYTES_MAX {
-            return Ok((slice, done));
-        }
-        let Some(tail) = tail else { continue };
-        if let Some(item) = item(connection, id, tail, keep, last_chunk)? {
-            bytes += item.bytes();
-            slice.push(item);
-        }
-    }
-    Ok((slice, ids.len()))
-}
-
 impl Item {
-    fn new(entry: &LogEntry<'_>, from: Position, to: Position) -> Self {
-        Self {
-            id: entry.id,
-            from,
-            to,
-            partition: entry.partition,
-            version: entry.version,
-            wake_at: entry.wake_at,
-            health: entry.health.to_vec(),
-            pings: None,
-        }
-    }
-
-    fn bytes(&self) -> usize {
+    /// About how much is written.
+    pub(super) fn bytes(&self) -> usize {
         let of_pings = |pings: &pings::Folded| {
             pings.recent.len() + pings.chunks.len() + pings.added.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
         };
@@ -77,34 +36,49 @@ impl Item {
     }
 }
 
-fn item(
+/// `None` when everything is in the monitor's row already, or the monitor is removed.
+pub(super) fn item(
     connection: &Connection,
-    id: &[u8; 16],
-    tail: Position,
+    entries: Entries<'_>,
     keep: u64,
     last_chunk: &mut i64,
 ) -> Read<Option<Item>> {
-    let folded = connection.prepare_cached(FOLDED)?.query_row([id], |row| row.get(0)).optional()?;
-    let Some(folded) = folded.map(Position::from_column) else { return Ok(None) };
+    let id = entries.id();
+    let folded = connection.prepare_cached(FOLDED)?.query_row([&id], |row| row.get(0)).optional()?;
+    let Some(from) = folded.map(Position::from_column) else { return Ok(None) };
     let mut item = None;
-    let (mut entries, mut newest) = (Vec::new(), None);
-    log::walk(connection, id, tail, folded, |entry| {
-        item.get_or_insert_with(|| Item::new(entry, folded, tail));
-        if entry.pings.is_empty() {
-            return Ok(true);
+    let (mut frames, mut newest) = (Vec::new(), None);
+    for entry in entries.backwards() {
+        let (position, entry) = entry?;
+        if position <= from {
+            break;
         }
+        item.get_or_insert_with(|| Item {
+            id,
+            from,
+            to: position,
+            partition: entry.partition,
+            version: entry.version,
+            wake_at: entry.wake_at,
+            health: entry.health.to_vec(),
+            pings: None,
+        });
+        if entry.pings.is_empty() {
+            continue;
+        }
+        frames.push(entry.pings);
         let (first, last) = pings::range(entry.pings).map_err(|error| damaged(&error))?;
-        let newest = *newest.get_or_insert(last);
-        entries.push(entry.pings.to_vec());
         // What is older is forgotten already.
-        Ok(pings::is_kept(first, newest, keep))
-    })?;
+        if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
+            break;
+        }
+    }
     let Some(item) = item else { return Ok(None) };
-    if entries.is_empty() {
+    if frames.is_empty() {
         return Ok(Some(item));
     }
-    entries.reverse();
-    let folded = Stored::read(connection, id)?.fold(&entries, keep, last_chunk).map_err(|error| damaged(&error))?;
+    frames.reverse();
+    let folded = Stored::read(connection, &id)?.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error))?;
     Ok(Some(Item { pings: Some(folded), ..item }))
 }
 

@@ -93,7 +93,7 @@ fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -
     if !pings.is_empty() {
         let mut frames = Vec::new();
         encode::pack(&mut frames, &mut Vec::new(), &pings);
-        let folded = Stored::default().fold(&[frames], keep, last_key).map_err(|error| damaged(&old.id, &error))?;
+        let folded = Stored::default().fold(&[&frames], keep, last_key).map_err(|error| damaged(&old.id, &error))?;
         write_pings(connection, &old.id, &folded)?;
     }
     for sql in [
