@@ -1,6 +1,9 @@
 //! `/metrics`: what the engine and the HTTP surface counted, as Prometheus text.
 
+mod durations;
+
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -16,8 +19,9 @@ use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetri
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
-use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
+
+use durations::Durations;
 
 use crate::app::AppState;
 use crate::auth::Caller;
@@ -27,7 +31,6 @@ use crate::problem::Problem;
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The older text format; what OpenMetrics adds are comments to its readers.
 const PROMETHEUS: &str = "text/plain; version=0.0.4; charset=utf-8";
-const BUCKETS_S: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new().route("/metrics", get(metrics))
@@ -49,7 +52,7 @@ async fn metrics(State(app): State<AppState>, headers: HeaderMap) -> Result<Resp
 pub(crate) struct HttpMetrics {
     registry: Registry,
     requests: Family<RequestLabels, Counter>,
-    durations: Family<RouteLabels, Histogram>,
+    durations: Family<RouteLabels, Durations>,
     streams: Gauge,
 }
 
@@ -85,7 +88,7 @@ impl HttpMetrics {
     pub(crate) fn new(engine: Engine) -> Self {
         let mut registry = Registry::with_prefix("heartbeat");
         let requests = Family::default();
-        let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
+        let durations = Family::default();
         registry.register("http_requests", "HTTP requests, by route", requests.clone());
         registry.register_with_unit(
             "http_request_duration",
@@ -96,7 +99,7 @@ impl HttpMetrics {
         let streams = Gauge::default();
         registry.register("event_streams", "Streams of events that are open", streams.clone());
         registry.register_collector(Box::new(EngineCollector { engine }));
-        Self { registry, requests, durations: Family::clone(&durations), streams }
+        Self { registry, requests, durations, streams }
     }
 
     /// Counts a stream of events for as long as the answer lives; `None` when so many are open.
@@ -109,12 +112,29 @@ impl HttpMetrics {
     /// Counts a request. The route is a pattern, never a path: paths hold tokens and have no end of values.
     pub(crate) fn count(&self, method: &'static str, route: &str, status: u16, took: Duration) {
         self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
-        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
+        self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took);
+    }
+
+    /// The same for a request whose counters are at hand; they are those of one method, route and status.
+    pub(crate) fn count_at_hand(
+        &self,
+        at_hand: &CountersAtHand,
+        (method, route, status): (&'static str, &str, u16),
+        took: Duration,
+    ) {
+        let labels = || RequestLabels { method, route: route.to_owned(), status };
+        at_hand.requests.get_or_init(|| self.requests.get_or_create(&labels()).clone()).inc();
+        let route = || RouteLabels { route: route.to_owned() };
+        at_hand.durations.get_or_init(|| self.durations.get_or_create(&route()).clone()).observe(took);
     }
 }
 
-fn new_histogram() -> Histogram {
-    Histogram::new(BUCKETS_S)
+/// The counters of one kind of request, at hand so that they need not be looked up for each. They are made when they are
+/// first needed, so that nothing is shown that never happened.
+#[derive(Debug, Default)]
+pub(crate) struct CountersAtHand {
+    requests: OnceLock<Counter>,
+    durations: OnceLock<Durations>,
 }
 
 /// Reads the engine's own counts at each scrape.
