@@ -32,15 +32,6 @@ impl From<rusqlite::Error> for ApplyError {
     }
 }
 
-impl From<ReadError> for ApplyError {
-    fn from(error: ReadError) -> Self {
-        match error {
-            ReadError::Sql(error) => Self::Sql(error),
-            ReadError::Undecodable(error) => Self::Refused(error),
-        }
-    }
-}
-
 /// What the writer remembers between batches.
 pub(crate) struct Applier {
     pub(crate) index: Arc<Index>,
@@ -208,7 +199,12 @@ impl Applier {
 
     fn remove(&mut self, connection: &Connection, found: &Entry) -> Result<(), ApplyError> {
         let id = &found.id;
-        for key in pings::Stored::read(connection, id)?.keys() {
+        let stored = match pings::Stored::read(connection, id) {
+            Err(ReadError::Sql(error)) => return Err(error.into()),
+            // What is damaged can be removed all the same; chunks that nothing leads to may stay.
+            stored => stored.unwrap_or_default(),
+        };
+        for key in stored.keys() {
             connection.prepare_cached("DELETE FROM chunks WHERE key = ?1")?.execute([key])?;
         }
         if let Some(newest) = found.newest.in_tail() {

@@ -129,7 +129,7 @@ fn all<T, E>(items: &[T], encode: impl Fn(&T) -> Result<E, StorageError>) -> Res
 
 fn transition(transition: &Transition, entries: &mut Entries) -> Result<EncodedTransition, StorageError> {
     let put = match &transition.change {
-        Change::Put(record) => Some(entries.push(record, &transition.pings)?),
+        Change::Put(record) => Some(entries.push(transition, record)?),
         Change::Remove => None,
     };
     Ok(EncodedTransition {
@@ -152,10 +152,10 @@ struct Entries {
 }
 
 impl Entries {
-    fn push(&mut self, record: &Record, pings: &[PingEntry]) -> Result<EncodedRecord, StorageError> {
+    fn push(&mut self, transition: &Transition, record: &Record) -> Result<EncodedRecord, StorageError> {
         let wake_at = record.health.wake_at().as_millis();
         let begin = self.bytes.len();
-        self.bytes.extend_from_slice(record.monitor.id.as_bytes());
+        self.bytes.extend_from_slice(transition.monitor.as_bytes());
         codec::write_number(&mut self.bytes, self.partition.into());
         codec::write_number(&mut self.bytes, record.version.0);
         codec::write_signed(&mut self.bytes, wake_at);
@@ -163,14 +163,14 @@ impl Entries {
         codec::write_health(&mut self.health, &record.health).map_err(unencodable)?;
         codec::write_bytes(&mut self.bytes, &self.health);
         let health = self.bytes.len() - self.health.len()..self.bytes.len();
-        pack(&mut self.bytes, &mut self.content, pings);
+        pack(&mut self.bytes, &mut self.content, &transition.pings);
         Ok(EncodedRecord {
             monitor: Arc::clone(&record.monitor),
             version: record.version.0,
             wake_at,
             entry: begin..self.bytes.len(),
             health,
-            has_pings: !pings.is_empty(),
+            has_pings: !transition.pings.is_empty(),
         })
     }
 }

@@ -9,7 +9,7 @@
 //! take half as much again, and stop the writer while a million entries move.
 
 use std::hash::{BuildHasherDefault, Hasher};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
+use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Weak};
 
 use heartbeat_engine::{Monitor, MonitorId, PartitionId, Timestamp};
 
@@ -84,14 +84,14 @@ impl Index {
 
     /// The wishes that a reader has seen in the database, each with the version of its record. A wish counts only where no
     /// other version came meanwhile.
-    pub(crate) fn learn<'a>(&self, seen: impl Iterator<Item = (MonitorId, u64, &'a std::sync::Arc<Monitor>)>) {
+    pub(crate) fn learn<'a>(&self, seen: impl Iterator<Item = (MonitorId, u64, &'a Arc<Monitor>)>) {
         let mut table = self.write();
         for (id, version, monitor) in seen {
             if let Some(entry) = table.find_mut(id.as_bytes())
                 && entry.version == version
                 && entry.monitor.strong_count() == 0
             {
-                entry.monitor = std::sync::Arc::downgrade(monitor);
+                entry.monitor = Arc::downgrade(monitor);
             }
         }
     }

@@ -19,7 +19,8 @@ use crate::wishes::{SLUG, TOKEN};
 pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
     JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
 pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
-    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
+    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 AND m.id <= ?3 ORDER BY m.id LIMIT ?2";
+pub(crate) const MIDDLE: &str = "SELECT id FROM monitors WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
 
@@ -30,40 +31,53 @@ pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) ->
     let one = |(id, tail): (&MonitorId, &Option<Position>)| {
         let mut rows = statement.query([id.as_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        match raw(connection, row, *tail)? {
-            Some(raw) => raw.decode().map(Some),
+        match record(connection, row, *tail)? {
+            Some(record) => Ok(Some(record)),
             None => Err(ReadError::Undecodable(error::undecodable(&format_args!("log of monitor {id}"), &"it ends"))),
         }
     };
     let found = ids.iter().zip(&tails).map(one).collect::<Read<Vec<_>>>()?;
-    learn(index, found.iter().flatten());
+    learn(index, ids.iter().zip(&found));
     Ok(found)
 }
 
-/// A page of records; `None` for those whose newest state was committed after the connection began to look, which have to
-/// be loaded by their ids.
+/// The `count`-th monitor behind `after`, if there are so many.
+pub(crate) fn middle(connection: &Connection, after: Option<MonitorId>, count: usize) -> Read<Option<MonitorId>> {
+    let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
+    let offset = clamp(count.saturating_sub(1));
+    let found = connection.prepare_cached(MIDDLE)?.query_row(params![after, offset], |row| row.get(0)).optional()?;
+    Ok(found.map(MonitorId::from_bytes))
+}
+
+/// An id with its record; `None` for one whose newest state was committed after the connection began to look, which has
+/// to be loaded by its id.
 pub(crate) type Loaded = (MonitorId, Option<Record>);
 
+/// Monitors behind `after`, up to `end`.
 pub(crate) fn monitors(
     connection: &Connection,
     index: &Index,
-    after: Option<MonitorId>,
+    (after, end): (Option<MonitorId>, Option<MonitorId>),
     limit: usize,
 ) -> Read<Page<Loaded>> {
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
+    // A blob of 17 bytes is behind every id.
+    let end: &[u8] = end.as_ref().map_or(&[0xff; 17], |id| id.as_bytes());
     let loaded = |row: &Row<'_>| {
         let id = row.get(0)?;
         let tail = index.read().tail(&id);
-        let record = raw(connection, row, tail)?.map(Raw::decode).transpose()?;
-        Ok((MonitorId::from_bytes(id), record))
+        Ok((MonitorId::from_bytes(id), record(connection, row, tail)?))
     };
-    let page = page(connection, MONITORS, &[&after, &one_more(limit)], limit, loaded)?;
-    learn(index, page.items.iter().filter_map(|(_, record)| record.as_ref()));
+    let page = page(connection, MONITORS, &[&after, &one_more(limit), &end], limit, loaded)?;
+    learn(index, page.items.iter().map(|(id, record)| (id, record)));
     Ok(page)
 }
 
-fn learn<'a>(index: &Index, records: impl Iterator<Item = &'a Record>) {
-    index.learn(records.map(|record| (record.id(), record.version.0, &record.monitor)));
+fn learn<'a>(index: &Index, records: impl Iterator<Item = (&'a MonitorId, &'a Option<Record>)>) {
+    let seen = |(id, record): (&MonitorId, &'a Option<Record>)| {
+        record.as_ref().map(|record| (*id, record.version.0, &record.monitor))
+    };
+    index.learn(records.filter_map(seen));
 }
 
 pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorId>> {
@@ -166,45 +180,30 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
     serde_json::from_str(text).map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))
 }
 
-/// A record that is not decoded yet.
-struct Raw {
-    id: MonitorId,
-    version: u64,
-    health: Vec<u8>,
-    monitor: String,
-}
-
-impl Raw {
-    fn decode(self) -> Read<Record> {
-        let id = self.id;
-        let undecodable = |what: &dyn Display, error: &dyn Display| ReadError::Undecodable(error::undecodable(what, error));
-        let monitor: Monitor = serde_json::from_str(&self.monitor)
-            .map_err(|error| undecodable(&format_args!("monitor {id}"), &error))?;
-        let health = codec::read_health(&self.health)
-            .map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))?;
-        Ok(Record { monitor: monitor.into(), health, version: Version(self.version) })
-    }
-}
-
 /// The newest of what the row and the log have; `None` when the entry is not there yet in what the connection sees.
-fn raw(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Raw>> {
+fn record(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
     let id = MonitorId::from_bytes(row.get(0)?);
     let folded = Position::from_column(row.get(2)?);
+    let health = |bytes: &[u8]| {
+        codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
+    };
     let (version, health) = match tail.filter(|tail| *tail > folded) {
         Some(tail) => {
-            let found = log::at(connection, tail, |entry| Ok((entry.version, entry.health.to_vec())))?;
+            let found = log::at(connection, tail, |entry| Ok((entry.version, health(entry.health)?)))?;
             let Some(found) = found else { return Ok(None) };
             found
         }
-        None => (row.get::<_, i64>(1)?.cast_unsigned(), bytes(row, 3)?),
+        None => {
+            let bytes = row.get_ref(3)?.as_bytes().map_err(|error| undecodable(&"state", &error))?;
+            (row.get::<_, i64>(1)?.cast_unsigned(), health(bytes)?)
+        }
     };
-    Ok(Some(Raw { id, version, health, monitor: row.get(4)? }))
+    let monitor: Monitor = json(row, 4, &format_args!("monitor {id}"))?;
+    Ok(Some(Record { monitor: monitor.into(), health, version: Version(version) }))
 }
 
-/// A column that holds bytes or text.
-fn bytes(row: &Row<'_>, column: usize) -> Read<Vec<u8>> {
-    let bytes = row.get_ref(column)?.as_bytes();
-    bytes.map(<[u8]>::to_vec).map_err(|error| ReadError::Undecodable(error::undecodable(&"state", &error)))
+fn undecodable(what: &dyn Display, error: &dyn Display) -> ReadError {
+    ReadError::Undecodable(error::undecodable(what, error))
 }
 
 pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {

@@ -306,6 +306,31 @@ fn readers_lose_and_double_nothing_while_it_is_folded() {
     });
 }
 
+/// What is damaged hides no other monitor, and does not stop folding.
+#[test]
+fn a_damaged_history_is_healed_by_the_next_heartbeats() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let storage = open(&path, 1);
+    run(async {
+        let first = Transition { pings: vec![ping(1)], ..create(&record(1)) };
+        storage.commit(&batch([first, create(&record(2))])).await.unwrap();
+        settle(&storage).await;
+        let other = rusqlite::Connection::open(&path).unwrap();
+        assert_eq!(other.execute("UPDATE recent SET pings = x'ff'", []).unwrap(), 1);
+        let query = HistoryQuery::Pings { monitor: monitor_id(1), before: None };
+        let error = storage.history(&query, 1).await.unwrap_err().to_string();
+        assert!(error.contains(&format!("history of monitor {}", monitor_id(1))), "{error}");
+        let after = next(&record(1), |_, _| ());
+        storage.commit(&batch([Transition { pings: vec![ping(2)], ..replace(&after) }])).await.unwrap();
+        settle(&storage).await;
+        assert_eq!(newest(&storage, 1, 10).await, [2]);
+        other.execute("UPDATE recent SET pings = x'ff'", []).unwrap();
+        let removed = storage.commit(&batch([remove(&after)])).await.unwrap();
+        assert_eq!(removed.transitions, [Outcome::Committed]);
+    });
+}
+
 /// However much waits to be folded, one transaction folds a bounded number of monitors.
 #[test]
 fn no_commit_folds_more_than_a_slice() {
@@ -333,6 +358,17 @@ fn no_commit_folds_more_than_a_slice() {
         for n in [0, 1, 1234, MANY - 1] {
             assert_eq!(newest(&storage, n, 10).await, [4, 3, 2, 1]);
         }
-        assert_eq!(storage.load(&[monitor_id(MANY - 1)]).await.unwrap(), [records.pop()]);
+        for limit in [100, 511, 512, 1001, 5000] {
+            let mut found: Vec<Record> = Vec::new();
+            loop {
+                let page = storage.monitors(found.last().map(Record::id), limit).await.unwrap();
+                assert!(page.items.len() == limit || !page.more);
+                found.extend(page.items);
+                if !page.more {
+                    break;
+                }
+            }
+            assert!(found == records, "pages of {limit}");
+        }
     });
 }

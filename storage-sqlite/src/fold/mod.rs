@@ -28,6 +28,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use self::gather::{Entries, GATHER_BYTES, Gathered};
+#[cfg(test)]
+pub(crate) use self::gather::ENTRIES;
 pub(crate) use self::prepare::Slice;
 pub(crate) use self::write::{write_pings, write_slice, write_trim};
 use crate::error;
@@ -60,6 +62,8 @@ pub(crate) struct Gauge {
     /// The last row.
     last: AtomicU64,
     max: u64,
+    /// Folding does not work just now.
+    fails: AtomicBool,
     stop: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
@@ -72,6 +76,7 @@ impl Gauge {
             deleted: AtomicU64::new(0),
             last: AtomicU64::new(last),
             max: max.max(1),
+            fails: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             lock: Mutex::new(()),
             changed: Condvar::new(),
@@ -95,7 +100,8 @@ impl Gauge {
 
     /// Whether commits have to wait for folding.
     pub(crate) fn is_overdue(&self) -> bool {
-        self.bytes() >= self.max.saturating_mul(2) && !self.is_stopping()
+        let waits_in_vain = self.fails.load(Ordering::Acquire) || self.is_stopping();
+        self.bytes() >= self.max.saturating_mul(2) && !waits_in_vain
     }
 
     /// How many monitors the next slice has.
@@ -211,7 +217,9 @@ impl Worker {
             if self.gauge.is_stopping() {
                 return;
             }
-            match self.round() {
+            let result = self.round();
+            self.gauge.fails.store(result.is_err(), Ordering::Release);
+            match result {
                 Ok(()) => (),
                 Err(Cut::Quiet) => self.gauge.pause(PATIENCE),
                 Err(Cut::Failed(error)) => {

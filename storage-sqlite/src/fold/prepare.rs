@@ -1,5 +1,6 @@
 //! Makes of what monitors have in the log what is to be written.
 
+use heartbeat_engine::MonitorId;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::gather::Entries;
@@ -78,8 +79,16 @@ pub(super) fn item(
         return Ok(Some(item));
     }
     frames.reverse();
-    let folded = Stored::read(connection, &id)?.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error))?;
-    Ok(Some(Item { pings: Some(folded), ..item }))
+    let stored = Stored::read(connection, &id);
+    let folded = match stored.and_then(|stored| stored.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error))) {
+        Err(ReadError::Undecodable(error)) => {
+            // The new ones heal it. Nothing would ever be folded again otherwise.
+            tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "its older heartbeats are lost");
+            Stored::default().fold(&frames, keep, last_chunk).ok()
+        }
+        folded => Some(folded?),
+    };
+    Ok(Some(Item { pings: folded, ..item }))
 }
 
 fn damaged(error: &dyn std::fmt::Display) -> ReadError {
