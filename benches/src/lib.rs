@@ -54,7 +54,7 @@ pub fn record(n: u64) -> Result<Record, SetUpError> {
         .finish()
         .map(|transition| transition.change)
     {
-        Some(Change::Put(record)) => Ok(*record),
+        Some(Change::Put(record)) => Ok(Arc::unwrap_or_clone(record)),
         Some(Change::Remove) | None => Err(SetUpError::Empty),
     }
 }

@@ -1,6 +1,14 @@
 //! Things of monitors, in one piece of memory: found by the id of the monitor, and named by a small number.
 
+use std::collections::{HashMap, HashSet};
+use std::hash::{BuildHasherDefault, Hasher};
+
 use crate::MonitorId;
+
+/// A map by monitor. The order of iteration follows from its history alone.
+pub(crate) type IdMap<V> = HashMap<MonitorId, V, BuildHasherDefault<IdHasher>>;
+/// A set of monitors. The order of iteration follows from its history alone.
+pub(crate) type IdSet = HashSet<MonitorId, BuildHasherDefault<IdHasher>>;
 
 /// Multipliers of the hash, from the digits of pi.
 const MIX: [u64; 2] = [0x243f_6a88_85a3_08d3, 0x1319_8a2e_0370_7344];
@@ -155,8 +163,29 @@ fn number(entry: u64) -> u32 {
     entry as u32
 }
 
+/// Hashes ids and nothing else.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 ^= bytes.try_into().map_or(0, mixed);
+    }
+
+    /// The length, which all ids have in common.
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
 fn hash(id: &MonitorId) -> u64 {
-    let halves = u128::from_ne_bytes(*id.as_bytes());
+    mixed(*id.as_bytes())
+}
+
+fn mixed(bytes: [u8; 16]) -> u64 {
+    let halves = u128::from_ne_bytes(bytes);
     let product = u128::from(halves as u64 ^ MIX[0]) * u128::from((halves >> 64) as u64 ^ MIX[1]);
     (product >> 64) as u64 ^ product as u64
 }

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Evaluator, Pending, Refusal};
+use super::build::Gathered;
+use super::few::Few;
+use super::{Evaluator, Refusal};
 use crate::{FieldError, MonitorId, Record, State, Timestamp};
 
 /// How many monitors of a cycle are named.
@@ -53,7 +55,7 @@ pub(super) struct Planned {
 impl Planned {
     /// Now the requests of this monitor are decided; says whether they may change what it depends on.
     pub(super) fn begin(&mut self, id: MonitorId) -> bool {
-        self.undecided.remove(&id)
+        !self.undecided.is_empty() && self.undecided.remove(&id)
     }
 }
 
@@ -148,15 +150,16 @@ impl Evaluator {
     /// along with them.
     pub(super) fn parents_first(
         &mut self,
-        groups: Vec<(MonitorId, Vec<Pending>)>,
+        groups: Vec<Gathered>,
         now: Timestamp,
         waiting: &HashSet<MonitorId>,
-    ) -> Vec<(MonitorId, Vec<Pending>)> {
+    ) -> Vec<Gathered> {
         if self.dependencies.children.is_empty() {
             return groups;
         }
-        let order: Vec<MonitorId> = groups.iter().map(|group| group.0).collect();
-        let mut members: HashMap<MonitorId, Vec<Pending>> = groups.into_iter().collect();
+        let order: Vec<MonitorId> = groups.iter().map(|group| group.monitor).collect();
+        let mut members: HashMap<MonitorId, Gathered> =
+            groups.into_iter().map(|group| (group.monitor, group)).collect();
         let mut sorted = Vec::with_capacity(order.len());
         let (mut seen, mut placed) = (HashSet::new(), HashSet::new());
         for root in order {
@@ -171,11 +174,11 @@ impl Evaluator {
                     if !placed.insert(id) {
                         continue;
                     }
-                    let requests = members.remove(&id);
-                    if let Some(number) = self.slots.find(&id).filter(|_| requests.is_none()) {
+                    let member = members.remove(&id);
+                    if let Some(number) = self.slots.find(&id).filter(|_| member.is_none()) {
                         self.queue.set(number, Timestamp::MAX);
                     }
-                    sorted.push((id, requests.unwrap_or_default()));
+                    sorted.push(member.unwrap_or_else(|| Gathered { monitor: id, requests: Few::default() }));
                 }
             }
         }
@@ -192,12 +195,12 @@ impl Evaluator {
     }
 
     /// What is known of a batch before anything in it is decided.
-    pub(super) fn plan_ahead(&self, groups: &[(MonitorId, Vec<Pending>)]) -> Planned {
-        let changes = |(id, requests): &&(MonitorId, Vec<Pending>)| {
-            let wishes = requests.iter().filter_map(|pending| pending.request.wish());
-            wishes.into_iter().any(|wish| wish.depends_on != self.parents(*id))
+    pub(super) fn plan_ahead(&self, groups: &[Gathered]) -> Planned {
+        let changes = |group: &&Gathered| {
+            let mut wishes = group.requests.iter().filter_map(|pending| pending.request.wish());
+            wishes.any(|wish| wish.depends_on != self.parents(group.monitor))
         };
-        Planned { undecided: groups.iter().filter(changes).map(|group| group.0).collect(), ..Planned::default() }
+        Planned { undecided: groups.iter().filter(changes).map(|group| group.monitor).collect(), ..Planned::default() }
     }
 
     /// Remembers what was decided about a monitor until its batch is committed; `rewired` where it may depend on others.

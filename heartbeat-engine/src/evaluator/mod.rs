@@ -5,14 +5,13 @@
 
 mod build;
 mod depend;
+mod few;
 mod policies;
 mod request;
 mod settle;
 mod watch;
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +24,7 @@ pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
-use crate::slab::Slab;
+use crate::slab::{IdMap, IdSet, Slab};
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
@@ -37,10 +36,6 @@ pub type Ticket = u64;
 
 /// A request is decided anew at most this often when somebody else writes the same monitor.
 const TRIES_MAX: u8 = 5;
-
-/// The same history gives the same batches in every run, so the order of iteration must not be random.
-type Hasher = BuildHasherDefault<DefaultHasher>;
-type Map<K, V> = HashMap<K, V, Hasher>;
 
 #[derive(Debug)]
 struct Slot {
@@ -116,7 +111,7 @@ pub struct Evaluator {
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
-    unsaved: HashSet<MonitorId, Hasher>,
+    unsaved: IdSet,
     absence: Absence,
     look: Look,
     clocks: (Timestamp, Duration),
@@ -126,7 +121,7 @@ pub struct Evaluator {
     unsure: Option<(Outage, (Timestamp, Duration))>,
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
-    stale: Map<MonitorId, Stale>,
+    stale: IdMap<Stale>,
     dependencies: Dependencies,
 }
 
@@ -148,7 +143,7 @@ impl Evaluator {
             maintenance: Windows::default(),
             routes: Vec::new(),
             forget_after: None,
-            unsaved: HashSet::default(),
+            unsaved: IdSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
@@ -157,7 +152,7 @@ impl Evaluator {
             unsure: None,
             answers: VecDeque::new(),
             committed: Committed::default(),
-            stale: Map::default(),
+            stale: IdMap::default(),
             dependencies: Dependencies::default(),
         }
     }
