@@ -119,7 +119,7 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Re
         .watcher_channels(settings.self_channels.clone())
         .node(settings.node.clone())
         .build();
-    driver.load().await.map_err(|error| Failure::Run(error.to_string()))?;
+    driver.load().await.map_err(|error| Failure::Run(format!("{} cannot be loaded: {error}", settings.storage)))?;
     let driver = tokio::spawn(driver.run());
     let summary = declare::declare(&engine, settings, declarations).await.map_err(|error| match error {
         DeclareError::Config(fault) => Failure::Config(fault),

@@ -1,5 +1,6 @@
 //! Where the server keeps everything, as a URL.
 
+use std::fmt;
 use std::path::PathBuf;
 
 /// A storage that this build has.
@@ -45,6 +46,15 @@ impl StorageUrl {
     }
 }
 
+impl fmt::Display for StorageUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Memory => f.write_str("memory:"),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -59,6 +69,7 @@ mod tests {
             ("sqlite://h.db", "h.db"),
         ] {
             assert_eq!(StorageUrl::parse(text), Ok(StorageUrl::Sqlite(path.into())), "{text}");
+            assert_eq!(StorageUrl::Sqlite(path.into()).to_string(), format!("sqlite:{path}"));
         }
     }
 

@@ -30,6 +30,18 @@ async fn a_corrupt_database_file() {
 }
 
 #[tokio::test]
+async fn a_record_that_cannot_be_read() {
+    let folder = folder();
+    Server::start(folder.path(), &[]).await.stop().await;
+    let database = rusqlite::Connection::open(folder.path().join("heartbeat.db")).expect("it opens");
+    let broken = "INSERT INTO monitors (id, partition, version, wake_at, health) VALUES (x'00', 0, 1, 0, 'no JSON')";
+    database.execute(broken, ()).expect("written");
+    database.close().expect("closed");
+    let message = refused(folder.path(), "sqlite:heartbeat.db").await;
+    assert!(message.contains("sqlite:heartbeat.db cannot be loaded"), "{message}");
+}
+
+#[tokio::test]
 async fn a_database_of_a_newer_version() {
     let folder = folder();
     Server::start(folder.path(), &[]).await.stop().await;

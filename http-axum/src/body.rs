@@ -8,6 +8,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 use tower_http::timeout::TimeoutError;
 
+use crate::json::distinct;
 use crate::problem::Problem;
 
 /// Bytes that are still read, and thrown away, of a body that is too large: a client that is cut off while it sends
@@ -88,7 +89,10 @@ pub(crate) async fn read_beginning(
 
 /// The JSON of a body.
 pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
-    serde_json::from_slice(body).map_err(|error| Problem::bad_request(format!("the body is not JSON: {error}")))
+    distinct::from_slice(body).map_err(|error| {
+        let what = if error.is_data() { "cannot be used" } else { "is not JSON" };
+        Problem::bad_request(format!("the body {what}: {error}"))
+    })
 }
 
 fn broken(error: &axum::Error) -> BodyError {

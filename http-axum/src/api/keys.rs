@@ -45,12 +45,25 @@ async fn create(
     record.monitors = wish.monitors;
     record.tags = wish.tags;
     record.expires_at = wish.expires_at;
+    let warnings = unknown_monitors(&app, &record.monitors)?;
     let stored = app.keys.create(&record).await?;
     let mut value = json::key(&stored, now);
     value["key"] = key.reveal().into();
+    value["warnings"] = warnings.into();
     let mut response = (StatusCode::CREATED, Json(value)).into_response();
     response.headers_mut().extend(location(&uri, &stored.id).map(|location| (LOCATION, location)));
     Ok(response)
+}
+
+/// A key may come before its monitors; one that was misspelt should not come to light only when a job is refused.
+fn unknown_monitors(app: &App, named: &[String]) -> Result<Vec<String>, Problem> {
+    let mut warnings = Vec::new();
+    for name in named {
+        if app.find_named(name)?.is_none() {
+            warnings.push(format!("there is no monitor `{name}` yet"));
+        }
+    }
+    Ok(warnings)
 }
 
 async fn read(

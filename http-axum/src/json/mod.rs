@@ -1,6 +1,7 @@
 //! The public JSON: from it to the engine's types, and back.
 
 mod channel;
+pub(crate) mod distinct;
 mod fields;
 mod history;
 mod key;

@@ -61,6 +61,9 @@ async fn limited_keys_see_and_touch_only_their_own() {
         let body = json!({"slug": slug, "schedule": {"every": "1h"}, "tags": tags});
         assert_eq!(server.manage("POST", "/api/monitors", &body).await.status, 201);
     }
+    let wish = json!({"name": "early", "scope": "ping", "monitors": ["c", "later"]});
+    let made = server.manage("POST", "/api/keys", &wish).await.json();
+    assert_eq!(made["warnings"], json!(["there is no monitor `later` yet"]));
     let key = server.key("manage", &json!({"monitors": ["c"], "tags": ["one"]})).await;
     let list = server.with_key(&key, "GET", "/api/monitors?limit=1", &NONE).await.json();
     assert_eq!((&list["items"][0]["slug"], list["next_cursor"].is_string()), (&json!("a"), true));
