@@ -101,7 +101,7 @@ fn sum(changes: &[StateChange], state_now: State, from: Timestamp, to: Timestamp
         add(state, change.at, until);
         // Acknowledgements and the like are lines of the history too, from `down` to `down`.
         let went_down = change.to == State::Down && change.from != State::Down;
-        outages += u32::from(went_down && change.at >= from && change.at < to);
+        outages += u32::from(went_down && (from..=to).contains(&change.at));
         until = until.min(change.at);
         state = change.from;
         if change.at < from {
@@ -153,6 +153,8 @@ mod tests {
         assert_eq!(all.percent(), Some(87.5));
         let part = sum(&changes, State::Up, at(450), at(1000));
         assert_eq!((part.up.as_secs(), part.down.as_secs(), part.outages), (400, 50, 0));
+        let just_now = sum(&changes[4..], State::Down, at(0), at(400));
+        assert_eq!((just_now.up.as_secs(), just_now.down.as_secs(), just_now.outages), (300, 0, 1));
     }
 
     #[test]
