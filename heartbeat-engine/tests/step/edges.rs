@@ -1,8 +1,8 @@
 //! Small things of one monitor that only a mutation of the rules brought to light.
 
-use crate::common::{Job, d, every, outage, run, t};
+use crate::common::{Job, at, claimed, d, every, outage, run, t};
 use heartbeat_engine::step::{Edit, Surroundings};
-use heartbeat_engine::{Arm, Cause, Ping, Secret, Signal, Token};
+use heartbeat_engine::{Arm, Cause, Grace, Ping, Secret, Signal, Token};
 
 #[test]
 fn a_rotated_token_or_secret_is_accepted_for_the_overlap() {
@@ -28,6 +28,18 @@ fn s3_9_a_new_monitor_that_is_to_be_armed_when_made_is_armed_by_that_edit_and_by
     assert!(job.record.health.expectation.is_none());
     job.change("0:06", |spec| spec.arm = Arm::Created);
     assert_eq!(job.deadline(), t("0:17"));
+}
+
+#[test]
+fn s3_5_an_incident_does_not_open_before_the_latest_heartbeat() {
+    let mut spec = at(&["10:00", "11:00", "12:05"], "UTC", "1m");
+    spec.grace = Grace::EndOfDay;
+    let mut job = Job::made("9:00", spec);
+    // The deadline of the late occurrence waits; the one of the next, by the new grace, has passed by then.
+    job.change("10:30", |spec| (spec.grace, spec.failure_threshold) = (Grace::Fixed(d("1m")), 3));
+    job.take("12:30", claimed(Signal::Fail, "12:00"));
+    job.look("24:01");
+    assert_eq!(job.spans(), [(t("12:00"), None)]);
 }
 
 #[test]

@@ -259,7 +259,7 @@ impl Model {
         self.successes = 0;
         if self.word != Word::Down && self.failures >= self.wish.failure_threshold {
             self.word = Word::Down;
-            self.incidents.push((at, None));
+            self.incidents.push((at.max(self.latest), None));
             self.told.push(Told::Down);
         }
     }
