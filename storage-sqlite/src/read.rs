@@ -3,38 +3,81 @@
 use std::fmt::Display;
 
 use heartbeat_engine::{
-    Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record,
-    Timestamp, Version, WatchLog,
+    Document, Epoch, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record, Timestamp,
+    Version, WatchLog,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use crate::apply::{SLUG, TOKEN};
+use crate::codec;
 use crate::error;
+use crate::index::Index;
+use crate::log::{self, Position};
 use crate::readers::{Read, ReadError};
+use crate::wishes::{SLUG, TOKEN};
 
-pub(crate) const LOAD: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id WHERE m.id = ?1";
-pub(crate) const MONITORS: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id
-    WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
-pub(crate) const DUE: &str = "SELECT id, wake_at FROM monitors
-    WHERE partition = ?1 AND wake_at < ?2 AND wake_at < 9223372036854775807 ORDER BY wake_at, id LIMIT ?3";
+pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
+pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 AND m.id <= ?3 ORDER BY m.id LIMIT ?2";
+pub(crate) const MIDDLE: &str = "SELECT id FROM monitors WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
 
-pub(crate) fn load(connection: &Connection, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+/// The index is asked before the connection sees anything: what it names is then there, or in the row of the monitor.
+pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+    let tails = index.tails(ids);
     let mut statement = connection.prepare_cached(LOAD)?;
-    let one = |id: &MonitorId| {
+    let one = |(id, tail): (&MonitorId, &Option<Position>)| {
         let mut rows = statement.query([id.as_bytes()])?;
-        rows.next()?.map(record).transpose()
+        let Some(row) = rows.next()? else { return Ok(None) };
+        match record(connection, row, *tail)? {
+            Some(record) => Ok(Some(record)),
+            None => Err(ReadError::Undecodable(error::undecodable(&format_args!("log of monitor {id}"), &"it ends"))),
+        }
     };
-    ids.iter().map(one).collect()
+    let found = ids.iter().zip(&tails).map(one).collect::<Read<Vec<_>>>()?;
+    learn(index, ids.iter().zip(&found));
+    Ok(found)
 }
 
-pub(crate) fn monitors(connection: &Connection, after: Option<MonitorId>, limit: usize) -> Read<Page<Record>> {
+/// The `count`-th monitor behind `after`, if there are so many.
+pub(crate) fn middle(connection: &Connection, after: Option<MonitorId>, count: usize) -> Read<Option<MonitorId>> {
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-    page(connection, MONITORS, &[&after, &one_more(limit)], limit, record)
+    let offset = clamp(count.saturating_sub(1));
+    let found = connection.prepare_cached(MIDDLE)?.query_row(params![after, offset], |row| row.get(0)).optional()?;
+    Ok(found.map(MonitorId::from_bytes))
+}
+
+/// An id with its record; `None` for one whose newest state was committed after the connection began to look, which has
+/// to be loaded by its id.
+pub(crate) type Loaded = (MonitorId, Option<Record>);
+
+/// Monitors behind `after`, up to `end`.
+pub(crate) fn monitors(
+    connection: &Connection,
+    index: &Index,
+    (after, end): (Option<MonitorId>, Option<MonitorId>),
+    limit: usize,
+) -> Read<Page<Loaded>> {
+    let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
+    // A blob of 17 bytes is behind every id.
+    let end: &[u8] = end.as_ref().map_or(&[0xff; 17], |id| id.as_bytes());
+    let loaded = |row: &Row<'_>| {
+        let id = row.get(0)?;
+        let tail = index.read().tail(&id);
+        Ok((MonitorId::from_bytes(id), record(connection, row, tail)?))
+    };
+    let page = page(connection, MONITORS, &[&after, &one_more(limit), &end], limit, loaded)?;
+    learn(index, page.items.iter().map(|(id, record)| (id, record)));
+    Ok(page)
+}
+
+fn learn<'a>(index: &Index, records: impl Iterator<Item = (&'a MonitorId, &'a Option<Record>)>) {
+    let seen = |(id, record): (&MonitorId, &'a Option<Record>)| {
+        record.as_ref().map(|record| (*id, record.version.0, &record.monitor))
+    };
+    index.learn(records.filter_map(seen));
 }
 
 pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorId>> {
@@ -47,19 +90,6 @@ pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorI
         .query_row(params![kind, value], |row| row.get(0))
         .optional()?;
     Ok(found.map(MonitorId::from_bytes))
-}
-
-pub(crate) fn due(
-    connection: &Connection,
-    partition: PartitionId,
-    before: Timestamp,
-    limit: usize,
-) -> Read<Vec<(MonitorId, Timestamp)>> {
-    let mut statement = connection.prepare_cached(DUE)?;
-    let rows = statement.query_map(params![partition.0, before.as_millis(), clamp(limit)], |row| {
-        Ok((MonitorId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn outbox(connection: &Connection, after: u64, limit: usize) -> Read<Page<OutboxEntry>> {
@@ -150,11 +180,30 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
     serde_json::from_str(text).map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))
 }
 
-fn record(row: &Row<'_>) -> Read<Record> {
+/// The newest of what the row and the log have; `None` when the entry is not there yet in what the connection sees.
+fn record(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
     let id = MonitorId::from_bytes(row.get(0)?);
-    let monitor: Monitor = json(row, 3, &format_args!("monitor {id}"))?;
-    let health: Health = json(row, 2, &format_args!("state of monitor {id}"))?;
-    Ok(Record { monitor: monitor.into(), health, version: Version(row.get::<_, i64>(1)?.cast_unsigned()) })
+    let folded = Position::from_column(row.get(2)?);
+    let health = |bytes: &[u8]| {
+        codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
+    };
+    let (version, health) = match tail.filter(|tail| *tail > folded) {
+        Some(tail) => {
+            let found = log::at(connection, tail, |entry| Ok((entry.version, health(entry.health)?)))?;
+            let Some(found) = found else { return Ok(None) };
+            found
+        }
+        None => {
+            let bytes = row.get_ref(3)?.as_bytes().map_err(|error| undecodable(&"state", &error))?;
+            (row.get::<_, i64>(1)?.cast_unsigned(), health(bytes)?)
+        }
+    };
+    let monitor: Monitor = json(row, 4, &format_args!("monitor {id}"))?;
+    Ok(Some(Record { monitor: monitor.into(), health, version: Version(version) }))
+}
+
+fn undecodable(what: &dyn Display, error: &dyn Display) -> ReadError {
+    ReadError::Undecodable(error::undecodable(what, error))
 }
 
 pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {

@@ -46,7 +46,7 @@ impl Readers {
         let mut readers = Self { queue: Some(queue), threads: Vec::new() };
         for _ in 0..count {
             let (path, inbox) = (path.to_owned(), Arc::clone(&inbox));
-            let thread = thread::Builder::new().name("heartbeat-sqlite-reader".to_owned());
+            let thread = thread::Builder::new().name("sqlite-reader".to_owned());
             readers.threads.push(thread.spawn(move || run(&path, &inbox))?);
         }
         Ok(readers)
@@ -57,6 +57,22 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, StorageError> {
+        self.begin(read).await
+    }
+
+    /// The same; it runs also while nobody awaits it.
+    pub(crate) fn begin<'a, T: Send + 'static, R: FnOnce(&Connection) -> Read<T> + Send + 'static>(
+        &'a self,
+        read: R,
+    ) -> impl Future<Output = Result<T, StorageError>> + Send + use<'a, T, R> {
+        let begun = self.send(read);
+        async { begun?.await.unwrap_or_else(|_| Err(closed())) }
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StorageError>>, StorageError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let result = connection.and_then(|connection| snapshot(connection, read));
@@ -65,7 +81,7 @@ impl Readers {
             good
         });
         let refused = match self.queue.as_ref().map(|queue| queue.try_send(job)) {
-            Some(Ok(())) => return answer.await.unwrap_or_else(|_| Err(closed())),
+            Some(Ok(())) => return Ok(answer),
             Some(Err(TrySendError::Full(_))) => StorageError::Unavailable(format!("{QUEUE_MAX} reads wait already")),
             Some(Err(TrySendError::Disconnected(_))) | None => closed(),
         };

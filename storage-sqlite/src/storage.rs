@@ -11,17 +11,25 @@ use heartbeat_engine::{
 };
 use tokio::sync::oneshot;
 
+use crate::checkpoint::{Checkpointer, WalGauge};
+use crate::fold::{Folder, Gauge};
+use crate::index::Index;
 use crate::open::{self, OpenError};
 use crate::options::{Counters, SqliteOptions, SqliteStats};
+use crate::read::Loaded;
 use crate::readers::Readers;
+use crate::replay::replay;
 use crate::writer::{Write, Writer};
 use crate::{encode, history, read};
+
+/// From how many records on a page is read in two halves.
+const HALVED_MIN: usize = 512;
 
 /// Keeps everything in one SQLite file.
 ///
 /// It needs no runtime of any kind: it has threads of its own, and its futures may be awaited anywhere. A write is answered
 /// once it is durable, see [`crate::Synchronous`]; everything that waits meanwhile shares the next transaction.
-/// Dropping it finishes what waits, folds the log into the file and closes it, which may take a moment.
+/// Dropping it finishes what waits, copies the write-ahead log into the file and closes it, which may take a moment.
 ///
 /// # Errors
 ///
@@ -29,9 +37,15 @@ use crate::{encode, history, read};
 /// works again as soon as the disk does. [`StorageError::Unknown`] when the disk failed within a commit.
 /// [`StorageError::Corrupt`] when the file is damaged.
 pub struct SqliteStorage {
-    // Dropped before the writer, so that the writer's connection is the last and folds the log.
+    // Dropped before the writer, so that the writer's connection is the last and empties the write-ahead log.
     readers: Readers,
+    _folder: Folder,
+    _checkpointer: Checkpointer,
     writer: Writer,
+    index: Arc<Index>,
+    gauge: Arc<Gauge>,
+    wal: Arc<WalGauge>,
+    pings_kept: u64,
     counters: Arc<Counters>,
     path: PathBuf,
 }
@@ -48,12 +62,38 @@ impl SqliteStorage {
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
-        let reader_count = options.readers;
+        let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
+        let (reader_count, pings_kept) = (options.readers, u64::from(options.pings_per_monitor));
+        let index = Arc::new(Index::new(replayed.table));
+        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes));
+        let wal = Arc::clone(&opened.wal);
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };
-        let writer = Writer::start(opened, options, Arc::clone(&counters)).map_err(failed)?;
+        let shared = (Arc::clone(&index), Arc::clone(&gauge));
+        let writer = Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
         let readers = Readers::start(&path, reader_count).map_err(failed)?;
-        Ok(Self { readers, writer, counters, path })
+        let checkpointer = Checkpointer::start(&path, Arc::clone(&wal)).map_err(failed)?;
+        let folder = Folder::start(
+            &path,
+            Arc::clone(&index),
+            Arc::clone(&gauge),
+            writer.queue(),
+            pings_kept,
+            replayed.last_chunk,
+        )
+        .map_err(failed)?;
+        Ok(Self {
+            readers,
+            _folder: folder,
+            _checkpointer: checkpointer,
+            writer,
+            index,
+            gauge,
+            wal,
+            pings_kept,
+            counters,
+            path,
+        })
     }
 
     /// The file, by its full name.
@@ -62,10 +102,31 @@ impl SqliteStorage {
         &self.path
     }
 
+    /// A page of records. A large one is read by two threads, one half each: that is how a start reads everything.
+    async fn page(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Loaded>, StorageError> {
+        let part = |after, end, limit| {
+            let index = Arc::clone(&self.index);
+            self.readers.begin(move |connection| read::monitors(connection, &index, (after, end), limit))
+        };
+        let half = limit / 2;
+        let middle = if limit >= HALVED_MIN {
+            self.readers.read(move |connection| read::middle(connection, after, half)).await?
+        } else {
+            None
+        };
+        let Some(middle) = middle else { return part(after, None, limit).await };
+        let (first, second) = (part(after, Some(middle), limit), part(Some(middle), None, limit - half));
+        let (first, second) = (first.await?, second.await?);
+        // Some may have been made meanwhile.
+        let more = first.more || second.more || first.items.len() + second.items.len() > limit;
+        let items = first.items.into_iter().chain(second.items).take(limit).collect();
+        Ok(Page { items, more })
+    }
+
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> SqliteStats {
-        self.counters.snapshot()
+        SqliteStats { log_bytes: self.gauge.bytes(), wal_pages: self.wal.pages(), ..self.counters.snapshot() }
     }
 }
 
@@ -100,8 +161,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
-        let ids = ids.to_vec();
-        self.readers.read(move |connection| read::load(connection, &ids)).await
+        let (ids, index) = (ids.to_vec(), Arc::clone(&self.index));
+        self.readers.read(move |connection| read::load(connection, &index, &ids)).await
     }
 
     async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
@@ -115,7 +176,8 @@ impl Storage for SqliteStorage {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
-        self.readers.read(move |connection| read::due(connection, partition, before, limit)).await
+        let index = Arc::clone(&self.index);
+        self.readers.read(move |_| Ok(index.due(partition, before, limit))).await
     }
 
     async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
@@ -123,12 +185,16 @@ impl Storage for SqliteStorage {
     }
 
     async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
-        self.readers.read(move |connection| read::monitors(connection, after, limit)).await
+        let page = self.page(after, limit).await?;
+        let missing: Vec<_> = page.items.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| *id).collect();
+        let mut found = if missing.is_empty() { Vec::new() } else { self.load(&missing).await? }.into_iter();
+        let complete = |(_, record): (MonitorId, Option<Record>)| record.or_else(|| found.next().flatten());
+        Ok(Page { items: page.items.into_iter().filter_map(complete).collect(), more: page.more })
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
-        let query = query.clone();
-        self.readers.read(move |connection| history::history(connection, &query, limit)).await
+        let (query, index, kept) = (query.clone(), Arc::clone(&self.index), self.pings_kept);
+        self.readers.read(move |connection| history::history(connection, &index, kept, &query, limit)).await
     }
 
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {

@@ -4,21 +4,27 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use heartbeat_engine::{Applied, Lease, StorageError};
 use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::apply::{self, Applier, ApplyError};
+use crate::checkpoint::{self, WalGauge};
 use crate::encode::Encoded;
 use crate::error;
+use crate::fold::{self, FoldReply, Gauge};
+use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
 
 /// How many writes may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
 /// How many transitions one transaction takes before it lets no further batch in.
-const GROUP_TRANSITIONS_MAX: usize = 20_000;
+const GROUP_TRANSITIONS_MAX: usize = 4096;
+/// How long a transaction waits for a slice while the log is twice as large as it may be.
+const FOLD_PATIENCE: Duration = Duration::from_millis(20);
 
 type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 
@@ -26,6 +32,10 @@ type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 pub(crate) enum Write {
     Batch(Box<Encoded>, Reply<Applied>),
     Lease(Box<(Lease, Lease)>, Reply<bool>),
+    /// What folding puts into rows.
+    Fold(fold::Slice, FoldReply),
+    /// The last row of the log that may be deleted.
+    Trim(u64, FoldReply),
 }
 
 /// The handle on the thread. Dropping it lets the thread finish what waits and close the database.
@@ -36,23 +46,36 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(opened: Opened, options: SqliteOptions, counters: Arc<Counters>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        opened: Opened,
+        options: SqliteOptions,
+        counters: Arc<Counters>,
+        (index, gauge): (Arc<Index>, Arc<Gauge>),
+        last_seq: u64,
+    ) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new().name("heartbeat-sqlite-writer".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             // It is let go of last, when the connection is closed.
             let _lock = opened.lock;
             let mut worker = Worker {
                 path: opened.path,
                 connection: Some(opened.connection),
                 tainted: None,
-                applier: Applier::new(&options),
+                applier: Applier::new(&options, index, last_seq),
                 options,
                 counters,
+                gauge,
+                wal: opened.wal,
             };
             worker.run(&inbox);
             worker.close();
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// For what folds, which ends before this is dropped.
+    pub(crate) fn queue(&self) -> Option<SyncSender<Write>> {
+        self.queue.clone()
     }
 
     pub(crate) fn send(&self, write: Write) -> Result<(), StorageError> {
@@ -86,12 +109,15 @@ struct Worker {
     options: SqliteOptions,
     applier: Applier,
     counters: Arc<Counters>,
+    gauge: Arc<Gauge>,
+    wal: Arc<WalGauge>,
 }
 
 /// The answer to one write of a group, held back until the transaction is durable.
 enum Answer {
     Applied(Applied),
     Swapped(bool),
+    Folded,
     Failed(StorageError),
 }
 
@@ -99,15 +125,36 @@ impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         while let Ok(first) = inbox.recv() {
             let mut size = transitions(&first);
+            let mut folds = is_fold(&first);
             let mut group = vec![first];
             while size < GROUP_TRANSITIONS_MAX
-                && let Ok(write) = inbox.try_recv()
+                && let Some(write) = self.next(inbox, folds)
             {
                 size += transitions(&write);
+                folds |= is_fold(&write);
                 group.push(write);
             }
             self.group(group);
+            self.copy_rest();
         }
+    }
+
+    /// Copies the rest of the write-ahead log into the file, when there is hardly any.
+    fn copy_rest(&mut self) {
+        if let Some(connection) = &self.connection
+            && self.wal.take_finish()
+            && let Err(error) = checkpoint::passive(connection)
+        {
+            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
+        }
+    }
+
+    /// What waits already. When the log is far too large, some time is spent waiting for what makes it smaller.
+    fn next(&self, inbox: &Receiver<Write>, folds: bool) -> Option<Write> {
+        if !folds && self.gauge.is_overdue() {
+            return inbox.recv_timeout(FOLD_PATIENCE).ok();
+        }
+        inbox.try_recv().ok()
     }
 
     /// Writes a group and answers it. When one write takes the whole transaction down, each is tried alone.
@@ -115,7 +162,9 @@ impl Worker {
         match self.transaction(&group) {
             Ok(answers) => {
                 Counters::add(&self.counters.transactions, 1);
-                Counters::add(&self.counters.writes, group.len());
+                self.counters.folded(group.iter().map(folds).sum());
+                let asked = group.iter().filter(|write| !is_fold(write)).count();
+                Counters::add(&self.counters.writes, asked);
                 for (write, answer) in group.into_iter().zip(answers) {
                     reply(write, answer);
                 }
@@ -138,7 +187,7 @@ impl Worker {
     fn transaction(&mut self, group: &[Write]) -> Result<Vec<Answer>, StorageError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path, &self.options).map_err(|error| self.failed(&error, error::rolled_back))?,
+            None => open::writer(&self.path, &self.options, &self.wal).map_err(|error| self.failed(&error, error::rolled_back))?,
         };
         self.tainted = None;
         let result = connection
@@ -152,6 +201,8 @@ impl Worker {
         match result {
             Ok(answers) => {
                 self.connection = Some(connection);
+                let appended = self.applier.publish();
+                self.gauge.appended(appended, self.applier.last_seq());
                 Ok(answers)
             }
             Err((error, meaning)) => {
@@ -170,16 +221,23 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for write in group {
             connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+            self.applier.begin();
             let answer = match write {
                 Write::Batch(batch, _) => self.applier.batch(connection, batch).map(Answer::Applied),
                 Write::Lease(swap, _) => {
                     apply::swap_lease(connection, &swap.0, &swap.1).map(Answer::Swapped).map_err(ApplyError::Sql)
                 }
+                Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)
+                    .map(|()| Answer::Folded)
+                    .map_err(ApplyError::Sql),
+                Write::Trim(up_to, _) => {
+                    fold::write_trim(connection, *up_to).map(|()| Answer::Folded).map_err(ApplyError::Sql)
+                }
             };
             answers.push(match answer {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.applier.forget();
+                    self.applier.roll_back();
                     let error = match error {
                         ApplyError::Refused(error) => error,
                         // Some errors end the whole transaction, and damage is no matter of one batch.
@@ -221,6 +279,20 @@ fn transitions(write: &Write) -> usize {
     match write {
         Write::Batch(batch, _) => batch.transitions.len().max(1),
         Write::Lease(..) => 1,
+        // They are bounded by themselves.
+        Write::Fold(..) | Write::Trim(..) => 0,
+    }
+}
+
+const fn is_fold(write: &Write) -> bool {
+    matches!(write, Write::Fold(..) | Write::Trim(..))
+}
+
+/// How many monitors it folds.
+fn folds(write: &Write) -> usize {
+    match write {
+        Write::Fold(slice, _) => slice.len(),
+        _ => 0,
     }
 }
 
@@ -231,7 +303,11 @@ fn reply(write: Write, answer: Answer) {
         (Write::Batch(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
         (Write::Lease(_, reply), Answer::Swapped(swapped)) => drop(reply.send(Ok(swapped))),
         (Write::Lease(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-        (Write::Batch(..), Answer::Swapped(_)) | (Write::Lease(..), Answer::Applied(_)) => {
+        (Write::Fold(_, reply) | Write::Trim(_, reply), answer) => {
+            reply.send(matches!(answer, Answer::Folded)).ok();
+        }
+        (Write::Batch(..), Answer::Swapped(_) | Answer::Folded)
+        | (Write::Lease(..), Answer::Applied(_) | Answer::Folded) => {
             tracing::error!("a write got the answer of another kind");
         }
     }

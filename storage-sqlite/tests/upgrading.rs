@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heartbeat_engine::testing::fixtures::{at, batch, change, create, monitor_id, record};
-use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Name, StateChange, Storage, Transition, Version};
+use heartbeat_engine::testing::fixtures::{at, batch, change, create, full_ping, monitor_id, record};
+use heartbeat_engine::{
+    Batch, HistoryItem, HistoryQuery, Name, PingEntry, Record, StateChange, Storage, Transition, Version,
+};
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, backup};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -29,6 +31,43 @@ fn version_1() -> (TempDir, PathBuf) {
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
     connection.execute_batch(include_str!("fixtures/v1.sql")).unwrap();
     (directory, path)
+}
+
+/// A database of version 2 with so many monitors beside the one of version 1, each with some heartbeats.
+fn version_2(monitors: u64, pings: u64) -> (TempDir, PathBuf) {
+    let (directory, path) = version_1();
+    let mut connection = Connection::open(&path).unwrap();
+    let transaction = connection.transaction().unwrap();
+    transaction.execute_batch(include_str!("../src/migrations/002_feed.sql")).unwrap();
+    transaction.pragma_update(None, "user_version", 2).unwrap();
+    for n in 2..monitors + 2 {
+        let made = old_record(n, pings);
+        let (id, wake_at) = (made.id(), made.health.wake_at().as_millis());
+        let health = serde_json::to_string(&made.health).unwrap();
+        let row = params![id.as_bytes(), wake_at, health];
+        transaction.prepare_cached("INSERT INTO monitors VALUES (?1, 0, 1, ?2, ?3)").unwrap().execute(row).unwrap();
+        let row = params![id.as_bytes(), serde_json::to_string(&*made.monitor).unwrap()];
+        transaction.prepare_cached("INSERT INTO specs VALUES (?1, ?2)").unwrap().execute(row).unwrap();
+        for ping in old_pings(pings) {
+            let row = params![id.as_bytes(), ping.n.cast_signed(), serde_json::to_string(&ping).unwrap(), ping.body];
+            transaction.prepare_cached("INSERT INTO pings VALUES (?1, ?2, ?3, ?4)").unwrap().execute(row).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    (directory, path)
+}
+
+fn old_record(n: u64, pings: u64) -> Record {
+    let mut made = record(n);
+    made.health.ping_count = pings;
+    made
+}
+
+fn old_pings(count: u64) -> impl Iterator<Item = PingEntry> {
+    (1..=count).map(|n| PingEntry { message: Some(format!("heartbeat {n}")), ..full_ping(n) }).map(|ping| PingEntry {
+        body: (ping.n % 3 == 0).then(|| vec![7; 200]),
+        ..ping
+    })
 }
 
 /// Adds changes to a database of version 1: monitor, version, count, seconds of `detected_at`, reason.
@@ -94,7 +133,7 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
         let storage = open(&path);
         run(assert_all_is_there(&storage));
         drop(storage);
-        assert_eq!(version_of(&path), 2);
+        assert_eq!(version_of(&path), 3);
     }
     // It works on from there.
     let storage = open(&path);
@@ -174,8 +213,57 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
         assert_eq!(found.len() as u64, CHANGES + 1, "round {round}");
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         drop(storage);
-        assert_eq!(version_of(&victim), 2);
+        assert_eq!(version_of(&victim), 3);
     }
     assert!(versions.contains_key(&1), "no upgrade was cut short: {versions:?}");
     println!("versions after a kill, and how often: {versions:?}");
+}
+
+#[test]
+fn a_kill_while_monitors_are_moved_loses_none() {
+    const MONITORS: u64 = 3000;
+    const PINGS: u64 = 4;
+    let (directory, path) = version_2(MONITORS, PINGS);
+    let mut halfway = 0;
+    for round in 0..8_u64 {
+        let victim = directory.path().join(format!("{round}.db"));
+        fs::copy(&path, &victim).unwrap();
+        let log = PathBuf::from(format!("{}-wal", victim.display()));
+        // Killed twice: what goes on from the middle may be cut short, too.
+        for part in 1..=2 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["child_process", "--exact"])
+                .env(INTERRUPTED, &victim)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let far = (round + part) * 300_000;
+            while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= far {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let left = Connection::open(&victim).unwrap();
+            let left = left.query_row("SELECT count(*) FROM monitors_2", [], |row| row.get::<_, i64>(0));
+            halfway += u64::from(left.is_ok_and(|left| (1..MONITORS.cast_signed()).contains(&left)));
+        }
+        let copy = directory.path().join(format!("{round}.copy"));
+        let report = backup(&victim, &copy, false).unwrap();
+        assert_eq!((report.monitors, report.pings), (MONITORS + 1, MONITORS * PINGS + 2), "in round {round}");
+        let storage = open(&victim);
+        run(async {
+            let records = storage.monitors(None, 10_000).await.unwrap().items;
+            let expected: Vec<Record> = (2..MONITORS + 2).map(|n| old_record(n, PINGS)).collect();
+            assert_eq!(records[1..], expected);
+            for n in (2..MONITORS + 2).step_by(97) {
+                let query = HistoryQuery::Pings { monitor: monitor_id(n), before: None };
+                let expected: Vec<_> = old_pings(PINGS).map(|ping| HistoryItem::Ping(Box::new(ping))).collect();
+                let found = storage.history(&query, 100).await.unwrap().items;
+                assert_eq!(found.into_iter().rev().collect::<Vec<_>>(), expected);
+            }
+        });
+    }
+    assert!(halfway > 0, "no kill hit the middle");
+    println!("kills in the middle: {halfway}");
 }

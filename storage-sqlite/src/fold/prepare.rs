@@ -1,0 +1,96 @@
+//! Makes of what monitors have in the log what is to be written.
+
+use heartbeat_engine::MonitorId;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::gather::Entries;
+use crate::error;
+use crate::log::Position;
+use crate::pings::{self, FOLDED, Stored};
+use crate::readers::{Read, ReadError};
+
+/// What is to be written of some monitors.
+pub(crate) type Slice = Vec<Item>;
+
+/// What is to be written of one monitor.
+pub(crate) struct Item {
+    pub(crate) id: [u8; 16],
+    /// What its row has taken of the log so far; when that has changed, somebody removed the monitor.
+    pub(crate) from: Position,
+    /// What its row has taken then.
+    pub(crate) to: Position,
+    pub(crate) partition: u16,
+    pub(crate) version: u64,
+    pub(crate) wake_at: i64,
+    pub(crate) health: Vec<u8>,
+    /// `None` when no heartbeats came.
+    pub(crate) pings: Option<pings::Folded>,
+}
+
+impl Item {
+    /// About how much is written.
+    pub(super) fn bytes(&self) -> usize {
+        let of_pings = |pings: &pings::Folded| {
+            pings.recent.len() + pings.chunks.len() + pings.added.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        };
+        self.health.len() + self.pings.as_ref().map_or(0, of_pings)
+    }
+}
+
+/// `None` when everything is in the monitor's row already, or the monitor is removed.
+pub(super) fn item(
+    connection: &Connection,
+    entries: Entries<'_>,
+    keep: u64,
+    last_chunk: &mut i64,
+) -> Read<Option<Item>> {
+    let id = entries.id();
+    let folded = connection.prepare_cached(FOLDED)?.query_row([&id], |row| row.get(0)).optional()?;
+    let Some(from) = folded.map(Position::from_column) else { return Ok(None) };
+    let mut item = None;
+    let (mut frames, mut newest) = (Vec::new(), None);
+    for entry in entries.backwards() {
+        let (position, entry) = entry?;
+        if position <= from {
+            break;
+        }
+        item.get_or_insert_with(|| Item {
+            id,
+            from,
+            to: position,
+            partition: entry.partition,
+            version: entry.version,
+            wake_at: entry.wake_at,
+            health: entry.health.to_vec(),
+            pings: None,
+        });
+        if entry.pings.is_empty() {
+            continue;
+        }
+        frames.push(entry.pings);
+        let (first, last) = pings::range(entry.pings).map_err(|error| damaged(&error))?;
+        // What is older is forgotten already.
+        if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
+            break;
+        }
+    }
+    let Some(item) = item else { return Ok(None) };
+    if frames.is_empty() {
+        return Ok(Some(item));
+    }
+    frames.reverse();
+    let stored = Stored::read(connection, &id);
+    let folded = match stored.and_then(|stored| stored.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error))) {
+        Err(ReadError::Undecodable(error)) => {
+            // The new ones heal it. Nothing would ever be folded again otherwise.
+            tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "its older heartbeats are lost");
+            Stored::default().fold(&frames, keep, last_chunk).ok()
+        }
+        folded => Some(folded?),
+    };
+    Ok(Some(Item { pings: folded, ..item }))
+}
+
+fn damaged(error: &dyn std::fmt::Display) -> ReadError {
+    ReadError::Undecodable(error::undecodable(&"heartbeats in the log", error))
+}
