@@ -206,7 +206,8 @@ impl Cpu {
 
     fn since(&self, before: &Self) -> String {
         let spent = self.0.iter().map(|(name, now)| (name, now - before.0.get(name).copied().unwrap_or(0.0)));
-        let text: Vec<_> = spent.filter(|(_, spent)| *spent > 0.0).map(|(name, spent)| format!("{name} {spent:.2} s")).collect();
+        let text: Vec<_> =
+            spent.filter(|(_, spent)| *spent > 0.0).map(|(name, spent)| format!("{name} {spent:.2} s")).collect();
         text.join(", ")
     }
 }

@@ -6,8 +6,8 @@ use heartbeat_engine::{Applied, Lease, Outcome, StorageError, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::encode::{
-    Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord,
-    EncodedSettlement, EncodedTransition,
+    Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement,
+    EncodedTransition,
 };
 use crate::index::{Entry, Index, Newest};
 use crate::log::{self, LogWriter};

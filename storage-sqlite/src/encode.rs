@@ -103,7 +103,8 @@ pub(crate) const fn state_number(state: DeliveryState) -> i64 {
 
 pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
     let mut entries = Entries { partition: batch.partition.0, ..Entries::default() };
-    let transitions = batch.transitions.iter().map(|found| transition(found, &mut entries)).collect::<Result<_, _>>()?;
+    let transitions =
+        batch.transitions.iter().map(|found| transition(found, &mut entries)).collect::<Result<_, _>>()?;
     Ok(Encoded {
         partition: batch.partition.0,
         epoch: batch.epoch.0,

@@ -1,8 +1,6 @@
 //! Pages of history.
 
-use heartbeat_engine::{
-    HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, StateChange, StorageError, Timestamp,
-};
+use heartbeat_engine::{HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, StateChange, StorageError, Timestamp};
 use rusqlite::{Connection, Row, ToSql, params};
 
 use crate::encode::state_number;

@@ -268,8 +268,7 @@ impl Table {
 fn mix(id: &[u8; 16]) -> u64 {
     let whole = u128::from_le_bytes(*id);
     let (low, high) = (whole as u64, (whole >> 64) as u64);
-    let product =
-        u128::from(low ^ 0x2545_F491_4F6C_DD1D).wrapping_mul(u128::from(high ^ 0x9E37_79B9_7F4A_7C15 | 1));
+    let product = u128::from(low ^ 0x2545_F491_4F6C_DD1D).wrapping_mul(u128::from(high ^ 0x9E37_79B9_7F4A_7C15 | 1));
     (product as u64) ^ ((product >> 64) as u64)
 }
 

@@ -227,7 +227,9 @@ pub(crate) fn delete_large(connection: &Connection, newest: Position) -> rusqlit
     while let Some(position) = next.take() {
         let found: Option<(i64, [u8; 8])> = connection
             .prepare_cached("SELECT length(entries), substr(entries, ?2, 8) FROM log WHERE seq = ?1")?
-            .query_row([position.seq().cast_signed(), position.offset() as i64 + 1], |row| Ok((row.get(0)?, row.get(1)?)))
+            .query_row([position.seq().cast_signed(), position.offset() as i64 + 1], |row| {
+                Ok((row.get(0)?, row.get(1)?))
+            })
             .optional()?;
         let Some((bytes, previous)) = found else { return Ok(()) };
         if bytes > ROW_BYTES as i64 {

@@ -123,7 +123,9 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
 fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
     let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
     if busy {
-        tracing::warn!("the write-ahead log of the database is not copied into its file, because another program reads it");
+        tracing::warn!(
+            "the write-ahead log of the database is not copied into its file, because another program reads it"
+        );
     }
     Ok(())
 }

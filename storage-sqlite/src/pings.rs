@@ -51,10 +51,8 @@ pub(crate) struct Folded {
 
 impl Stored {
     pub(crate) fn read(connection: &Connection, id: &[u8; 16]) -> Read<Self> {
-        let found: Option<(Vec<u8>, Vec<u8>)> = connection
-            .prepare_cached(RECENT)?
-            .query_row([id], |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
+        let found: Option<(Vec<u8>, Vec<u8>)> =
+            connection.prepare_cached(RECENT)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
         let Some((chunks, recent)) = found else { return Ok(Self::default()) };
         Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent })
     }
@@ -88,7 +86,8 @@ impl Stored {
         }
         let behind = self.chunks.iter().skip(1).map(|chunk| chunk.first).chain([oldest]);
         // A chunk ends before the next one begins.
-        let gone = self.chunks.iter().zip(behind).take_while(|(_, next)| *next > 0 && !is_kept(*next - 1, last, keep)).count();
+        let gone =
+            self.chunks.iter().zip(behind).take_while(|(_, next)| *next > 0 && !is_kept(*next - 1, last, keep)).count();
         let dropped = self.chunks.drain(..gone).map(|chunk| chunk.key).collect();
         let kept = self.chunks.iter().map(|chunk| chunk.count).sum::<u64>() + recent_count;
         Ok(Folded { kept, chunks: write_chunks(&self.chunks), recent: recent.bytes, added, dropped })
@@ -274,7 +273,8 @@ mod tests {
     #[test]
     fn a_chunk_fits_on_a_page_unless_it_is_one_heartbeat() {
         let mut key = 0;
-        let folded = Stored::default().fold(&[&frames(1..=100, 500), &frames(101..=101, 50_000)], 1000, &mut key).unwrap();
+        let folded =
+            Stored::default().fold(&[&frames(1..=100, 500), &frames(101..=101, 50_000)], 1000, &mut key).unwrap();
         let (large, small): (Vec<_>, Vec<_>) = folded.added.iter().partition(|(_, bytes)| bytes.len() > CHUNK_BYTES);
         assert_eq!((large.len(), folded.kept, folded.recent.len()), (1, 101, 0));
         assert!(small.iter().all(|(_, bytes)| bytes.len() > CHUNK_BYTES - 600 || bytes.len() < 2600));

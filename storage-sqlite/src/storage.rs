@@ -70,7 +70,8 @@ impl SqliteStorage {
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };
         let shared = (Arc::clone(&index), Arc::clone(&gauge));
-        let writer = Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
+        let writer =
+            Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
         let readers = Readers::start(&path, reader_count).map_err(failed)?;
         let checkpointer = Checkpointer::start(&path, Arc::clone(&wal)).map_err(failed)?;
         let folder = Folder::start(

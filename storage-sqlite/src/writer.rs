@@ -187,7 +187,8 @@ impl Worker {
     fn transaction(&mut self, group: &[Write]) -> Result<Vec<Answer>, StorageError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path, &self.options, &self.wal).map_err(|error| self.failed(&error, error::rolled_back))?,
+            None => open::writer(&self.path, &self.options, &self.wal)
+                .map_err(|error| self.failed(&error, error::rolled_back))?,
         };
         self.tainted = None;
         let result = connection

@@ -40,9 +40,13 @@ enum Step {
     Commit(Vec<(u64, Event)>),
     /// Until everything is folded, if it is folded at all.
     Settle,
-    Reopen { log_bytes: u64 },
+    Reopen {
+        log_bytes: u64,
+    },
     /// What a killed process leaves, at any point of folding.
-    Kill { log_bytes: u64 },
+    Kill {
+        log_bytes: u64,
+    },
 }
 
 fn events() -> impl Strategy<Value = Event> {
@@ -147,13 +151,18 @@ impl World {
                 let base = Transition { changes: vec![change], incidents: vec![opened], ..replace(&after) };
                 return Some((base, Some(after)));
             }
-            Event::Edit => (next(now, |monitor, _| monitor.spec.slug = format!("edited-{n}-{}", now.version.0)), vec![]),
+            Event::Edit => {
+                (next(now, |monitor, _| monitor.spec.slug = format!("edited-{n}-{}", now.version.0)), vec![])
+            }
             Event::Rotate => {
                 let fresh = token(100 + now.version.0 * MONITORS + n);
-                (next(now, |monitor, up| {
-                    monitor.token = Rotating::new(fresh);
-                    *up = Health { ping_count: up.ping_count, ..health(at(50)) };
-                }), vec![])
+                (
+                    next(now, |monitor, up| {
+                        monitor.token = Rotating::new(fresh);
+                        *up = Health { ping_count: up.ping_count, ..health(at(50)) };
+                    }),
+                    vec![],
+                )
             }
             Event::Remove | Event::Create { .. } => return Some((remove(now), None)),
         };

@@ -64,10 +64,9 @@ fn old_record(n: u64, pings: u64) -> Record {
 }
 
 fn old_pings(count: u64) -> impl Iterator<Item = PingEntry> {
-    (1..=count).map(|n| PingEntry { message: Some(format!("heartbeat {n}")), ..full_ping(n) }).map(|ping| PingEntry {
-        body: (ping.n % 3 == 0).then(|| vec![7; 200]),
-        ..ping
-    })
+    (1..=count)
+        .map(|n| PingEntry { message: Some(format!("heartbeat {n}")), ..full_ping(n) })
+        .map(|ping| PingEntry { body: (ping.n % 3 == 0).then(|| vec![7; 200]), ..ping })
 }
 
 /// Adds changes to a database of version 1: monitor, version, count, seconds of `detected_at`, reason.

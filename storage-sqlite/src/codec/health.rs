@@ -247,7 +247,10 @@ mod tests {
         let alone = [
             Health { state: State::New, armed: false, expectation: None, heard: false, ..plain.clone() },
             Health { manual_resume: true, latest_at: at(5), ..plain.clone() },
-            Health { expectation: Some(Expectation { occurrence: at(9), deadline: Timestamp::MAX, excused: true }), ..plain.clone() },
+            Health {
+                expectation: Some(Expectation { occurrence: at(9), deadline: Timestamp::MAX, excused: true }),
+                ..plain.clone()
+            },
             Health { moves: OutageMoves { held: Some(at(3)), ..OutageMoves::default() }, ..plain.clone() },
             Health { runs: vec![Run { id: Some(run_id(1)), began_at: at(1), limit_at: None }], ..plain.clone() },
             Health { ended_runs: vec![EndedRun { id: None, overran: true }], failures: 3, ..plain.clone() },
@@ -264,7 +267,8 @@ mod tests {
     #[test]
     fn a_plain_state_is_small() {
         let last = LastPing { n: 1000, arrived_at: at(10), at: at(10), signal: Signal::Success, degraded: false };
-        let health = Health { based_at: at(10), latest_at: at(10), ping_count: 1000, last_ping: Some(last), ..health(at(3610)) };
+        let health =
+            Health { based_at: at(10), latest_at: at(10), ping_count: 1000, last_ping: Some(last), ..health(at(3610)) };
         assert!(again(&health).1 <= 24, "{} bytes", again(&health).1);
     }
 

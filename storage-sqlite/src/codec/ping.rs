@@ -114,7 +114,8 @@ pub(crate) fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CodecError> {
     // In the order in which they were written.
     let at = if has(AT) { since_arrival(reader.signed()?) } else { arrived_at };
     let run = if has(RUN) { Some(RunId::from_bytes(reader.array()?)) } else { None };
-    let mut length = |flag| if has(flag) { reader.number().map(|ms| Some(Duration::from_millis(ms))) } else { Ok(None) };
+    let mut length =
+        |flag| if has(flag) { reader.number().map(|ms| Some(Duration::from_millis(ms))) } else { Ok(None) };
     let (run_duration, duration) = (length(RUN_DURATION)?, length(DURATION)?);
     let value = if has(VALUE) { Some(f64::from_le_bytes(reader.array()?)) } else { None };
     let exit_status = if has(EXIT_STATUS) { Some(reader.byte()?) } else { None };
@@ -160,7 +161,8 @@ mod tests {
 
     #[test]
     fn heartbeats_are_read_as_they_were_written() {
-        for ping in [ping(1), full_ping(2), PingEntry { at: Timestamp::MIN, arrived_at: Timestamp::MAX, ..full_ping(3) }]
+        for ping in
+            [ping(1), full_ping(2), PingEntry { at: Timestamp::MIN, arrived_at: Timestamp::MAX, ..full_ping(3) }]
         {
             assert_eq!(again(&ping), ping);
         }

@@ -27,9 +27,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use self::gather::{Entries, GATHER_BYTES, Gathered};
 #[cfg(test)]
 pub(crate) use self::gather::ENTRIES;
+use self::gather::{Entries, GATHER_BYTES, Gathered};
 pub(crate) use self::prepare::Slice;
 pub(crate) use self::write::{write_pings, write_slice, write_trim};
 use crate::error;
@@ -86,7 +86,8 @@ impl Gauge {
     /// A transaction that appended to the log is committed; the index has it already.
     pub(crate) fn appended(&self, bytes: u64, last: u64) {
         self.last.store(last, Ordering::Release);
-        let before = self.appended.fetch_add(bytes, Ordering::AcqRel).saturating_sub(self.deleted.load(Ordering::Acquire));
+        let before =
+            self.appended.fetch_add(bytes, Ordering::AcqRel).saturating_sub(self.deleted.load(Ordering::Acquire));
         if before < self.max && before + bytes >= self.max {
             self.wake();
         }

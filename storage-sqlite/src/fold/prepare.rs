@@ -80,7 +80,8 @@ pub(super) fn item(
     }
     frames.reverse();
     let stored = Stored::read(connection, &id);
-    let folded = match stored.and_then(|stored| stored.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error))) {
+    let folded = match stored.and_then(|stored| stored.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error)))
+    {
         Err(ReadError::Undecodable(error)) => {
             // The new ones heal it. Nothing would ever be folded again otherwise.
             tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "its older heartbeats are lost");
