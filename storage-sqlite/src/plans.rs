@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use crate::history::{CHANGES, FEED, LATEST_EVENT, incidents_sql, notifications_sql};
 use crate::options::{SqliteOptions, Synchronous};
 use crate::pings::{CHUNK, FOLDED, RECENT};
-use crate::read::{LOAD, MIDDLE, MONITORS, OUTBOX};
+use crate::read::{LOAD, MONITORS, OUTBOX};
 use crate::{migrations, open};
 
 fn database(path: &Path) -> Connection {
@@ -32,7 +32,6 @@ fn no_query_scans_or_sorts() {
         (CHUNK.to_owned(), "PRIMARY KEY"),
         (LOAD.to_owned(), "PRIMARY KEY"),
         (MONITORS.to_owned(), "PRIMARY KEY"),
-        (MIDDLE.to_owned(), "PRIMARY KEY"),
         (crate::fold::ENTRIES.to_owned(), "PRIMARY KEY"),
         (OUTBOX.to_owned(), "notifications_pending"),
         (CHANGES.to_owned(), "changes_of_monitor"),

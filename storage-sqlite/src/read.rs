@@ -19,8 +19,7 @@ use crate::wishes::{SLUG, TOKEN};
 pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
     JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
 pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
-    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 AND m.id <= ?3 ORDER BY m.id LIMIT ?2";
-pub(crate) const MIDDLE: &str = "SELECT id FROM monitors WHERE id > ?1 ORDER BY id LIMIT 1 OFFSET ?2";
+    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
 
@@ -41,34 +40,24 @@ pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) ->
     Ok(found)
 }
 
-/// The `count`-th monitor behind `after`, if there are so many.
-pub(crate) fn middle(connection: &Connection, after: Option<MonitorId>, count: usize) -> Read<Option<MonitorId>> {
-    let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-    let offset = clamp(count.saturating_sub(1));
-    let found = connection.prepare_cached(MIDDLE)?.query_row(params![after, offset], |row| row.get(0)).optional()?;
-    Ok(found.map(MonitorId::from_bytes))
-}
-
 /// An id with its record; `None` for one whose newest state was committed after the connection began to look, which has
 /// to be loaded by its id.
 pub(crate) type Loaded = (MonitorId, Option<Record>);
 
-/// Monitors behind `after`, up to `end`.
+/// Monitors behind `after`.
 pub(crate) fn monitors(
     connection: &Connection,
     index: &Index,
-    (after, end): (Option<MonitorId>, Option<MonitorId>),
+    after: Option<MonitorId>,
     limit: usize,
 ) -> Read<Page<Loaded>> {
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-    // A blob of 17 bytes is behind every id.
-    let end: &[u8] = end.as_ref().map_or(&[0xff; 17], |id| id.as_bytes());
     let loaded = |row: &Row<'_>| {
         let id = row.get(0)?;
         let tail = index.read().tail(&id);
         Ok((MonitorId::from_bytes(id), record(connection, row, tail)?))
     };
-    let page = page(connection, MONITORS, &[&after, &one_more(limit), &end], limit, loaded)?;
+    let page = page(connection, MONITORS, &[&after, &one_more(limit)], limit, loaded)?;
     learn(index, page.items.iter().map(|(id, record)| (id, record)));
     Ok(page)
 }
@@ -166,11 +155,7 @@ pub(crate) fn cursor(value: u64) -> i64 {
 }
 
 pub(crate) fn one_more(limit: usize) -> i64 {
-    clamp(limit).saturating_add(1)
-}
-
-fn clamp(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 /// A column that holds JSON.

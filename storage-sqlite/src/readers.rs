@@ -21,6 +21,16 @@ pub(crate) enum ReadError {
     Undecodable(StorageError),
 }
 
+impl ReadError {
+    /// What it means to the caller.
+    pub(crate) fn meaning(self) -> StorageError {
+        match self {
+            Self::Sql(error) => error::rolled_back(&error),
+            Self::Undecodable(error) => error,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -57,16 +67,7 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, StorageError> {
-        self.begin(read).await
-    }
-
-    /// The same; it runs also while nobody awaits it.
-    pub(crate) fn begin<'a, T: Send + 'static, R: FnOnce(&Connection) -> Read<T> + Send + 'static>(
-        &'a self,
-        read: R,
-    ) -> impl Future<Output = Result<T, StorageError>> + Send + use<'a, T, R> {
-        let begun = self.send(read);
-        async { begun?.await.unwrap_or_else(|_| Err(closed())) }
+        self.send(read)?.await.unwrap_or_else(|_| Err(closed()))
     }
 
     fn send<T: Send + 'static>(
@@ -107,10 +108,7 @@ fn closed() -> StorageError {
 fn snapshot<T>(connection: &Connection, read: impl FnOnce(&Connection) -> Read<T>) -> Result<T, StorageError> {
     let sql = |error: rusqlite::Error| error::rolled_back(&error);
     let transaction = connection.unchecked_transaction().map_err(sql)?;
-    let result = read(&transaction).map_err(|error| match error {
-        ReadError::Sql(error) => error::rolled_back(&error),
-        ReadError::Undecodable(error) => error,
-    })?;
+    let result = read(&transaction).map_err(ReadError::meaning)?;
     transaction.finish().map_err(sql)?;
     Ok(result)
 }

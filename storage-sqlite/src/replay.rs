@@ -25,10 +25,7 @@ pub(crate) const ROWS: &str = "SELECT id, partition, version, folded, wake_at FR
 pub(crate) const LOG: &str = "SELECT seq, entries FROM log ORDER BY seq";
 
 pub(crate) fn replay(connection: &Connection) -> Result<Replayed, StorageError> {
-    read(connection).map_err(|error| match error {
-        ReadError::Sql(error) => error::rolled_back(&error),
-        ReadError::Undecodable(error) => error,
-    })
+    read(connection).map_err(ReadError::meaning)
 }
 
 fn read(connection: &Connection) -> Read<Replayed> {

@@ -22,9 +22,6 @@ use crate::replay::replay;
 use crate::writer::{Write, Writer};
 use crate::{encode, history, read};
 
-/// From how many records on a page is read in two halves.
-const HALVED_MIN: usize = 512;
-
 /// Keeps everything in one SQLite file.
 ///
 /// It needs no runtime of any kind: it has threads of its own, and its futures may be awaited anywhere. A write is answered
@@ -103,27 +100,6 @@ impl SqliteStorage {
         &self.path
     }
 
-    /// A page of records. A large one is read by two threads, one half each: that is how a start reads everything.
-    async fn page(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Loaded>, StorageError> {
-        let part = |after, end, limit| {
-            let index = Arc::clone(&self.index);
-            self.readers.begin(move |connection| read::monitors(connection, &index, (after, end), limit))
-        };
-        let half = limit / 2;
-        let middle = if limit >= HALVED_MIN {
-            self.readers.read(move |connection| read::middle(connection, after, half)).await?
-        } else {
-            None
-        };
-        let Some(middle) = middle else { return part(after, None, limit).await };
-        let (first, second) = (part(after, Some(middle), limit), part(Some(middle), None, limit - half));
-        let (first, second) = (first.await?, second.await?);
-        // Some may have been made meanwhile.
-        let more = first.more || second.more || first.items.len() + second.items.len() > limit;
-        let items = first.items.into_iter().chain(second.items).take(limit).collect();
-        Ok(Page { items, more })
-    }
-
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> SqliteStats {
@@ -186,10 +162,11 @@ impl Storage for SqliteStorage {
     }
 
     async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
-        let page = self.page(after, limit).await?;
+        let index = Arc::clone(&self.index);
+        let page = self.readers.read(move |connection| read::monitors(connection, &index, after, limit)).await?;
         let missing: Vec<_> = page.items.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| *id).collect();
         let mut found = if missing.is_empty() { Vec::new() } else { self.load(&missing).await? }.into_iter();
-        let complete = |(_, record): (MonitorId, Option<Record>)| record.or_else(|| found.next().flatten());
+        let complete = |(_, record): Loaded| record.or_else(|| found.next().flatten());
         Ok(Page { items: page.items.into_iter().filter_map(complete).collect(), more: page.more })
     }
 

@@ -32,7 +32,6 @@ pub(crate) use self::gather::ENTRIES;
 use self::gather::{Entries, GATHER_BYTES, Gathered};
 pub(crate) use self::prepare::Slice;
 pub(crate) use self::write::{write_pings, write_slice, write_trim};
-use crate::error;
 use crate::index::Index;
 use crate::open;
 use crate::readers::ReadError;
@@ -224,11 +223,7 @@ impl Worker {
                 Ok(()) => (),
                 Err(Cut::Quiet) => self.gauge.pause(PATIENCE),
                 Err(Cut::Failed(error)) => {
-                    let error = match error {
-                        ReadError::Sql(error) => error::rolled_back(&error),
-                        ReadError::Undecodable(error) => error,
-                    };
-                    tracing::warn!(%error, "the log of heartbeats is not folded");
+                    tracing::warn!(error = %error.meaning(), "the log of heartbeats is not folded");
                     self.gauge.pause(PATIENCE);
                 }
             }

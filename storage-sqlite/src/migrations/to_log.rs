@@ -43,10 +43,7 @@ pub(super) fn move_all(connection: &mut Connection, options: &SqliteOptions) -> 
         transaction.execute_batch("DROP TABLE monitors_2; DROP TABLE specs_2; DROP TABLE pings_2")?;
         Ok(transaction.commit()?)
     };
-    work(connection).map_err(|error| match error {
-        ReadError::Sql(error) => error::rolled_back(&error),
-        ReadError::Undecodable(error) => error,
-    })
+    work(connection).map_err(ReadError::meaning)
 }
 
 /// A monitor as it stands in the old tables.
