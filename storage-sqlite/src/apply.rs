@@ -128,7 +128,7 @@ impl Applier {
         match (&transition.put, found) {
             (Some(record), found) => {
                 let stored = found.as_ref().map(|entry| &entry.monitor);
-                if let Some(field) = wishes::write(connection, monitor, &record.monitor, stored)? {
+                if let Some(field) = wishes::write(connection, monitor, record, stored)? {
                     return Ok(Outcome::NameTaken { field });
                 }
                 self.put(connection, batch, monitor, record, found)?;

@@ -40,6 +40,8 @@ pub(crate) struct EncodedTransition {
 
 pub(crate) struct EncodedRecord {
     pub(crate) monitor: Arc<Monitor>,
+    /// The JSON of it for a new monitor; otherwise the writer makes it, if it has to, which it seldom has.
+    pub(crate) wish: Option<String>,
     pub(crate) version: u64,
     pub(crate) wake_at: i64,
     /// The entry for the log, within the bytes of the batch: see [`crate::log::LogEntry`].
@@ -165,8 +167,10 @@ impl Entries {
         codec::write_bytes(&mut self.bytes, &self.health);
         let health = self.bytes.len() - self.health.len()..self.bytes.len();
         pack(&mut self.bytes, &mut self.content, &transition.pings);
+        let is_new = transition.expected.is_none();
         Ok(EncodedRecord {
             monitor: Arc::clone(&record.monitor),
+            wish: is_new.then(|| json(&*record.monitor)).transpose()?,
             version: record.version.0,
             wake_at,
             entry: begin..self.bytes.len(),
@@ -231,4 +235,19 @@ fn document(write: &DocumentWrite) -> Result<EncodedDocument, StorageError> {
         expected: write.expected.map(|version| version.0),
         body: write.body.as_ref().map(json).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_engine::testing::fixtures::{batch, create, next, record, replace};
+
+    use super::*;
+
+    #[test]
+    fn the_wish_of_a_new_monitor_is_made_into_json_by_the_caller() {
+        let after = next(&record(2), |_, _| ());
+        let encoded = encode(&batch([create(&record(1)), replace(&after)])).unwrap();
+        let wishes = encoded.transitions.iter().map(|found| found.put.as_ref().unwrap().wish.clone());
+        assert_eq!(wishes.collect::<Vec<_>>(), [Some(json(&*record(1).monitor).unwrap()), None]);
+    }
 }

@@ -21,6 +21,7 @@ pub(crate) const ROW_BYTES: usize = 2000;
 const OFFSET_BITS: u32 = 12;
 
 pub(crate) const ROW: &str = "SELECT entries FROM log WHERE seq = ?1";
+pub(crate) const ROWS_BACKWARDS: &str = "SELECT seq, entries FROM log WHERE seq >= ?1 ORDER BY seq DESC";
 
 /// A place in the log: the row, then the offset in it. They grow in the order of commits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
@@ -147,6 +148,27 @@ pub(crate) fn walk(
         next = step.ok_or_else(|| damaged(position, &"it is missing"))?;
     }
     Ok(())
+}
+
+/// Looks at the newest entry of a monitor, if it is behind a position. It reads from the end, because it is asked for what
+/// was committed just now.
+pub(crate) fn newest_behind<T>(
+    connection: &Connection,
+    id: &[u8; 16],
+    position: Position,
+    look: impl FnOnce(&LogEntry<'_>) -> Read<T>,
+) -> Read<Option<T>> {
+    let mut statement = connection.prepare_cached(ROWS_BACKWARDS)?;
+    let mut rows = statement.query([position.seq().cast_signed()])?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get::<_, i64>(0)?.cast_unsigned();
+        let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
+        let found = entries(seq, bytes).map_while(Result::ok).filter(|(at, entry)| *at > position && entry.id == *id);
+        if let Some((_, entry)) = found.last() {
+            return look(&entry).map(Some);
+        }
+    }
+    Ok(None)
 }
 
 /// Appends entries within the writer's transaction.

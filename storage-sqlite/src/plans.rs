@@ -27,6 +27,7 @@ fn no_query_scans_or_sorts() {
     let connection = database(&directory.path().join("heartbeat.db"));
     let mut queries = vec![
         (crate::log::ROW.to_owned(), "PRIMARY KEY"),
+        (crate::log::ROWS_BACKWARDS.to_owned(), "PRIMARY KEY"),
         (FOLDED.to_owned(), "PRIMARY KEY"),
         (RECENT.to_owned(), "PRIMARY KEY"),
         (CHUNK.to_owned(), "PRIMARY KEY"),

@@ -3,7 +3,7 @@
 use std::fmt::Display;
 
 use heartbeat_engine::{
-    Document, Epoch, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record, Timestamp,
+    Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record, Timestamp,
     Version, WatchLog,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
@@ -12,13 +12,13 @@ use serde::de::DeserializeOwned;
 use crate::codec;
 use crate::error;
 use crate::index::Index;
-use crate::log::{self, Position};
+use crate::log::{self, LogEntry, Position};
 use crate::readers::{Read, ReadError};
 use crate::wishes::{SLUG, TOKEN};
 
-pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor, w.version FROM monitors m
     JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
-pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor FROM monitors m
+pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor, w.version FROM monitors m
     JOIN wishes w ON w.id = m.id WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
@@ -54,8 +54,14 @@ pub(crate) fn monitors(
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
     let loaded = |row: &Row<'_>| {
         let id = row.get(0)?;
-        let tail = index.read().tail(&id);
-        Ok((MonitorId::from_bytes(id), record(connection, row, tail)?))
+        let folded = Position::from_column(row.get(2)?);
+        let newest = index.read().find(&id).map(|(entry, _)| entry.newest);
+        // What was folded after the connection began to look is neither in this row nor in the tail.
+        let record = match newest.filter(|newest| newest.in_tail().is_some() || newest.position() <= folded) {
+            Some(newest) => record(connection, row, newest.in_tail())?,
+            None => None,
+        };
+        Ok((MonitorId::from_bytes(id), record))
     };
     let page = page(connection, MONITORS, &[&after, &one_more(limit)], limit, loaded)?;
     learn(index, page.items.iter().map(|(id, record)| (id, record)));
@@ -169,22 +175,28 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
 fn record(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
     let id = MonitorId::from_bytes(row.get(0)?);
     let folded = Position::from_column(row.get(2)?);
-    let health = |bytes: &[u8]| {
-        codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
-    };
-    let (version, health) = match tail.filter(|tail| *tail > folded) {
-        Some(tail) => {
-            let found = log::at(connection, tail, |entry| Ok((entry.version, health(entry.health)?)))?;
-            let Some(found) = found else { return Ok(None) };
-            found
-        }
+    let from_log = |entry: &LogEntry<'_>| Ok((entry.version, health(id, entry.health)?));
+    let tail = tail.filter(|tail| *tail > folded);
+    let found = match tail {
+        Some(tail) => log::at(connection, tail, from_log)?,
         None => {
             let bytes = row.get_ref(3)?.as_bytes().map_err(|error| undecodable(&"state", &error))?;
-            (row.get::<_, i64>(1)?.cast_unsigned(), health(bytes)?)
+            Some((row.get::<_, i64>(1)?.cast_unsigned(), health(id, bytes)?))
         }
     };
+    let Some(mut found) = found else { return Ok(None) };
+    // The wish is of a newer state, which the index did not have yet when it was asked. It may be found nowhere, when
+    // the log was damaged.
+    if row.get::<_, i64>(5)?.cast_unsigned() > found.0 {
+        let newer = log::newest_behind(connection, id.as_bytes(), tail.unwrap_or(folded), from_log)?;
+        found = newer.unwrap_or(found);
+    }
     let monitor: Monitor = json(row, 4, &format_args!("monitor {id}"))?;
-    Ok(Some(Record { monitor: monitor.into(), health, version: Version(version) }))
+    Ok(Some(Record { monitor: monitor.into(), health: found.1, version: Version(found.0) }))
+}
+
+fn health(id: MonitorId, bytes: &[u8]) -> Read<Health> {
+    codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
 }
 
 fn undecodable(what: &dyn Display, error: &dyn Display) -> ReadError {
@@ -201,4 +213,80 @@ pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {
         notification,
         delivery: json(row, 3, &"delivery of a notification")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use heartbeat_engine::Batch;
+    use heartbeat_engine::testing::fixtures::{batch, create, next, record, replace};
+
+    use super::*;
+    use crate::apply::Applier;
+    use crate::options::SqliteOptions;
+    use crate::{encode, open};
+
+    /// A writer that tells the index nothing until it is told to.
+    struct Quiet {
+        connection: Connection,
+        applier: Applier,
+    }
+
+    impl Quiet {
+        fn open(path: &Path, index: &Arc<Index>) -> Self {
+            let options = SqliteOptions::new();
+            let connection = open::open(path, &options).unwrap().connection;
+            Self { connection, applier: Applier::new(&options, Arc::clone(index), 0) }
+        }
+
+        fn commit(&mut self, batch: &Batch) {
+            self.connection.execute_batch("BEGIN").unwrap();
+            self.applier.begin();
+            assert!(self.applier.batch(&self.connection, &encode::encode(batch).unwrap()).is_ok());
+            self.connection.execute_batch("COMMIT").unwrap();
+        }
+    }
+
+    /// What is committed can be seen in the database a little before the index has it.
+    #[test]
+    fn a_wish_never_comes_with_a_state_from_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("heartbeat.db");
+        let index = Arc::new(Index::default());
+        let mut writer = Quiet::open(&path, &index);
+        let reader = open::reader(&path).unwrap();
+        let found = || {
+            let loaded = load(&reader, &index, &[record(1).id()]).map_err(ReadError::meaning).unwrap();
+            let page = monitors(&reader, &index, None, 1).map_err(ReadError::meaning).unwrap().items;
+            assert_eq!(page.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), loaded);
+            loaded.into_iter().next().flatten()
+        };
+        let edited = |now: &Record| next(now, |monitor, health| {
+            monitor.spec.slug = format!("edited-{}", now.version.0);
+            health.ping_count += 1;
+        });
+        writer.commit(&batch([create(&record(1)), create(&record(2))]));
+        writer.applier.publish();
+        let mut now = record(1);
+        // From the row first, then from an entry of the log.
+        for _ in 0..2 {
+            let before = now.clone();
+            let after = edited(&before);
+            let beaten = next(&after, |_, health| health.ping_count += 1);
+            writer.commit(&batch([replace(&after)]));
+            assert_eq!(found(), Some(after));
+            writer.commit(&batch([replace(&beaten)]));
+            assert_eq!(found(), Some(beaten.clone()));
+            writer.applier.publish();
+            assert_eq!(found(), Some(beaten.clone()));
+            now = beaten;
+        }
+        // The entries are lost. What is left is the wish, and the state in the row.
+        writer.connection.execute("DELETE FROM log", []).unwrap();
+        let fresh = Index::new(crate::replay::replay(&writer.connection).unwrap().table);
+        let lost = load(&reader, &fresh, &[now.id()]).map_err(ReadError::meaning).unwrap().remove(0).unwrap();
+        assert_eq!((lost.monitor, lost.health, lost.version), (now.monitor, record(1).health, record(1).version));
+    }
 }

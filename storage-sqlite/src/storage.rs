@@ -184,3 +184,49 @@ impl Storage for SqliteStorage {
         self.readers.read(read::watch_log).await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use heartbeat_engine::testing::fixtures::{batch, create, next, ping, record, replace};
+    use heartbeat_engine::testing::run;
+    use heartbeat_engine::{PingEntry, Transition};
+
+    use super::*;
+
+    /// The check is given up when that takes for ever.
+    async fn settle(storage: &SqliteStorage) {
+        while storage.stats().log_bytes > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[test]
+    fn a_page_does_not_hold_the_state_before_one_that_was_folded_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("heartbeat.db");
+        let storage = SqliteStorage::open(&path, SqliteOptions::new().log_bytes(1)).unwrap();
+        run(async {
+            let beaten = |now: &Record| {
+                let after = next(now, |_, health| health.ping_count += 1);
+                let pings: Vec<PingEntry> = vec![ping(after.health.ping_count)];
+                (Transition { pings, ..replace(&after) }, after)
+            };
+            storage.commit(&batch([create(&record(1)), create(&record(2))])).await.unwrap();
+            let (beat, first) = beaten(&record(1));
+            storage.commit(&batch([beat])).await.unwrap();
+            settle(&storage).await;
+            // It looks from here on; nothing is read yet by `monitors`.
+            let connection = open::reader(storage.path()).unwrap();
+            let snapshot = connection.unchecked_transaction().unwrap();
+            let page = || read::monitors(&snapshot, &storage.index, None, 10).map_err(|error| error.meaning()).unwrap();
+            assert_eq!(page().items, [(first.id(), Some(first.clone())), (record(2).id(), Some(record(2)))]);
+            let (beat, second) = beaten(&first);
+            storage.commit(&batch([beat])).await.unwrap();
+            settle(&storage).await;
+            assert_eq!(page().items, [(first.id(), None), (record(2).id(), Some(record(2)))]);
+            assert_eq!(storage.monitors(None, 10).await.unwrap().items, [second, record(2)]);
+        });
+    }
+}

@@ -16,10 +16,11 @@ CREATE TABLE monitors (
     health    ANY     NOT NULL
 ) STRICT, WITHOUT ROWID;
 
--- What is watched, and how: written when somebody edits it.
+-- What is watched, and how: written when somebody edits it, with the version that the edit made of the state.
 CREATE TABLE wishes (
-    id      BLOB NOT NULL PRIMARY KEY,
-    monitor TEXT NOT NULL
+    id      BLOB    NOT NULL PRIMARY KEY,
+    version INTEGER NOT NULL,
+    monitor TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 -- New states with the heartbeats that made them, in the order of commits.

@@ -93,8 +93,11 @@ fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -
         let folded = Stored::default().fold(&[&frames], keep, last_key).map_err(|error| damaged(&old.id, &error))?;
         write_pings(connection, &old.id, &folded)?;
     }
+    // Since which version it is wished so is not known; since this one at the latest.
+    connection
+        .prepare_cached("INSERT INTO wishes (id, version, monitor) SELECT id, ?2, monitor FROM specs_2 WHERE id = ?1")?
+        .execute(params![old.id, old.version])?;
     for sql in [
-        "INSERT INTO wishes (id, monitor) SELECT id, monitor FROM specs_2 WHERE id = ?1",
         "DELETE FROM specs_2 WHERE id = ?1",
         "DELETE FROM pings_2 WHERE monitor = ?1",
         "DELETE FROM monitors_2 WHERE id = ?1",
