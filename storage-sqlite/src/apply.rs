@@ -209,7 +209,7 @@ impl Applier {
         }
         if let Some(newest) = found.newest.in_tail() {
             self.log.flush(connection)?;
-            log::delete_large(connection, newest)?;
+            log::delete_large(connection, id, newest)?;
         }
         for sql in [
             "DELETE FROM monitors WHERE id = ?1",

@@ -87,7 +87,7 @@ impl Index {
     pub(crate) fn learn<'a>(&self, seen: impl Iterator<Item = (MonitorId, u64, &'a Arc<Monitor>)>) {
         let mut table = self.write();
         for (id, version, monitor) in seen {
-            if let Some(entry) = table.find_mut(id.as_bytes())
+            if let Some((entry, _)) = table.find_mut(id.as_bytes())
                 && entry.version == version
                 && entry.monitor.strong_count() == 0
             {
@@ -156,9 +156,9 @@ impl Table {
         Some((self.entry(number), self.partitions[number as usize]))
     }
 
-    pub(crate) fn find_mut(&mut self, id: &[u8; 16]) -> Option<&mut Entry> {
+    pub(crate) fn find_mut(&mut self, id: &[u8; 16]) -> Option<(&mut Entry, &mut u16)> {
         let number = self.slots[self.slot_of(id)?] as usize;
-        Some(&mut self.blocks[number / BLOCK][number % BLOCK])
+        Some((&mut self.blocks[number / BLOCK][number % BLOCK], &mut self.partitions[number]))
     }
 
     pub(crate) fn tail(&self, id: &[u8; 16]) -> Option<Position> {

@@ -23,6 +23,9 @@ const OFFSET_BITS: u32 = 12;
 pub(crate) const ROW: &str = "SELECT entries FROM log WHERE seq = ?1";
 pub(crate) const ROWS_BACKWARDS: &str = "SELECT seq, entries FROM log WHERE seq >= ?1 ORDER BY seq DESC";
 
+/// As much of an entry as holds the place of the one before and the id.
+const HEAD: &str = "SELECT length(entries), substr(entries, ?2, 34) FROM log WHERE seq = ?1";
+
 /// A place in the log: the row, then the offset in it. They grow in the order of commits.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Default)]
 pub(crate) struct Position(pub(crate) u64);
@@ -198,8 +201,8 @@ impl LogWriter {
         previous: Option<Position>,
         body: &[u8],
     ) -> rusqlite::Result<Position> {
-        const HEAD: usize = 8 + 3;
-        if self.row.len() + HEAD + body.len() > ROW_BYTES {
+        const HEAD_BYTES: usize = 8 + 3;
+        if self.row.len() + HEAD_BYTES + body.len() > ROW_BYTES {
             self.flush(connection)?;
         }
         let position = self.end();
@@ -243,22 +246,33 @@ impl LogWriter {
     }
 }
 
-/// Deletes the rows of a removed monitor's entries that have a row of their own, which may be large.
-pub(crate) fn delete_large(connection: &Connection, newest: Position) -> rusqlite::Result<()> {
+/// Deletes the rows of a removed monitor's entries that have a row of their own, which may be large. Where the log is damaged
+/// it stops: the others are deleted when they are folded.
+pub(crate) fn delete_large(connection: &Connection, id: &[u8; 16], newest: Position) -> rusqlite::Result<()> {
     let mut next = Some(newest);
     while let Some(position) = next.take() {
-        let found: Option<(i64, [u8; 8])> = connection
-            .prepare_cached("SELECT length(entries), substr(entries, ?2, 8) FROM log WHERE seq = ?1")?
-            .query_row([position.seq().cast_signed(), position.offset() as i64 + 1], |row| {
-                Ok((row.get(0)?, row.get(1)?))
+        let mut statement = connection.prepare_cached(HEAD)?;
+        let seq = position.seq().cast_signed();
+        let found: Option<(i64, Vec<u8>)> = statement
+            .query_row([seq, position.offset() as i64 + 1], |row| {
+                // Of no bytes a part is NULL.
+                Ok((row.get(0)?, row.get_ref(1)?.as_bytes().unwrap_or_default().to_vec()))
             })
             .optional()?;
-        let Some((bytes, previous)) = found else { return Ok(()) };
+        let Some((bytes, head)) = found else { return Ok(()) };
+        let Some(previous) = previous(&head, id) else { return Ok(()) };
         if bytes > ROW_BYTES as i64 {
-            connection.prepare_cached("DELETE FROM log WHERE seq = ?1")?.execute([position.seq().cast_signed()])?;
+            connection.prepare_cached("DELETE FROM log WHERE seq = ?1")?.execute([seq])?;
         }
-        let previous = u64::from_le_bytes(previous);
         next = (previous != 0 && previous < position.0).then_some(Position(previous));
     }
     Ok(())
+}
+
+/// The place that the head of an entry names, if it is one of this monitor.
+fn previous(head: &[u8], id: &[u8; 16]) -> Option<u64> {
+    let mut reader = Reader::new(head);
+    let previous = u64::from_le_bytes(reader.array().ok()?);
+    reader.number().ok()?;
+    (reader.array().ok()? == *id).then_some(previous)
 }

@@ -51,10 +51,25 @@ pub(crate) struct Folded {
 
 impl Stored {
     pub(crate) fn read(connection: &Connection, id: &[u8; 16]) -> Read<Self> {
-        let found: Option<(Vec<u8>, Vec<u8>)> =
-            connection.prepare_cached(RECENT)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-        let Some((chunks, recent)) = found else { return Ok(Self::default()) };
+        let (chunks, recent) = Self::columns(connection, id)?;
         Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent })
+    }
+
+    /// What of it can be read, and why the rest cannot: the list of chunks and the newest are damaged each for itself.
+    pub(crate) fn readable(connection: &Connection, id: &[u8; 16]) -> Read<(Self, Option<CodecError>)> {
+        let (chunks, recent) = Self::columns(connection, id)?;
+        let (chunks, lost) = read_chunks(&chunks).map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
+        Ok(match range(&recent) {
+            Ok(_) => (Self { chunks, recent }, lost),
+            Err(error) => (Self { chunks, recent: Vec::new() }, Some(error)),
+        })
+    }
+
+    /// The list of chunks, and the newest.
+    fn columns(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<(Vec<u8>, Vec<u8>)> {
+        let mut statement = connection.prepare_cached(RECENT)?;
+        let found = statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        Ok(found.unwrap_or_default())
     }
 
     pub(crate) fn keys(&self) -> impl Iterator<Item = i64> {

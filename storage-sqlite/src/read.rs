@@ -3,8 +3,8 @@
 use std::fmt::Display;
 
 use heartbeat_engine::{
-    Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record, Timestamp,
-    Version, WatchLog,
+    Document, Epoch, Health, Lease, Monitor, MonitorId, Name, Outage, OutboxEntry, Page, PartitionId, Record,
+    Timestamp, Version, WatchLog,
 };
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
@@ -263,10 +263,12 @@ mod tests {
             assert_eq!(page.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), loaded);
             loaded.into_iter().next().flatten()
         };
-        let edited = |now: &Record| next(now, |monitor, health| {
-            monitor.spec.slug = format!("edited-{}", now.version.0);
-            health.ping_count += 1;
-        });
+        let edited = |now: &Record| {
+            next(now, |monitor, health| {
+                monitor.spec.slug = format!("edited-{}", now.version.0);
+                health.ping_count += 1;
+            })
+        };
         writer.commit(&batch([create(&record(1)), create(&record(2))]));
         writer.applier.publish();
         let mut now = record(1);

@@ -70,7 +70,7 @@ impl Staged {
             }
         }
         for (id, position) in self.folded.drain(..) {
-            if let Some(entry) = table.find_mut(&id)
+            if let Some((entry, _)) = table.find_mut(&id)
                 && entry.newest == Newest::tail(position)
             {
                 entry.newest = Newest::folded(position);

@@ -34,8 +34,8 @@ pub(crate) enum Write {
     Lease(Box<(Lease, Lease)>, Reply<bool>),
     /// What folding puts into rows.
     Fold(fold::Slice, FoldReply),
-    /// The last row of the log that may be deleted.
-    Trim(u64, FoldReply),
+    /// What of the log may be deleted.
+    Trim(fold::Trim, FoldReply),
 }
 
 /// The handle on the thread. Dropping it lets the thread finish what waits and close the database.
@@ -231,8 +231,8 @@ impl Worker {
                 Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)
                     .map(|()| Answer::Folded)
                     .map_err(ApplyError::Sql),
-                Write::Trim(up_to, _) => {
-                    fold::write_trim(connection, *up_to).map(|()| Answer::Folded).map_err(ApplyError::Sql)
+                Write::Trim(trim, _) => {
+                    fold::write_trim(connection, trim).map(|()| Answer::Folded).map_err(ApplyError::Sql)
                 }
             };
             answers.push(match answer {

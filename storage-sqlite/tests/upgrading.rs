@@ -223,7 +223,6 @@ fn a_kill_while_monitors_are_moved_loses_none() {
     const MONITORS: u64 = 3000;
     const PINGS: u64 = 4;
     let (directory, path) = version_2(MONITORS, PINGS);
-    let mut halfway = 0;
     for round in 0..8_u64 {
         let victim = directory.path().join(format!("{round}.db"));
         fs::copy(&path, &victim).unwrap();
@@ -243,26 +242,89 @@ fn a_kill_while_monitors_are_moved_loses_none() {
             }
             child.kill().unwrap();
             child.wait().unwrap();
-            let left = Connection::open(&victim).unwrap();
-            let left = left.query_row("SELECT count(*) FROM monitors_2", [], |row| row.get::<_, i64>(0));
-            halfway += u64::from(left.is_ok_and(|left| (1..MONITORS.cast_signed()).contains(&left)));
         }
-        let copy = directory.path().join(format!("{round}.copy"));
-        let report = backup(&victim, &copy, false).unwrap();
-        assert_eq!((report.monitors, report.pings), (MONITORS + 1, MONITORS * PINGS + 2), "in round {round}");
-        let storage = open(&victim);
+        assert_nothing_is_lost(&victim, MONITORS, PINGS);
+    }
+}
+
+/// What the first transactions moved is in the new tables then, and the rest in the old ones.
+#[test]
+fn an_upgrade_that_stopped_in_the_middle_goes_on_from_there() {
+    const MONITORS: u64 = 700;
+    const PINGS: u64 = 3;
+    let (_directory, path) = version_2(MONITORS, PINGS);
+    let left = |path: &Path| -> i64 {
+        let connection = Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM monitors_2", [], |row| row.get(0)).unwrap()
+    };
+    let id = monitor_id(400);
+    let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let stop = format!(
+        "CREATE TRIGGER stop BEFORE DELETE ON monitors WHEN old.id = x'{hex}' BEGIN SELECT RAISE(ABORT, 'stop'); END"
+    );
+    Connection::open(&path).unwrap().execute_batch(&stop).unwrap();
+    for _ in 0..2 {
+        let error = SqliteStorage::open(&path, SqliteOptions::new()).unwrap_err().to_string();
+        assert!(error.contains("stop"), "{error}");
+        // An older program refuses it from here on.
+        assert_eq!((version_of(&path), left(&path)), (3, 1 + 700 - 256));
+    }
+    Connection::open(&path).unwrap().execute_batch("DROP TRIGGER stop").unwrap();
+    assert_nothing_is_lost(&path, MONITORS, PINGS);
+}
+
+/// Neither in a copy of it nor in itself, once it is opened.
+fn assert_nothing_is_lost(path: &Path, monitors: u64, pings: u64) {
+    let copy = path.with_extension("copy");
+    let report = backup(path, &copy, false).unwrap();
+    assert_eq!((report.monitors, report.pings), (monitors + 1, monitors * pings + 2), "in {}", path.display());
+    let storage = open(path);
+    run(async {
+        let records = storage.monitors(None, 10_000).await.unwrap().items;
+        let expected: Vec<Record> = (2..monitors + 2).map(|n| old_record(n, pings)).collect();
+        assert_eq!(records[1..], expected);
+        for n in (2..monitors + 2).step_by(97) {
+            let expected: Vec<_> = old_pings(pings).collect();
+            assert_eq!(found_pings(&storage, n).await, expected);
+        }
+    });
+}
+
+/// Oldest first.
+async fn found_pings(storage: &SqliteStorage, n: u64) -> Vec<PingEntry> {
+    let query = HistoryQuery::Pings { monitor: monitor_id(n), before: None };
+    let ping = |item| match item {
+        HistoryItem::Ping(ping) => *ping,
+        other => panic!("{other:?}"),
+    };
+    storage.history(&query, 100).await.unwrap().items.into_iter().rev().map(ping).collect()
+}
+
+#[test]
+fn what_is_damaged_in_an_old_database_does_not_keep_it_from_being_opened() {
+    let (_directory, path) = version_2(4, 4);
+    let connection = Connection::open(&path).unwrap();
+    for (n, ping, damage) in [(2, 1, "'{'"), (3, 4, "cast(x'7bff' AS TEXT)"), (3, 2, "''")] {
+        let sql = format!("UPDATE pings SET entry = {damage} WHERE monitor = ?1 AND n = ?2");
+        assert_eq!(connection.execute(&sql, params![monitor_id(n).as_bytes(), ping]).unwrap(), 1);
+    }
+    let sql = "UPDATE monitors SET health = cast(x'7bff' AS TEXT) WHERE id = ?1";
+    assert_eq!(connection.execute(sql, [monitor_id(4).as_bytes()]).unwrap(), 1);
+    drop(connection);
+    for _ in 0..2 {
+        let storage = open(&path);
         run(async {
-            let records = storage.monitors(None, 10_000).await.unwrap().items;
-            let expected: Vec<Record> = (2..MONITORS + 2).map(|n| old_record(n, PINGS)).collect();
-            assert_eq!(records[1..], expected);
-            for n in (2..MONITORS + 2).step_by(97) {
-                let query = HistoryQuery::Pings { monitor: monitor_id(n), before: None };
-                let expected: Vec<_> = old_pings(PINGS).map(|ping| HistoryItem::Ping(Box::new(ping))).collect();
-                let found = storage.history(&query, 100).await.unwrap().items;
-                assert_eq!(found.into_iter().rev().collect::<Vec<_>>(), expected);
+            for (n, kept) in [(2, vec![2, 3, 4]), (3, vec![1, 3]), (4, vec![1, 2, 3, 4]), (5, vec![1, 2, 3, 4])] {
+                let expected: Vec<_> = old_pings(4).filter(|ping| kept.contains(&ping.n)).collect();
+                assert_eq!(found_pings(&storage, n).await, expected, "of {n}");
+                let found = storage.load(&[monitor_id(n)]).await;
+                if n == 4 {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains(&format!("state of monitor {}", monitor_id(n))), "{error}");
+                } else {
+                    assert_eq!(found.unwrap(), [Some(old_record(n, 4))]);
+                }
             }
         });
     }
-    assert!(halfway > 0, "no kill hit the middle");
-    println!("kills in the middle: {halfway}");
 }

@@ -5,6 +5,7 @@
 
 use rusqlite::Connection;
 
+use crate::damage::Damage;
 use crate::error;
 use crate::log::{self, LogEntry, Position};
 use crate::readers::{Read, ReadError};
@@ -38,25 +39,33 @@ impl Gathered {
         &mut self,
         connection: &Connection,
         ids: (&[u8; 16], &[u8; 16]),
-        seq: u64,
-        last: u64,
+        (seq, last): (u64, u64),
+        damage: &mut Damage,
     ) -> Read<u64> {
         let end = last.min(seq.saturating_add(ROWS - 1));
         let mut statement = connection.prepare_cached(ENTRIES)?;
         let mut rows = statement.query([seq.cast_signed(), end.cast_signed()])?;
         while let Some(row) = rows.next()? {
             let seq = row.get::<_, i64>(0)?.cast_unsigned();
-            let entries = row.get_ref(1)?.as_blob().map_err(|error| damaged(seq, &error))?;
+            let Ok(entries) = row.get_ref(1)?.as_bytes() else {
+                damage.found(seq, &"it holds no bytes");
+                continue;
+            };
             for entry in log::entries(seq, entries) {
-                let (position, entry) = entry.map_err(|error| damaged(seq, &error))?;
-                if *ids.0 <= entry.id && entry.id <= *ids.1 {
-                    let (at, bytes) = (self.bytes.len(), entry.body.len());
-                    self.bytes.extend_from_slice(entry.body);
-                    self.places.push(Place { id: entry.id, position, at, bytes });
+                match entry {
+                    Ok((position, entry)) if *ids.0 <= entry.id && entry.id <= *ids.1 => self.keep(position, &entry),
+                    Ok(_) => (),
+                    Err(error) => damage.found(seq, &error),
                 }
             }
         }
         Ok(end + 1)
+    }
+
+    fn keep(&mut self, position: Position, entry: &LogEntry<'_>) {
+        let (at, bytes) = (self.bytes.len(), entry.body.len());
+        self.bytes.extend_from_slice(entry.body);
+        self.places.push(Place { id: entry.id, position, at, bytes });
     }
 
     pub(super) fn sort(&mut self) {

@@ -31,7 +31,8 @@ use rusqlite::Connection;
 pub(crate) use self::gather::ENTRIES;
 use self::gather::{Entries, GATHER_BYTES, Gathered};
 pub(crate) use self::prepare::Slice;
-pub(crate) use self::write::{write_pings, write_slice, write_trim};
+pub(crate) use self::write::{Trim, write_pings, write_slice, write_trim};
+use crate::damage::Damage;
 use crate::index::Index;
 use crate::open;
 use crate::readers::ReadError;
@@ -162,8 +163,15 @@ impl Folder {
         last_chunk: i64,
     ) -> std::io::Result<Self> {
         let Some(writer) = writer else { return Ok(Self { gauge, thread: None }) };
-        let mut worker =
-            Worker { path: path.to_owned(), index, gauge: Arc::clone(&gauge), writer, pings_kept, last_chunk };
+        let mut worker = Worker {
+            path: path.to_owned(),
+            index,
+            gauge: Arc::clone(&gauge),
+            writer,
+            pings_kept,
+            last_chunk,
+            damage: Damage::default(),
+        };
         let thread = thread::Builder::new().name("sqlite-folder".to_owned()).spawn(move || worker.run())?;
         Ok(Self { gauge, thread: Some(thread) })
     }
@@ -189,6 +197,7 @@ struct Worker {
     pings_kept: u64,
     /// The largest key that a chunk of history has.
     last_chunk: i64,
+    damage: Damage,
 }
 
 /// Why a round ended early.
@@ -246,7 +255,9 @@ impl Worker {
         let mut next = first;
         while next <= last {
             let up_to = next.saturating_add(TRIM_ROWS_MAX - 1).min(last);
-            self.hand_over(|reply| Write::Trim(up_to, reply))?;
+            let trim = Trim { up_to, damaged: self.damage.up_to(up_to) };
+            self.hand_over(|reply| Write::Trim(trim, reply))?;
+            self.damage.forget(up_to);
             next = up_to + 1;
         }
         self.gauge.deleted.store(bytes, Ordering::Release);
@@ -262,7 +273,7 @@ impl Worker {
             if self.gauge.is_stopping() {
                 return Err(Cut::Quiet);
             }
-            next = gathered.read(connection, (least, greatest), next, last)?;
+            next = gathered.read(connection, (least, greatest), (next, last), &mut self.damage)?;
         }
         gathered.sort();
         let mut monitors = gathered.monitors();
@@ -296,7 +307,8 @@ impl Worker {
         while taken < most && bytes < SLICE_BYTES_MAX {
             let Some(entries) = monitors.next() else { break };
             taken += 1;
-            if let Some(item) = prepare::item(&snapshot, entries, self.pings_kept, &mut self.last_chunk)? {
+            let (keys, damage) = (&mut self.last_chunk, &mut self.damage);
+            if let Some(item) = prepare::item(&snapshot, entries, self.pings_kept, keys, damage)? {
                 bytes += item.bytes();
                 slice.push(item);
             }

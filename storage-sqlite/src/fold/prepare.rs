@@ -4,6 +4,8 @@ use heartbeat_engine::MonitorId;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::gather::Entries;
+use crate::codec::CodecError;
+use crate::damage::Damage;
 use crate::error;
 use crate::log::Position;
 use crate::pings::{self, FOLDED, Stored};
@@ -43,6 +45,7 @@ pub(super) fn item(
     entries: Entries<'_>,
     keep: u64,
     last_chunk: &mut i64,
+    damage: &mut Damage,
 ) -> Read<Option<Item>> {
     let id = entries.id();
     let folded = connection.prepare_cached(FOLDED)?.query_row([&id], |row| row.get(0)).optional()?;
@@ -67,8 +70,15 @@ pub(super) fn item(
         if entry.pings.is_empty() {
             continue;
         }
+        let (first, last) = match pings::range(entry.pings) {
+            Ok(range) => range,
+            Err(error) => {
+                tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "heartbeats in the log are damaged and lost");
+                damage.note(position.seq());
+                continue;
+            }
+        };
         frames.push(entry.pings);
-        let (first, last) = pings::range(entry.pings).map_err(|error| damaged(&error))?;
         // What is older is forgotten already.
         if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
             break;
@@ -79,19 +89,23 @@ pub(super) fn item(
         return Ok(Some(item));
     }
     frames.reverse();
-    let stored = Stored::read(connection, &id);
-    let folded = match stored.and_then(|stored| stored.fold(&frames, keep, last_chunk).map_err(|error| damaged(&error)))
-    {
-        Err(ReadError::Undecodable(error)) => {
-            // The new ones heal it. Nothing would ever be folded again otherwise.
-            tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "its older heartbeats are lost");
-            Stored::default().fold(&frames, keep, last_chunk).ok()
-        }
-        folded => Some(folded?),
-    };
-    Ok(Some(Item { pings: folded, ..item }))
+    let pings = fold(connection, &id, &frames, keep, last_chunk)?;
+    Ok(Some(Item { pings: Some(pings), ..item }))
 }
 
-fn damaged(error: &dyn std::fmt::Display) -> ReadError {
-    ReadError::Undecodable(error::undecodable(&"heartbeats in the log", error))
+/// The heartbeats of the log behind those that are stored. Of these, what is damaged is left out: nothing would ever be
+/// folded again otherwise.
+fn fold(
+    connection: &Connection,
+    id: &[u8; 16],
+    frames: &[&[u8]],
+    keep: u64,
+    last_chunk: &mut i64,
+) -> Read<pings::Folded> {
+    let (stored, damaged) = Stored::readable(connection, id)?;
+    if let Some(error) = damaged {
+        tracing::error!(monitor = %MonitorId::from_bytes(*id), %error, "some of its older heartbeats are lost");
+    }
+    let unreadable = |error: CodecError| ReadError::Undecodable(error::undecodable(&"heartbeats in the log", &error));
+    stored.fold(frames, keep, last_chunk).map_err(unreadable)
 }

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::prepare::Item;
+use crate::damage;
 use crate::pings;
 use crate::staged::Staged;
 
@@ -47,8 +48,17 @@ pub(crate) fn write_pings(connection: &Connection, id: &[u8; 16], pings: &pings:
     Ok(())
 }
 
+/// Rows of the log that are folded.
+pub(crate) struct Trim {
+    /// The last one.
+    pub(super) up_to: u64,
+    /// Those that could not be read to their end.
+    pub(super) damaged: Vec<u64>,
+}
+
 /// Deletes rows of the log that are folded.
-pub(crate) fn write_trim(connection: &Connection, up_to: u64) -> rusqlite::Result<()> {
-    connection.prepare_cached("DELETE FROM log WHERE seq <= ?1")?.execute([up_to.cast_signed()])?;
+pub(crate) fn write_trim(connection: &Connection, trim: &Trim) -> rusqlite::Result<()> {
+    damage::keep(connection, &trim.damaged)?;
+    connection.prepare_cached("DELETE FROM log WHERE seq <= ?1")?.execute([trim.up_to.cast_signed()])?;
     Ok(())
 }

@@ -29,6 +29,12 @@ CREATE TABLE log (
     entries BLOB NOT NULL
 ) STRICT;
 
+-- Rows of the log that could not be read to their end, as they were found, for whoever looks into it.
+CREATE TABLE log_damaged (
+    seq     INTEGER PRIMARY KEY,
+    entries ANY NOT NULL
+) STRICT;
+
 -- The newest heartbeats of each monitor that are folded, how many of it are kept in all, and the keys of its chunks.
 CREATE TABLE recent (
     monitor BLOB    NOT NULL PRIMARY KEY,

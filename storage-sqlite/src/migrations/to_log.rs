@@ -52,7 +52,8 @@ struct Old {
     partition: u16,
     version: i64,
     wake_at: i64,
-    health: String,
+    /// JSON, as far as it is not damaged.
+    health: Vec<u8>,
 }
 
 fn move_some(connection: &Connection, keep: u64, last_key: &mut i64) -> Read<u64> {
@@ -64,7 +65,7 @@ fn move_some(connection: &Connection, keep: u64, last_key: &mut i64) -> Read<u64
             partition: row.get(1)?,
             version: row.get(2)?,
             wake_at: row.get(3)?,
-            health: row.get(4)?,
+            health: row.get_ref(4)?.as_bytes()?.to_vec(),
         })
     })?;
     let old = old.collect::<Result<Vec<_>, _>>()?;
@@ -77,9 +78,9 @@ fn move_some(connection: &Connection, keep: u64, last_key: &mut i64) -> Read<u64
 fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -> Read<()> {
     // A state that cannot be read stays as it is: it is found when somebody asks for it.
     let mut health = Vec::new();
-    let read = serde_json::from_str::<Health>(&old.health).ok();
+    let read = serde_json::from_slice::<Health>(&old.health).ok();
     if read.is_none_or(|read| codec::write_health(&mut health, &read).is_err()) {
-        health = old.health.clone().into_bytes();
+        health.clone_from(&old.health);
     }
     connection
         .prepare_cached(
@@ -107,14 +108,20 @@ fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -
     Ok(())
 }
 
+/// Those that can be read. One that cannot is left behind: the database could never be opened again otherwise.
 fn read_pings(connection: &Connection, id: &[u8; 16]) -> Read<Vec<PingEntry>> {
-    let mut statement = connection.prepare_cached("SELECT entry, body FROM pings_2 WHERE monitor = ?1 ORDER BY n")?;
+    let mut statement =
+        connection.prepare_cached("SELECT entry, body, n FROM pings_2 WHERE monitor = ?1 ORDER BY n")?;
     let mut rows = statement.query([id])?;
     let mut pings = Vec::new();
     while let Some(row) = rows.next()? {
-        let text = row.get_ref(0)?.as_str().map_err(|error| damaged(id, &error))?;
-        let ping: PingEntry = serde_json::from_str(text).map_err(|error| damaged(id, &error))?;
-        pings.push(PingEntry { body: row.get(1)?, ..ping });
+        match serde_json::from_slice::<PingEntry>(row.get_ref(0)?.as_bytes().unwrap_or_default()) {
+            Ok(ping) => pings.push(PingEntry { body: row.get(1)?, ..ping }),
+            Err(error) => {
+                let (monitor, n) = (MonitorId::from_bytes(*id), row.get::<_, i64>(2)?);
+                tracing::error!(%monitor, n, %error, "a heartbeat of an older database is damaged and lost");
+            }
+        }
     }
     Ok(pings)
 }
