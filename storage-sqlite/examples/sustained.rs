@@ -7,7 +7,13 @@
 //!
 //! `--callers` commit at once, `--batch` heartbeats each; `--payload` is the length of their message in bytes, `--rate` a
 //! limit per second, `--log-mib` the size of the log, `--db` a file that is kept, and used again when it is there.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, reason = "a program for people who measure")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stdout,
+    clippy::disallowed_methods,
+    reason = "a program for people who measure"
+)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -183,7 +189,7 @@ async fn watch(storage: Arc<SqliteStorage>) {
 
 fn resident_mib() -> u64 {
     let text = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096 >> 20
+    (text.split(' ').nth(1).and_then(|pages| pages.parse::<u64>().ok()).unwrap_or(0) * 4096) >> 20
 }
 
 /// Seconds of processor time by the name of the thread: on a busy machine they say more than the clock.

@@ -194,6 +194,7 @@ mod tests {
     use heartbeat_engine::{PingEntry, Transition};
 
     use super::*;
+    use crate::readers::ReadError;
 
     /// The check is given up when that takes for ever.
     async fn settle(storage: &SqliteStorage) {
@@ -220,7 +221,7 @@ mod tests {
             // It looks from here on; nothing is read yet by `monitors`.
             let connection = open::reader(storage.path()).unwrap();
             let snapshot = connection.unchecked_transaction().unwrap();
-            let page = || read::monitors(&snapshot, &storage.index, None, 10).map_err(|error| error.meaning()).unwrap();
+            let page = || read::monitors(&snapshot, &storage.index, None, 10).map_err(ReadError::meaning).unwrap();
             assert_eq!(page().items, [(first.id(), Some(first.clone())), (record(2).id(), Some(record(2)))]);
             let (beat, second) = beaten(&first);
             storage.commit(&batch([beat])).await.unwrap();
