@@ -70,14 +70,7 @@ pub(super) fn item(
         if entry.pings.is_empty() {
             continue;
         }
-        let (first, last) = match pings::range(entry.pings) {
-            Ok(range) => range,
-            Err(error) => {
-                tracing::error!(monitor = %MonitorId::from_bytes(id), %error, "heartbeats in the log are damaged and lost");
-                damage.note(position.seq());
-                continue;
-            }
-        };
+        let Some((first, last)) = range(&id, position, entry.pings, damage) else { continue };
         frames.push(entry.pings);
         // What is older is forgotten already.
         if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
@@ -91,6 +84,16 @@ pub(super) fn item(
     frames.reverse();
     let pings = fold(connection, &id, &frames, keep, last_chunk)?;
     Ok(Some(Item { pings: Some(pings), ..item }))
+}
+
+/// The numbers of the first and the last heartbeat of an entry; `None` when they are damaged.
+fn range(id: &[u8; 16], position: Position, frames: &[u8], damage: &mut Damage) -> Option<(u64, u64)> {
+    let lost = |error: CodecError| {
+        let monitor = MonitorId::from_bytes(*id);
+        tracing::error!(%monitor, %error, "heartbeats in the log are damaged and lost");
+        damage.note(position.seq());
+    };
+    pings::range(frames).map_err(lost).ok()
 }
 
 /// The heartbeats of the log behind those that are stored. Of these, what is damaged is left out: nothing would ever be
