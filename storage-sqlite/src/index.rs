@@ -18,6 +18,8 @@ use crate::log::Position;
 /// How many entries one block holds.
 const BLOCK: usize = 4096;
 const EMPTY: u32 = u32::MAX;
+/// How often a reader lets others run while it waits for the index to follow a commit.
+const YIELDS_MAX: u32 = 1 << 16;
 
 /// What is known of a monitor.
 #[derive(Clone, Debug)]
@@ -80,6 +82,18 @@ impl Index {
     pub(crate) fn tails(&self, ids: &[MonitorId]) -> Vec<Option<Position>> {
         let table = self.read();
         ids.iter().map(|id| table.tail(id.as_bytes())).collect()
+    }
+
+    /// Waits for the index to follow a commit that a reader has seen in the database already, so that whatever is read
+    /// next finds it, too. The writer does nothing in between, so this takes no time; it is bounded all the same.
+    pub(crate) fn wait_for(&self, id: &[u8; 16], position: Position) {
+        let follows = || self.read().find(id).is_none_or(|(entry, _)| entry.newest.position() >= position);
+        for _ in 0..YIELDS_MAX {
+            if follows() {
+                return;
+            }
+            std::thread::yield_now();
+        }
     }
 
     /// The wishes that a reader has seen in the database, each with the version of its record. A wish counts only where no
@@ -345,6 +359,25 @@ mod tests {
         let at = |n: u8| (MonitorId::from_bytes(id(n)), Timestamp::from_millis(n.into()));
         assert_eq!(due(50, 3), [at(0), at(1), at(2)]);
         assert_eq!((due(2, 10), due(5, 0)), (vec![at(0), at(1)], vec![]));
+    }
+
+    #[test]
+    fn a_reader_waits_for_the_index_to_follow_a_commit() {
+        let index = Index::default();
+        index.write().put(entry(1, 5), 0);
+        let (ready, begins) = std::sync::mpsc::channel();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                ready.send(()).unwrap();
+                index.write().put(entry(1, 9), 0);
+            });
+            begins.recv().unwrap();
+            index.wait_for(&id(1), Position(9));
+            assert_eq!(index.read().tail(&id(1)), Some(Position(9)));
+            // It waits neither for a monitor that is gone nor for ever.
+            index.wait_for(&id(2), Position(9));
+            index.wait_for(&id(1), Position(10));
+        });
     }
 
     #[test]

@@ -153,22 +153,22 @@ pub(crate) fn walk(
     Ok(())
 }
 
-/// Looks at the newest entry of a monitor, if it is behind a position. It reads from the end, because it is asked for what
+/// Looks at the newest entry of a monitor and says where it is, if it is behind a position. It reads from the end, because it is asked for what
 /// was committed just now.
 pub(crate) fn newest_behind<T>(
     connection: &Connection,
     id: &[u8; 16],
     position: Position,
     look: impl FnOnce(&LogEntry<'_>) -> Read<T>,
-) -> Read<Option<T>> {
+) -> Read<Option<(Position, T)>> {
     let mut statement = connection.prepare_cached(ROWS_BACKWARDS)?;
     let mut rows = statement.query([position.seq().cast_signed()])?;
     while let Some(row) = rows.next()? {
         let seq = row.get::<_, i64>(0)?.cast_unsigned();
         let bytes = row.get_ref(1)?.as_blob().unwrap_or_default();
         let found = entries(seq, bytes).map_while(Result::ok).filter(|(at, entry)| *at > position && entry.id == *id);
-        if let Some((_, entry)) = found.last() {
-            return look(&entry).map(Some);
+        if let Some((at, entry)) = found.last() {
+            return Ok(Some((at, look(&entry)?)));
         }
     }
     Ok(None)

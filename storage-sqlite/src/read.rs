@@ -30,7 +30,7 @@ pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) ->
     let one = |(id, tail): (&MonitorId, &Option<Position>)| {
         let mut rows = statement.query([id.as_bytes()])?;
         let Some(row) = rows.next()? else { return Ok(None) };
-        match record(connection, row, *tail)? {
+        match record(connection, index, row, *tail)? {
             Some(record) => Ok(Some(record)),
             None => Err(ReadError::Undecodable(error::undecodable(&format_args!("log of monitor {id}"), &"it ends"))),
         }
@@ -58,7 +58,7 @@ pub(crate) fn monitors(
         let newest = index.read().find(&id).map(|(entry, _)| entry.newest);
         // What was folded after the connection began to look is neither in this row nor in the tail.
         let record = match newest.filter(|newest| newest.in_tail().is_some() || newest.position() <= folded) {
-            Some(newest) => record(connection, row, newest.in_tail())?,
+            Some(newest) => record(connection, index, row, newest.in_tail())?,
             None => None,
         };
         Ok((MonitorId::from_bytes(id), record))
@@ -172,7 +172,7 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
 }
 
 /// The newest of what the row and the log have; `None` when the entry is not there yet in what the connection sees.
-fn record(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
+fn record(connection: &Connection, index: &Index, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
     let id = MonitorId::from_bytes(row.get(0)?);
     let folded = Position::from_column(row.get(2)?);
     let from_log = |entry: &LogEntry<'_>| Ok((entry.version, health(id, entry.health)?));
@@ -187,9 +187,12 @@ fn record(connection: &Connection, row: &Row<'_>, tail: Option<Position>) -> Rea
     let Some(mut found) = found else { return Ok(None) };
     // The wish is of a newer state, which the index did not have yet when it was asked. It may be found nowhere, when
     // the log was damaged.
-    if row.get::<_, i64>(5)?.cast_unsigned() > found.0 {
-        let newer = log::newest_behind(connection, id.as_bytes(), tail.unwrap_or(folded), from_log)?;
-        found = newer.unwrap_or(found);
+    if row.get::<_, i64>(5)?.cast_unsigned() > found.0
+        && let Some((position, newer)) =
+            log::newest_behind(connection, id.as_bytes(), tail.unwrap_or(folded), from_log)?
+    {
+        index.wait_for(id.as_bytes(), position);
+        found = newer;
     }
     let monitor: Monitor = json(row, 4, &format_args!("monitor {id}"))?;
     Ok(Some(Record { monitor: monitor.into(), health: found.1, version: Version(found.0) }))

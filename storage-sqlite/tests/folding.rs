@@ -274,7 +274,13 @@ async fn newest(storage: &SqliteStorage, n: u64, limit: usize) -> Vec<u64> {
     storage.history(&query, limit).await.unwrap().items.iter().map(number).collect()
 }
 
-/// A reader who sees a heartbeat sees every one before it, and the state that it made, while it is folded all the time.
+/// The version in which the wish was written, as the test below writes it.
+fn edited_in(record: &Record) -> u64 {
+    record.spec().description.parse().unwrap_or(0)
+}
+
+/// A reader who sees a heartbeat sees every one before it, and the state that it made, while it is folded all the time; and
+/// no wish with a state from before it.
 #[test]
 fn readers_lose_and_double_nothing_while_it_is_folded() {
     const ROUNDS: u64 = 400;
@@ -290,7 +296,9 @@ fn readers_lose_and_double_nothing_while_it_is_folded() {
                     let mut reads = 0;
                     while !done.load(Ordering::Relaxed) || reads < 20 {
                         let n = reads % MONITORS;
-                        let before = storage.load(&[monitor_id(n)]).await.unwrap().remove(0).unwrap().health.ping_count;
+                        let loaded = storage.load(&[monitor_id(n)]).await.unwrap().remove(0).unwrap();
+                        assert!(edited_in(&loaded) <= loaded.version.0, "{loaded:?}");
+                        let before = loaded.health.ping_count;
                         let numbers = newest(&storage, n, 30).await;
                         let first = numbers.first().copied().unwrap_or(0);
                         assert!(first >= before, "{before} was committed, and {first} is the newest");
@@ -298,6 +306,7 @@ fn readers_lose_and_double_nothing_while_it_is_folded() {
                         assert_eq!(numbers, expected);
                         let page = storage.monitors(None, 10).await.unwrap().items;
                         assert_eq!(page.len() as u64, MONITORS);
+                        assert!(page.iter().all(|found| edited_in(found) <= found.version.0), "{page:?}");
                         assert!(page[usize::try_from(n).unwrap()].health.ping_count >= first);
                         reads += 1;
                     }
@@ -305,9 +314,13 @@ fn readers_lose_and_double_nothing_while_it_is_folded() {
             })
             .collect();
         let mut records: Vec<Record> = (0..MONITORS).map(record).collect();
-        for _ in 0..ROUNDS {
+        for round in 0..ROUNDS {
             for now in &mut records {
-                *now = Record { version: now.version.next(), ..now.clone() };
+                if round % 3 == 0 {
+                    *now = next(now, |monitor, _| monitor.spec.description = (now.version.0 + 1).to_string());
+                } else {
+                    *now = Record { version: now.version.next(), ..now.clone() };
+                }
                 now.health.ping_count += 1;
             }
             let beat = |now: &Record| Transition { pings: vec![ping(now.health.ping_count)], ..replace(now) };
