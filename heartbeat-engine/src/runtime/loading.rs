@@ -54,6 +54,10 @@ impl Portions {
             self.next = (self.next + 1) % PARTS;
             let Some(receiver) = &mut self.parts[part] else { continue };
             let Some(portion) = receiver.recv().await else {
+                // The last portion of a part covers all of it; else whoever read it came to an end by a panic.
+                if self.covered[part] < 1.0 {
+                    return Err(StorageError::Unknown("reading the stored monitors broke off".to_owned()));
+                }
                 self.parts[part] = None;
                 continue;
             };
