@@ -1,5 +1,13 @@
 //! What the benchmarks share: monitors by the thousand, made without randomness.
 
+// The engine does not show its queue; it is measured as it is.
+pub mod cpu;
+#[allow(dead_code, reason = "the comparison needs a part of it")]
+#[path = "../../heartbeat-engine/src/deadline/mod.rs"]
+mod deadline;
+pub mod memory;
+pub mod queue;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,12 +48,23 @@ pub fn id(n: u64) -> MonitorId {
 /// # Errors
 /// When it cannot be made, which the benchmarks take as a reason to stop.
 pub fn record(n: u64) -> Result<Record, SetUpError> {
-    let schedule = Schedule::every(Duration::from_secs(3600)).map_err(SetUpError::Schedule)?;
+    scheduled(n, Schedule::every(Duration::from_secs(3600)).map_err(SetUpError::Schedule)?)
+}
+
+/// The `n`-th monitor with this schedule and the default grace, armed at [`origin`].
+///
+/// # Errors
+/// When it cannot be made, which the benchmarks take as a reason to stop.
+pub fn scheduled(n: u64, schedule: Schedule) -> Result<Record, SetUpError> {
+    let mut spec = MonitorSpec::new(format!("job-{n}"), schedule);
+    spec.name = format!("The job number {n}");
+    spec.tags = vec!["production".to_owned(), "backup".to_owned()];
+    spec.channels = vec!["mail".to_owned(), "on-call".to_owned()];
     let monitor = Monitor {
         id: id(n),
-        token: Rotating::new(Token::new(format!("token-{n:012}")).map_err(SetUpError::Token)?),
+        token: Rotating::new(Token::new(format!("token-{n:016}")).map_err(SetUpError::Token)?),
         signing_secret: None,
-        spec: MonitorSpec::new(format!("job-{n}"), schedule),
+        spec,
         revision: Version::FIRST,
         created_at: origin(),
         updated_at: origin(),
@@ -54,7 +73,7 @@ pub fn record(n: u64) -> Result<Record, SetUpError> {
         .finish()
         .map(|transition| transition.change)
     {
-        Some(Change::Put(record)) => Ok(*record),
+        Some(Change::Put(record)) => Ok(Arc::unwrap_or_clone(record)),
         Some(Change::Remove) | None => Err(SetUpError::Empty),
     }
 }

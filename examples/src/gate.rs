@@ -1,4 +1,4 @@
-//! The server listens before it has read what is stored; until then it answers that it is loading.
+//! The server listens before it has read what is stored; until then it answers that it is loading, and how far it is.
 
 use std::sync::{Arc, OnceLock};
 
@@ -6,62 +6,103 @@ use axum::Router;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use tower::ServiceExt;
+use heartbeat_engine::Engine;
+use heartbeat_http::Site;
+use serde_json::json;
 
-/// Answers 503 until it is opened, then lets everything through.
-#[derive(Clone, Default)]
+/// What the server serves: 503 until it is opened, then everything.
+#[derive(Clone)]
 pub(crate) struct Gate {
-    behind: Arc<OnceLock<Router>>,
+    site: Site,
+    /// The engine that loads.
+    engine: Arc<OnceLock<Engine>>,
 }
 
 impl Gate {
-    /// Lets everything through to this router from now on.
-    pub(crate) fn open(&self, router: Router) {
-        // It is opened once; a second router would have no place.
-        let _ = self.behind.set(router);
+    pub(crate) fn new() -> Self {
+        let engine = Arc::new(OnceLock::new());
+        let before = Router::new().fallback(wait).with_state(engine.clone());
+        Self { site: Site::closed(before), engine }
     }
 
-    /// The router to serve.
-    pub(crate) fn router(&self) -> Router {
-        Router::new().fallback(pass).with_state(self.clone())
+    /// Tells how far this engine is from now on.
+    pub(crate) fn show_loading(&self, engine: Engine) {
+        // There is one.
+        let _ = self.engine.set(engine);
+    }
+
+    /// Lets everything through from now on.
+    pub(crate) fn open(&self, site: Site) {
+        self.site.open(site);
+    }
+
+    /// What to serve.
+    pub(crate) fn site(&self) -> Site {
+        self.site.clone()
     }
 }
 
-async fn pass(State(gate): State<Gate>, request: Request) -> Response {
-    match gate.behind.get() {
-        Some(router) => router.clone().oneshot(request).await.into_response(),
-        None if request.uri().path() == "/healthz" => (StatusCode::OK, "OK").into_response(),
-        None => {
-            let kind = [(header::CONTENT_TYPE, "application/problem+json"), (header::RETRY_AFTER, "1")];
-            let problem = r#"{"title":"Service Unavailable","status":503,"detail":"the server is still loading"}"#;
-            (StatusCode::SERVICE_UNAVAILABLE, kind, problem).into_response()
-        }
+async fn wait(State(engine): State<Arc<OnceLock<Engine>>>, request: Request) -> Response {
+    if request.uri().path() == "/healthz" {
+        return (StatusCode::OK, "OK").into_response();
     }
+    let mut problem = json!({
+        "type": "about:blank",
+        "title": "Service Unavailable",
+        "status": 503,
+        "detail": "the server is still loading",
+    });
+    if let Some(readiness) = engine.get().map(Engine::readiness) {
+        problem["loaded"] = readiness.loaded.into();
+        problem["expected"] = readiness.expected.into();
+    }
+    let headers = [
+        (header::CONTENT_TYPE, "application/problem+json"),
+        (header::CACHE_CONTROL, "no-store"),
+        (header::RETRY_AFTER, "1"),
+    ];
+    (StatusCode::SERVICE_UNAVAILABLE, headers, problem.to_string()).into_response()
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::body::Body;
+    use axum::body::{Body, to_bytes};
     use axum::routing::get;
+    use heartbeat_engine::MemoryStorage;
+    use serde_json::Value;
+    use tower::ServiceExt;
 
     use super::*;
 
-    async fn ask(router: &Router, path: &str) -> Response {
-        router.clone().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    async fn ask(site: &Site, path: &str) -> Response {
+        site.router().oneshot(Request::get(path).body(Body::empty()).unwrap()).await.unwrap()
+    }
+
+    async fn progress(answer: Response) -> (Value, Value) {
+        let body: Value = serde_json::from_slice(&to_bytes(answer.into_body(), 10_000).await.unwrap()).unwrap();
+        (body["loaded"].clone(), body["expected"].clone())
     }
 
     #[tokio::test]
     async fn answers_503_until_it_is_opened() {
-        let gate = Gate::default();
-        let router = gate.router();
-        let answer = ask(&router, "/ping/x").await;
+        let gate = Gate::new();
+        let site = gate.site();
+        let answer = ask(&site, "/ping/x").await;
         assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
         assert_eq!(answer.headers()[header::RETRY_AFTER], "1");
-        assert_eq!(ask(&router, "/readyz").await.status(), StatusCode::SERVICE_UNAVAILABLE);
-        assert_eq!(ask(&router, "/healthz").await.status(), StatusCode::OK);
+        let opening = ask(&site, "/readyz").await;
+        assert_eq!(opening.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(progress(opening).await, (Value::Null, Value::Null));
+        assert_eq!(ask(&site, "/healthz").await.status(), StatusCode::OK);
 
-        gate.open(Router::new().route("/ping/{token}", get(|| async { "OK" })));
-        assert_eq!(ask(&router, "/ping/x").await.status(), StatusCode::OK);
-        assert_eq!(ask(&router, "/other").await.status(), StatusCode::NOT_FOUND);
+        let (engine, _driver) = Engine::builder(MemoryStorage::new()).build();
+        gate.show_loading(engine);
+        let loading = ask(&site, "/readyz").await;
+        assert_eq!(loading.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(progress(loading).await, (0.into(), 0.into()));
+
+        gate.open(Router::new().route("/ping/{token}", get(|| async { "OK" })).into());
+        assert_eq!(ask(&site, "/ping/x").await.status(), StatusCode::OK);
+        assert_eq!(ask(&site, "/other").await.status(), StatusCode::NOT_FOUND);
     }
 }

@@ -4,9 +4,10 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Router;
 use axum::routing::get;
 use heartbeat_engine::{ChannelKind, Engine, EngineBuilder, MemoryStorage, zone_data};
-use heartbeat_http::{AdminKey, Drained, HttpSettings, ServeOptions, ensure_admin_key, router, serve};
+use heartbeat_http::{AdminKey, Drained, HttpSettings, ServeOptions, Site, ensure_admin_key, serve};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
@@ -52,22 +53,22 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     let listener = TcpListener::bind(&settings.listen).await;
     let listener = listener.map_err(|error| Failure::Run(format!("cannot listen on {}: {error}", settings.listen)))?;
     let url = own_url(&settings, &listener);
-    let (gate, stop) = (Gate::default(), CancellationToken::new());
-    let mut served = gate.router();
-    if settings.noop_route {
-        served = served.route("/noop", get(async || "OK"));
-    }
-    let mut serving = tokio::spawn(serve(listener, served, serve_options(&stop)));
+    let (gate, stop) = (Gate::new(), CancellationToken::new());
+    let mut serving = tokio::spawn(serve(listener, gate.site(), serve_options(&stop)));
 
     let running = tokio::select! {
-        started = start(&settings, declarations, &url) => started?,
+        started = start(&settings, declarations, &url, &gate) => started?,
         signal = signals.next() => {
             tracing::info!(signal, "stopping before everything was loaded");
             return Ok(());
         }
     };
     let Running { engine, mut driver, new_admin_key } = running;
-    gate.open(router(engine.clone(), http_settings(&settings, &url)?));
+    let mut site = Site::new(engine.clone(), http_settings(&settings, &url)?);
+    if settings.noop_route {
+        site = site.with_routes(Router::new().route("/noop", get(async || "OK")));
+    }
+    gate.open(site);
     show(&banner::text(&url, new_admin_key.as_deref()));
     tracing::info!(url, "ready");
     systemd::ready();
@@ -102,7 +103,7 @@ struct Running {
 }
 
 /// Opens the store, loads what is in it and declares what the file says.
-async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Result<Running, Failure> {
+async fn start(settings: &Settings, declarations: Declarations, url: &str, gate: &Gate) -> Result<Running, Failure> {
     let zones = zone_data();
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, node = settings.node, url, zones.source, zones.version, "loading");
@@ -119,6 +120,7 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str) -> Re
         .watcher_channels(settings.self_channels.clone())
         .node(settings.node.clone())
         .build();
+    gate.show_loading(engine.clone());
     driver.load().await.map_err(|error| Failure::Run(format!("{} cannot be loaded: {error}", settings.storage)))?;
     let driver = tokio::spawn(driver.run());
     let summary = declare::declare(&engine, settings, declarations).await.map_err(|error| match error {

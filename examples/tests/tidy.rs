@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 21] = [
+const CORE: [&str; 22] = [
     "duration",
     "time",
     "id",
@@ -33,6 +33,7 @@ const CORE: [&str; 21] = [
     "outbox",
     "step",
     "deadline",
+    "slab",
     "evaluator",
 ];
 /// Modules that stand side by side, the upper one first: it does not use the other.

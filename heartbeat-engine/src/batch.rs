@@ -2,8 +2,11 @@
 
 mod whole;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
+use crate::monitor::shared;
 use crate::{
     Epoch, Incident, MonitorId, Notification, Outage, PartitionId, PingEntry, Record, Settlement, State, Timestamp,
     Version,
@@ -32,7 +35,7 @@ pub struct StateChange {
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// It is made or replaced by this one.
-    Put(Box<Record>),
+    Put(#[serde(with = "shared")] Arc<Record>),
     /// It is removed with its pings and its state changes; incidents and notifications stay.
     Remove,
 }

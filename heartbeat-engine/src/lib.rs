@@ -23,6 +23,7 @@ mod routing;
 mod runtime;
 pub mod schedule;
 mod signal;
+mod slab;
 pub mod step;
 mod storage;
 #[cfg(feature = "testing")]

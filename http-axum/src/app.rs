@@ -9,6 +9,7 @@ use crate::metrics::HttpMetrics;
 use crate::rate::PingRates;
 use crate::settings::HttpSettings;
 use crate::signature::Replays;
+use crate::trace::RequestIds;
 
 pub(crate) type AppState = Arc<App>;
 
@@ -21,6 +22,7 @@ pub(crate) struct App {
     pub(crate) rates: PingRates,
     pub(crate) replays: Replays,
     pub(crate) metrics: HttpMetrics,
+    pub(crate) request_ids: RequestIds,
 }
 
 impl App {
@@ -31,6 +33,7 @@ impl App {
             rates: PingRates::new(settings.pings_per_minute),
             replays: Replays::default(),
             metrics: HttpMetrics::new(engine.clone()),
+            request_ids: RequestIds::new(),
             engine,
             settings,
         })

@@ -1,8 +1,8 @@
 //! Whether the server does its work: for load balancers, orchestrators and other watchers. No key is needed.
 
 use axum::extract::State;
-use axum::http::StatusCode;
 use axum::http::header::RETRY_AFTER;
+use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
@@ -11,13 +11,20 @@ use serde_json::json;
 use crate::app::{App, AppState};
 use crate::problem::RETRY_AFTER_S;
 
+pub(crate) const ALIVE: &str = "/healthz";
+
 /// The routes that answer whatever the `Host` header says.
 pub(crate) fn routes() -> Router<AppState> {
-    Router::new().route("/healthz", get(alive)).route("/readyz", get(ready)).route("/api/v3/status/", get(healthchecks))
+    Router::new().route(ALIVE, get(alive)).route("/readyz", get(ready)).route("/api/v3/status/", get(healthchecks))
+}
+
+/// Whether a request asks only if the process serves.
+pub(crate) fn is_alive(method: &Method, path: &str) -> bool {
+    path == ALIVE && matches!(*method, Method::GET | Method::HEAD)
 }
 
 /// While the process serves.
-async fn alive() -> &'static str {
+pub(crate) async fn alive() -> &'static str {
     "OK"
 }
 
@@ -41,6 +48,7 @@ fn unready(app: &App) -> Response {
         "evaluator": part(&readiness.evaluator),
         "delivery": part(&readiness.delivery),
         "loaded": readiness.loaded,
+        "expected": readiness.expected,
     });
     (StatusCode::SERVICE_UNAVAILABLE, [(RETRY_AFTER, RETRY_AFTER_S.to_string())], Json(body)).into_response()
 }

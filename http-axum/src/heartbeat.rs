@@ -1,12 +1,14 @@
 //! What all heartbeats have in common, whatever protocol they come by: the request they came in, and how they are taken.
 
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{OriginalUri, Request};
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, USER_AGENT, WWW_AUTHENTICATE};
-use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
+use axum::http::uri::PathAndQuery;
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
 use axum::response::Response;
 use bytes::Bytes;
 use heartbeat_engine::{FieldError, Ping, PingError, PingReceipt, Record, Signal, Unavailable};
@@ -20,6 +22,8 @@ use crate::source;
 
 /// Characters of a user agent that are kept.
 const USER_AGENT_BYTES_MAX: usize = 200;
+/// Room for the headers of an answer, so that it is made once.
+const HEADERS_USUAL: usize = 10;
 /// How much of a body becomes the message of a `fail` or `report` that carries no other.
 const MESSAGE_OF_BODY_BYTES_MAX: usize = 1000;
 
@@ -33,7 +37,8 @@ pub(crate) struct Incoming {
     pub(crate) body: Bytes,
     pub(crate) source: Option<IpAddr>,
     body_len: usize,
-    target: String,
+    /// As the client sent it, also where the router is nested.
+    uri: Uri,
 }
 
 /// How much of a body is held: strangers must not fill the memory.
@@ -49,6 +54,17 @@ pub(crate) enum Keep {
 
 impl Incoming {
     pub(crate) async fn read(app: &App, request: Request, keep: Keep) -> Result<Self, BodyError> {
+        let peer = source::peer(request.extensions());
+        Self::read_from(app, request, peer, keep).await
+    }
+
+    /// The same where the peer that sent it is known.
+    pub(crate) async fn read_from(
+        app: &App,
+        request: Request,
+        peer: Option<IpAddr>,
+        keep: Keep,
+    ) -> Result<Self, BodyError> {
         let (parts, body) = request.into_parts();
         let max = app.settings.ping_body_max;
         let bytes_kept = match keep {
@@ -57,11 +73,10 @@ impl Incoming {
             Keep::Beginning | Keep::All => max,
         };
         let (body, body_len) = body::read_beginning(&parts.headers, body, max, bytes_kept).await?;
-        let uri = parts.extensions.get::<OriginalUri>().map_or(&parts.uri, |original| &original.0);
         Ok(Self {
             query: Query::parse(parts.uri.query()),
-            source: source::address(&parts.headers, &parts.extensions, app.settings.forwarded),
-            target: uri.path_and_query().map_or_else(String::new, ToString::to_string),
+            source: source::address(&parts.headers, peer, app.settings.forwarded),
+            uri: parts.extensions.get::<OriginalUri>().map_or(parts.uri, |original| original.0.clone()),
             method: parts.method,
             headers: parts.headers,
             body,
@@ -189,22 +204,31 @@ pub(crate) struct Taken {
 
 impl Taken {
     /// The answer, signed where the heartbeat was.
-    pub(crate) fn answer(&self, app: &App, request: &Method, content_type: &'static str, body: &str) -> Response {
-        let mut response = answer(StatusCode::OK, content_type, body.to_owned());
-        if let Some(signer) = &self.signer {
+    pub(crate) fn answer(
+        &self,
+        app: &App,
+        request: &Method,
+        content_type: &'static str,
+        body: impl Into<Cow<'static, str>>,
+    ) -> Response {
+        let body = body.into();
+        let signature = self.signer.as_ref().map(|signer| {
             // The body of an answer to HEAD is never sent, so it is not signed.
-            let signed = if request == Method::HEAD { "" } else { body };
-            response.headers_mut().extend(signer.sign(app.engine.now(), signed.as_bytes()));
-        }
+            let signed = if request == Method::HEAD { "" } else { &*body };
+            signer.sign(app.engine.now(), signed.as_bytes())
+        });
+        let mut response = answer(StatusCode::OK, content_type, body);
+        response.headers_mut().extend(signature.into_iter().flatten());
         response
     }
 }
 
 /// An answer that no cache keeps.
-pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: String) -> Response {
-    let mut response = Response::new(Body::from(body));
+pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: impl Into<Cow<'static, str>>) -> Response {
+    let mut response = Response::new(Body::from(body.into()));
     *response.status_mut() = status;
     let headers = response.headers_mut();
+    headers.reserve(HEADERS_USUAL);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("max-age=0, no-cache, no-store, must-revalidate, private"));
     response
@@ -212,7 +236,8 @@ pub(crate) fn answer(status: StatusCode, content_type: &'static str, body: Strin
 
 /// Gives a heartbeat to the engine: after its signature and the monitor's rate have been looked at.
 pub(crate) async fn take(app: &App, incoming: &Incoming, record: &Record, ping: Ping) -> Result<Taken, Refused> {
-    let signed = Signed { method: incoming.method.as_str(), target: &incoming.target, body: &incoming.body };
+    let target = incoming.uri.path_and_query().map_or("", PathAndQuery::as_str);
+    let signed = Signed { method: incoming.method.as_str(), target, body: &incoming.body };
     let now = app.engine.now();
     let signer = signature::check(&app.replays, record, &incoming.headers, signed, now).map_err(Refused::Signature)?;
     let taken = match app.rates.take(record.id()) {

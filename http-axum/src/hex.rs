@@ -19,6 +19,12 @@ pub(crate) fn encode(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
+/// Appends the 16 lower-case digits of a number.
+pub(crate) fn put(out: &mut impl bytes::BufMut, number: u64) {
+    let digits: [u8; 16] = std::array::from_fn(|at| b"0123456789abcdef"[(number >> (60 - 4 * at)) as usize & 15]);
+    out.put_slice(&digits);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -27,6 +33,9 @@ mod tests {
     fn there_and_back() {
         assert_eq!(decode("00ffA1"), Some([0, 255, 0xa1]));
         assert_eq!(encode(&[0, 255, 0xa1]), "00ffa1");
+        let mut digits = Vec::new();
+        put(&mut digits, 0x00ff_a123_4567_89bc);
+        assert_eq!(digits, b"00ffa123456789bc");
         for text in ["", "0", "00ff", "00ffzz", "00ff+1", "00fé1"] {
             assert_eq!(decode::<3>(text), None, "{text}");
         }

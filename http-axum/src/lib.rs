@@ -21,6 +21,7 @@ mod router;
 mod serve;
 mod settings;
 mod signature;
+mod site;
 mod source;
 mod trace;
 
@@ -29,3 +30,4 @@ pub use keys::{ApiKey, ensure_admin_key};
 pub use router::router;
 pub use serve::{Drained, ServeOptions, Stopping, serve};
 pub use settings::{ADMIN_KEY_CHARS_MIN, AdminKey, AdminKeyError, HttpSettings, TrustForwarded};
+pub use site::Site;

@@ -1,6 +1,7 @@
 //! `/metrics`: what the engine and the HTTP surface counted, as Prometheus text.
 
 use std::fmt;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use axum::Router;
@@ -111,10 +112,31 @@ impl HttpMetrics {
         self.requests.get_or_create(&RequestLabels { method, route: route.to_owned(), status }).inc();
         self.durations.get_or_create(&RouteLabels { route: route.to_owned() }).observe(took.as_secs_f64());
     }
+
+    /// The same for a request whose counters are at hand; they are those of one method, route and status.
+    pub(crate) fn count_at_hand(
+        &self,
+        at_hand: &CountersAtHand,
+        (method, route, status): (&'static str, &str, u16),
+        took: Duration,
+    ) {
+        let labels = || RequestLabels { method, route: route.to_owned(), status };
+        at_hand.requests.get_or_init(|| self.requests.get_or_create(&labels()).clone()).inc();
+        let route = || RouteLabels { route: route.to_owned() };
+        at_hand.durations.get_or_init(|| self.durations.get_or_create(&route()).clone()).observe(took.as_secs_f64());
+    }
 }
 
 fn new_histogram() -> Histogram {
     Histogram::new(BUCKETS_S)
+}
+
+/// The counters of one kind of request, at hand so that they need not be looked up for each. They are made when they are
+/// first needed, so that nothing is shown that never happened.
+#[derive(Debug, Default)]
+pub(crate) struct CountersAtHand {
+    requests: OnceLock<Counter>,
+    durations: OnceLock<Histogram>,
 }
 
 /// Reads the engine's own counts at each scrape.

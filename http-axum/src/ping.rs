@@ -1,6 +1,7 @@
 //! Heartbeats by URL: our own `/ping/{token}[/{action}]`, which is also that of Healthchecks, and Healthchecks'
 //! `/ping/{ping-key}/{slug}[/{action}][?create=1]`.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,15 +20,17 @@ use crate::heartbeat::{Incoming, Keep, Refused, Taken, answer, message, millisec
 use crate::keys::Scope;
 use crate::query::{Query, clip};
 
+const BY_TOKEN: &str = "/ping/{token}";
+const BY_TWO: &str = "/ping/{first}/{second}";
 const TEXT: &str = "text/plain; charset=utf-8";
 const STATUS: HeaderName = HeaderName::from_static("heartbeat-status");
 const BODY_LIMIT: HeaderName = HeaderName::from_static("ping-body-limit");
 
 pub(crate) fn routes() -> Router<AppState> {
     Router::new()
-        .route("/ping/{token}", get(by_token).post(by_token))
+        .route(BY_TOKEN, get(by_token).post(by_token))
         .route("/ping/{token}/", get(by_token).post(by_token))
-        .route("/ping/{first}/{second}", get(by_two).post(by_two))
+        .route(BY_TWO, get(by_two).post(by_two))
         .route("/ping/{key}/{slug}/{action}", get(by_three).post(by_three))
 }
 
@@ -66,10 +69,55 @@ async fn with_token(app: &App, token: &str, action: Option<&str>, request: Reque
     let found = app.find(Target::token(token))?;
     let incoming = Incoming::read(app, request, keep(found.is_some())).await?;
     let record = found.ok_or(Refused::NotFound)?;
-    let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
-    let ping = read_ping(app, &incoming, action)?;
-    let taken = take(app, &incoming, &record, ping).await?;
+    let action = action.map_or(Some(Action::PLAIN), Action::parse).ok_or(Refused::NotFound)?;
+    hear(app, &incoming, &record, action).await
+}
+
+/// Takes a heartbeat whose monitor and action are known.
+async fn hear(app: &App, incoming: &Incoming, record: &Record, action: Action) -> Result<Response, Fault> {
+    let ping = read_ping(app, incoming, action)?;
+    let taken = take(app, incoming, record, ping).await?;
     Ok(success(app, &incoming.method, &taken, false))
+}
+
+/// A heartbeat by a token that a monitor has, ready to be heard without the router: nearly all requests are such.
+#[derive(Debug)]
+pub(crate) struct Heartbeat {
+    record: Arc<Record>,
+    action: Action,
+    /// Whether the path says more than the token.
+    pub(crate) has_action: bool,
+}
+
+impl Heartbeat {
+    /// The heartbeat that a `GET`, `HEAD` or `POST` of this path is; `None` where the router must look at it.
+    pub(crate) fn find(app: &App, path: &str) -> Option<Self> {
+        let rest = path.strip_prefix("/ping/")?;
+        let (token, action) = match rest.split_once('/') {
+            None => (rest, None),
+            Some((token, action)) => (token, Some(Action::parse(action)?)),
+        };
+        // What is no token as it stands may be one when it is decoded.
+        let record = is_token(token).then(|| app.engine.find(Target::token(token)))??;
+        Some(Self { record, action: action.unwrap_or(Action::PLAIN), has_action: action.is_some() })
+    }
+
+    /// The pattern of the route that the router would have found.
+    pub(crate) fn route(&self) -> &'static str {
+        if self.has_action { BY_TWO } else { BY_TOKEN }
+    }
+
+    pub(crate) async fn hear(&self, app: &App, request: Request, peer: IpAddr) -> Response {
+        let outcome = async {
+            let incoming = Incoming::read_from(app, request, Some(peer), keep(true)).await?;
+            hear(app, &incoming, &self.record, self.action).await
+        };
+        outcome.await.unwrap_or_else(Fault::into_response)
+    }
+}
+
+fn is_token(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, request: Request) -> Result<Response, Fault> {
@@ -81,7 +129,7 @@ async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, reques
     };
     let incoming = Incoming::read(app, request, keep(caller.is_some())).await?;
     let caller = caller.ok_or_else(|| unknown_slug(slug))?;
-    let action = action.map_or(Some(Action::Signal(Signal::Success)), Action::parse).ok_or(Refused::NotFound)?;
+    let action = action.map_or(Some(Action::PLAIN), Action::parse).ok_or(Refused::NotFound)?;
     let found = app.find(Target::slug(slug))?;
     let mut ping = read_ping(app, &incoming, action)?;
     ping.ends_all_runs = ping.run.is_none();
@@ -126,6 +174,9 @@ enum Action {
 }
 
 impl Action {
+    /// Where the URL asks for nothing else.
+    const PLAIN: Self = Self::Signal(Signal::Success);
+
     fn parse(text: &str) -> Option<Self> {
         match text {
             "start" => Some(Self::Signal(Signal::Start)),

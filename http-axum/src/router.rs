@@ -14,9 +14,13 @@ use crate::{api, dialect, health, metrics, ping, trace};
 /// The whole HTTP surface of an engine, to be served at the root, or nested at a path of somebody's own application.
 ///
 /// It has a fallback of its own, so in an application that has one too it is nested and not merged. Where it is nested, [`HttpSettings::public_url`] includes that path. Heartbeats keep the client's address where
-/// the application is served with `ConnectInfo<SocketAddr>`, as [`serve`](crate::serve) does.
+/// the application is served with `ConnectInfo<SocketAddr>`, as [`serve`](crate::serve) does. A server for nothing else
+/// is better made of a [`Site`](crate::Site), which answers the same and takes many more heartbeats.
 pub fn router(engine: Engine, settings: HttpSettings) -> Router {
-    let app = App::new(engine, settings);
+    with_app(App::new(engine, settings))
+}
+
+pub(crate) fn with_app(app: AppState) -> Router {
     let management =
         api::routes().layer(from_fn_with_state(app.clone(), trace::check_loaded)).layer(from_fn(trace::check_site));
     let guarded = management

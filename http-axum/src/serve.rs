@@ -1,20 +1,24 @@
 //! Serving a router: an accept loop of its own, because a plain one waits for ever for half a request.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Router;
-use axum::extract::ConnectInfo;
+use axum::body::{Body, HttpBody};
+use axum::response::Response;
+use hyper::Request;
 use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tower::{Layer, ServiceExt};
-use tower_http::timeout::RequestBodyDeadlineLayer;
+use tower_http::timeout::DeadlineBody;
+
+use crate::site::Site;
 
 /// How [`serve`] serves. Start from [`ServeOptions::default`] and change what should differ.
 #[derive(Clone, Debug)]
@@ -86,35 +90,36 @@ pub enum Drained {
     Cut,
 }
 
-/// Serves the router until [`ServeOptions::shutdown`] is cancelled; then it accepts nothing new, lets requests end,
-/// and says whether all did. Handlers find the peer as `ConnectInfo<SocketAddr>`.
-pub async fn serve(listener: TcpListener, router: Router, options: ServeOptions) -> Drained {
-    let service = RequestBodyDeadlineLayer::new(options.body_deadline).layer(router);
+/// Serves a [`Site`], or any router, until [`ServeOptions::shutdown`] is cancelled; then it accepts nothing new, lets
+/// requests end, and says whether all did. Handlers find the peer as `ConnectInfo<SocketAddr>`. Dropping the future cuts
+/// what is under way.
+pub async fn serve(listener: TcpListener, site: impl Into<Site>, options: ServeOptions) -> Drained {
+    serve_site(listener, site.into(), options).await
+}
+
+async fn serve_site(listener: TcpListener, site: Site, options: ServeOptions) -> Drained {
     let free = Arc::new(Semaphore::new(options.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
     let graceful = GracefulShutdown::new();
-    let cut = CancellationToken::new();
+    let mut connections = JoinSet::new();
     loop {
         let next = tokio::select! {
             next = accept(&listener, &free) => next,
+            Some(_) = connections.join_next() => continue,
             () = options.shutdown.cancelled() => break,
         };
         let Some((stream, peer, permit)) = next else { continue };
         let http = builder(&options);
-        let service = service.clone();
         let watcher = graceful.watcher();
         let stopping = Stopping(options.shutdown.clone());
-        let cut = cut.clone();
-        tokio::spawn(async move {
-            tokio::select! {
-                () = converse(http, stream, Surroundings { peer, stopping }, service, watcher) => {}
-                () = cut.cancelled() => {}
-            }
+        let visit = Visit { site: site.clone(), peer, stopping, body_deadline: options.body_deadline };
+        connections.spawn(async move {
+            converse(http, stream, visit, watcher).await;
             drop(permit);
         });
     }
     drop(listener);
     let drained = tokio::time::timeout(options.drain_timeout, graceful.shutdown()).await;
-    cut.cancel();
+    connections.shutdown().await;
     if drained.is_ok() { Drained::Fully } else { Drained::Cut }
 }
 
@@ -135,33 +140,37 @@ async fn accept(
     }
 }
 
-/// What a request is told besides itself.
-struct Surroundings {
+/// What the requests of one connection have in common.
+#[derive(Debug)]
+struct Visit {
+    site: Site,
     peer: SocketAddr,
     stopping: Stopping,
+    body_deadline: Duration,
 }
 
-async fn converse<S>(
-    http: Builder<TokioExecutor>,
-    stream: TcpStream,
-    surroundings: Surroundings,
-    service: S,
-    watcher: Watcher,
-) where
-    S: tower::Service<hyper::Request<Incoming>, Response = axum::response::Response, Error = std::convert::Infallible>
-        + Clone
-        + Send
-        + 'static,
-    S::Future: Send,
-{
+impl Visit {
+    async fn answer(&self, request: Request<Incoming>) -> Response {
+        let request = request.map(|body| limited(body, self.body_deadline));
+        self.site.answer(request, self.peer, &self.stopping).await
+    }
+}
+
+/// A body that must arrive within a time.
+fn limited(body: Incoming, deadline: Duration) -> Body {
+    // Most requests have none, and need no timer.
+    if body.is_end_stream() { Body::empty() } else { Body::new(DeadlineBody::new(deadline, body)) }
+}
+
+async fn converse(http: Builder<TokioExecutor>, stream: TcpStream, visit: Visit, watcher: Watcher) {
     // Without it every answer waits for an acknowledgement that the client delays.
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "TCP_NODELAY was not set");
     }
-    let service = hyper::service::service_fn(move |mut request: hyper::Request<Incoming>| {
-        request.extensions_mut().insert(ConnectInfo(surroundings.peer));
-        request.extensions_mut().insert(surroundings.stopping.clone());
-        service.clone().oneshot(request)
+    let visit = Arc::new(visit);
+    let service = hyper::service::service_fn(move |request| {
+        let visit = visit.clone();
+        async move { Ok::<_, Infallible>(visit.answer(request).await) }
     });
     let connection = http.serve_connection(TokioIo::new(stream), service).into_owned();
     if let Err(error) = watcher.watch(connection).await {

@@ -1,61 +1,117 @@
 //! What happens around every request: its id, its log line, its count; whose host it asks for; panics.
 
 use std::any::Any;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::header::{CACHE_CONTROL, HOST, X_CONTENT_TYPE_OPTIONS};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use bytes::{BufMut, BytesMut};
 use percent_encoding::percent_decode;
 use tokio::time::Instant;
-use tracing::Instrument;
+use tracing::{Instrument, Span};
 
-use crate::app::AppState;
+use crate::app::{App, AppState};
+use crate::hex;
 use crate::problem::Problem;
 
+/// What the lines of answers are logged under.
+pub(crate) const TARGET: &str = module_path!();
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 
 /// Gives the request an id, counts it and logs it by its route: the path itself holds secrets.
 pub(crate) async fn observe(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let started = Instant::now();
     let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let method = method_name(request.method());
-    let id = given_id(request.headers()).unwrap_or_else(|| uuid::Uuid::new_v4().to_string());
-    let span = tracing::info_span!("request", method, route, id);
+    let observed = Observed::begin(&app, request.method(), request.headers());
+    let span = observed.span(&route);
     let mut response = next.run(request).instrument(span.clone()).await;
+    let took = observed.end(&mut response);
+    app.metrics.count(observed.method, &route, response.status().as_u16(), took);
+    span.in_scope(|| log(&response, took));
+    response
+}
 
+/// A request that is being answered.
+#[derive(Debug)]
+pub(crate) struct Observed {
+    pub(crate) method: &'static str,
+    started: Instant,
+    id: HeaderValue,
+}
+
+impl Observed {
+    pub(crate) fn begin(app: &App, method: &Method, headers: &HeaderMap) -> Self {
+        let id = given_id(headers).cloned().unwrap_or_else(|| app.request_ids.next());
+        Self { method: method_name(method), started: Instant::now(), id }
+    }
+
+    pub(crate) fn span(&self, route: &str) -> Span {
+        tracing::info_span!("request", method = self.method, route, id = self.id.to_str().unwrap_or_default())
+    }
+
+    /// Sets what every answer carries; how long it took.
+    pub(crate) fn end(&self, response: &mut Response) -> Duration {
+        let headers = response.headers_mut();
+        headers.insert(REQUEST_ID, self.id.clone());
+        headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+        self.started.elapsed()
+    }
+}
+
+/// The line of an answer, within the span of its request.
+pub(crate) fn log(response: &Response, took: Duration) {
     let status = response.status();
-    let took = started.elapsed();
-    app.metrics.count(method, &route, status.as_u16(), took);
-    let _in_span = span.enter();
     if status.is_server_error() {
         tracing::warn!(status = status.as_u16(), took_us = took.as_micros(), "answered");
     } else {
         tracing::debug!(status = status.as_u16(), took_us = took.as_micros(), "answered");
     }
-    let headers = response.headers_mut();
-    if let Ok(value) = HeaderValue::from_str(&id) {
-        headers.insert(REQUEST_ID, value);
+}
+
+/// Makes the ids of requests that bring none: what is random in them is drawn once, and then they are counted.
+#[derive(Debug)]
+pub(crate) struct RequestIds {
+    process: uuid::Uuid,
+    count: AtomicU64,
+}
+
+impl RequestIds {
+    pub(crate) fn new() -> Self {
+        Self { process: uuid::Uuid::new_v4(), count: AtomicU64::new(0) }
     }
-    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
+
+    fn next(&self) -> HeaderValue {
+        let (process, count) = (self.process.as_u64_pair().0, self.count.fetch_add(1, Ordering::Relaxed));
+        let mut id = BytesMut::with_capacity(2 * 16 + 1);
+        hex::put(&mut id, process);
+        id.put_u8(b'-');
+        hex::put(&mut id, count);
+        HeaderValue::from_maybe_shared(id.freeze()).unwrap_or(HeaderValue::from_static("none"))
+    }
 }
 
 /// Answers only requests for the hosts of the settings.
 pub(crate) async fn check_host(State(app): State<AppState>, request: Request, next: Next) -> Response {
-    let allowed = &app.settings.allowed_hosts;
-    if allowed.is_empty() {
-        return next.run(request).await;
-    }
-    let host = request.headers().get(HOST).and_then(|value| value.to_str().ok()).or_else(|| request.uri().host());
-    let name = without_port(host.unwrap_or_default());
-    if allowed.iter().any(|allowed| without_port(allowed).eq_ignore_ascii_case(name)) {
+    if is_allowed_host(&app, request.headers(), request.uri()) {
         return next.run(request).await;
     }
     Problem::bad_request("the Host header names a host that this server does not answer for").into_response()
+}
+
+/// Whether this server answers for the host that a request asks.
+pub(crate) fn is_allowed_host(app: &App, headers: &HeaderMap, uri: &Uri) -> bool {
+    let allowed = &app.settings.allowed_hosts;
+    if allowed.is_empty() {
+        return true;
+    }
+    let host = headers.get(HOST).and_then(|value| value.to_str().ok()).or_else(|| uri.host());
+    let name = without_port(host.unwrap_or_default());
+    allowed.iter().any(|allowed| without_port(allowed).eq_ignore_ascii_case(name))
 }
 
 /// Nothing is at a path that is no text.
@@ -92,10 +148,10 @@ pub(crate) fn panicked(panic: Box<dyn Any + Send + 'static>) -> Response {
     Problem::internal("something went wrong inside the server; its log says what").into_response()
 }
 
-fn given_id(headers: &HeaderMap) -> Option<String> {
-    let text = headers.get(REQUEST_ID)?.to_str().ok()?;
-    let allowed = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
-    ((1..=REQUEST_ID_CHARS_MAX).contains(&text.len()) && text.bytes().all(allowed)).then(|| text.to_owned())
+fn given_id(headers: &HeaderMap) -> Option<&HeaderValue> {
+    let id = headers.get(REQUEST_ID)?;
+    let allowed = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.');
+    ((1..=REQUEST_ID_CHARS_MAX).contains(&id.len()) && id.as_bytes().iter().all(allowed)).then_some(id)
 }
 
 fn without_port(host: &str) -> &str {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{
     at, batch, change, closed, full_notification, health, incident, incident_id, lease, monitor_id, notification,
@@ -46,7 +47,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         // As the engine makes them: versions and pings count up, and things are named after their monitor.
         let version = expected.max(1);
         let own = |n: u64| n * MONITORS + u64::from(id.as_bytes()[15]);
-        let put = Change::Put(Box::new(Record { version: Version(version), ..record }));
+        let put = Change::Put(Arc::new(Record { version: Version(version), ..record }));
         let base = transition(id, expected.checked_sub(1).map(Version), if keep { put } else { Change::Remove });
         let numbers = numbers.into_iter();
         match kind {

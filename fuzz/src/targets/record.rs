@@ -9,6 +9,7 @@
 //! read must be an error that says that the store is damaged, or a value that is the same when it is stored and read again.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{
     batch, change, create, full_notification, full_ping, incident, notification_id, record, transition, write_document,
@@ -127,7 +128,7 @@ impl Store {
         let page = block_on(self.storage.monitors(None, 10)).expect("what one read understands, another does");
         assert_eq!(page.items, std::slice::from_ref(&found));
         let next = Record { version: found.version.next(), ..found };
-        let change = Change::Put(Box::new(next.clone()));
+        let change = Change::Put(Arc::new(next.clone()));
         self.commit(&batch([transition(id, Some(Version(next.version.0 - 1)), change)]));
         same(&load().unwrap(), &next);
     }
@@ -143,7 +144,7 @@ impl Store {
         let clear = ["pings", "changes", "incidents", "notifications"].map(|table| format!("DELETE FROM {table};"));
         self.raw.execute_batch(&format!("BEGIN; {} COMMIT;", clear.concat())).unwrap();
         let next = Record { version: Version(2), ..record(1) };
-        let mut again = transition(next.id(), Some(Version(1)), Change::Put(Box::new(next)));
+        let mut again = transition(next.id(), Some(Version(1)), Change::Put(Arc::new(next)));
         fill(&mut again);
         self.commit(&batch([again]));
     }

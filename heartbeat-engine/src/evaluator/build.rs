@@ -1,27 +1,37 @@
 //! Building a batch: requests and due deadlines, one transition per monitor.
 
-use std::collections::{HashMap, HashSet, VecDeque};
+use std::collections::{HashSet, VecDeque};
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::depend::{Planned, Verdict};
+use super::few::Few;
 use super::request::Reply;
-use super::{Done, Evaluator, Pending, Refusal, Request, Slot, Ticket, UnderWay};
+use super::{Done, Evaluator, Pending, Refusal, Request, Slot, UnderWay};
+use crate::deadline::MOVES_MAX;
+use crate::slab::IdMap;
 use crate::step::{CareError, Draft, Edit, Surroundings};
 use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
 };
 
-/// What a request came to, if its batch is committed.
-pub(super) type Answers = Vec<(Ticket, Result<Reply, Refusal>)>;
+/// Of how many monitors what is needed is read ahead.
+const FETCHED: usize = 32;
+
+/// A request that was decided: what it comes to if its batch is committed. A refusal too waits for that: it may rest on a
+/// change before it.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) pending: Pending,
+    pub(super) answer: Result<Reply, Refusal>,
+}
 
 /// One monitor's share of a batch, and what follows when it is committed.
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) monitor: MonitorId,
     /// The requests that it folds, in order of arrival.
-    pub(super) requests: Vec<Pending>,
-    /// What they are answered when it is committed. A refusal too waits for that: it may rest on a change before it.
-    pub(super) answers: Answers,
+    pub(super) requests: Few<Decided>,
     pub(super) record: Arc<Record>,
     pub(super) removed: bool,
     /// Whether it writes incidents.
@@ -30,11 +40,18 @@ pub(super) struct Group {
     pub(super) owed: Vec<Notification>,
 }
 
+/// A monitor of the next batch, with its requests in order of arrival.
+#[derive(Debug)]
+pub(super) struct Gathered {
+    pub(super) monitor: MonitorId,
+    pub(super) requests: Few<Pending>,
+}
+
 /// What deciding one monitor's requests came to.
-struct Decided {
+#[derive(Default)]
+struct Decision {
     transition: Option<Transition>,
-    requests: Vec<Pending>,
-    answers: Answers,
+    requests: Few<Decided>,
     /// Those that must wait until the others are committed.
     later: Vec<Pending>,
 }
@@ -45,21 +62,30 @@ impl Evaluator {
         let now = self.clocks.0;
         let mut batch = self.empty_batch();
         batch.forget_outages_after = self.forget_after;
-        let mut groups = Vec::new();
         let gathered = self.gather(now);
+        let mut groups = Vec::with_capacity(gathered.len());
+        batch.transitions.reserve_exact(gathered.len());
         let mut planned = self.plan_ahead(&gathered);
-        for (monitor, requests) in gathered {
-            let rewired = planned.begin(monitor);
-            let decided = self.decide(monitor, requests, now, &planned);
-            decided.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
-            let record = decided.transition.as_ref().and_then(|transition| self.record_after(transition));
-            match (decided.transition, record) {
-                (Some(transition), Some(record)) => {
-                    self.plan(&mut planned, &record, rewired);
-                    groups.push(group(&transition, record, decided.requests, decided.answers));
-                    batch.transitions.push(transition);
+        let mut gathered = gathered.into_iter();
+        loop {
+            let count = gathered.len().min(FETCHED);
+            if count == 0 {
+                break;
+            }
+            self.fetch(&gathered.as_slice()[..count]);
+            for Gathered { monitor, requests } in gathered.by_ref().take(count) {
+                let rewired = planned.begin(monitor);
+                let decision = self.decide(monitor, requests, now, &planned);
+                decision.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
+                let record = decision.transition.as_ref().and_then(|transition| self.record_after(transition));
+                match (decision.transition, record) {
+                    (Some(transition), Some(record)) => {
+                        self.plan(&mut planned, &record, rewired);
+                        groups.push(group(&transition, record, decision.requests));
+                        batch.transitions.push(transition);
+                    }
+                    _ => self.answer_unchanged(monitor, decision.requests),
                 }
-                _ => self.answer_unchanged(monitor, decided.answers),
             }
         }
         let mark =
@@ -76,20 +102,37 @@ impl Evaluator {
         batch
     }
 
+    /// Reads a little of all that deciding these will need. One read does not wait for the other, so memory answers them
+    /// side by side; what comes after finds it in the cache.
+    fn fetch(&self, block: &[Gathered]) {
+        let mut found = [(0, None); FETCHED];
+        for (found, gathered) in found.iter_mut().zip(block) {
+            let number = self.slots.find(&gathered.monitor).unwrap_or_default();
+            *found = (number, self.slots.at(number).map(|slot| &slot.record));
+        }
+        let records = || found.iter().filter_map(|(_, record)| *record);
+        black_box(records().map(|record| record.version.0 ^ record.health.ping_count).fold(0, |all, one| all ^ one));
+        black_box(records().map(|record| record.spec().failure_threshold).fold(0, |all, one| all ^ one));
+        black_box(found.iter().map(|(number, _)| self.queue.get(*number)).max());
+    }
+
     /// The monitors of the next batch with their requests: those that wait longest, and then those that are due.
-    fn gather(&mut self, now: Timestamp) -> Vec<(MonitorId, Vec<Pending>)> {
-        let mut groups: Vec<(MonitorId, Vec<Pending>)> = Vec::new();
-        let mut places: HashMap<MonitorId, usize> = HashMap::new();
+    fn gather(&mut self, now: Timestamp) -> Vec<Gathered> {
+        let mut groups: Vec<Gathered> = Vec::with_capacity(self.pending.len().min(self.batch_max));
+        let mut places: IdMap<usize> = IdMap::default();
+        places.reserve(groups.capacity());
         let mut waiting: HashSet<MonitorId> = HashSet::new();
         let mut later = VecDeque::new();
         for pending in self.pending.drain(..) {
             let id = pending.request.monitor();
             let place = places.get(&id).copied().filter(|_| !waiting.contains(&id));
             match place {
-                Some(place) if !pending.alone && !groups[place].1[0].alone => groups[place].1.push(pending),
+                Some(place) if !pending.alone && !groups[place].requests.first().is_some_and(|first| first.alone) => {
+                    groups[place].requests.push(pending);
+                }
                 None if groups.len() < self.batch_max && !waiting.contains(&id) => {
                     places.insert(id, groups.len());
-                    groups.push((id, vec![pending]));
+                    groups.push(Gathered { monitor: id, requests: Few::one(pending) });
                 }
                 _ => {
                     waiting.insert(id);
@@ -97,10 +140,10 @@ impl Evaluator {
                 }
             }
         }
-        self.pending = later;
+        self.pending.append(&mut later);
         for id in self.due(now, &waiting) {
             places.entry(id).or_insert_with(|| {
-                groups.push((id, Vec::new()));
+                groups.push(Gathered { monitor: id, requests: Few::default() });
                 groups.len() - 1
             });
         }
@@ -112,22 +155,20 @@ impl Evaluator {
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
         let mut due = Vec::new();
         let mut put_back = Vec::new();
+        let mut moves = MOVES_MAX;
         while due.len() < self.batch_max
-            && let Some((at, id)) = self.queue.pop_before(now)
+            && let Some((at, number)) = self.queue.pop_before(now, &mut moves)
         {
-            let Some(slot) = self.slots.get_mut(&id).filter(|slot| slot.armed_at == at) else { continue };
-            let wake_at = slot.record.health.wake_at();
-            if wake_at > at {
-                slot.armed_at = wake_at;
-                self.queue.push(wake_at, id);
-            } else if waiting.contains(&id) {
-                put_back.push((at, id));
+            let Some(id) = self.slots.at(number).map(|slot| slot.record.id()) else { continue };
+            if waiting.contains(&id) {
+                // Looking past those whose requests wait must not use up what others need.
+                moves += 1;
+                put_back.push((at, number));
             } else {
-                slot.armed_at = Timestamp::MAX;
                 due.push(id);
             }
         }
-        put_back.into_iter().for_each(|(at, id)| self.queue.push(at, id));
+        put_back.into_iter().for_each(|(at, number)| self.queue.set(number, at));
         // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.
         let mut later = Vec::new();
         while due.len() < self.batch_max
@@ -149,13 +190,13 @@ impl Evaluator {
         due
     }
 
-    fn decide(&self, monitor: MonitorId, requests: Vec<Pending>, now: Timestamp, planned: &Planned) -> Decided {
+    fn decide(&self, monitor: MonitorId, requests: Few<Pending>, now: Timestamp, planned: &Planned) -> Decision {
         let slot = self.slots.get(&monitor);
         let down_parents = self.down_parents(slot, &requests, planned);
         let of_made = if slot.is_none() { self.windows_of_made(&requests) } else { Vec::new() };
         let around = self.around(slot.map_or(&of_made, |slot| &slot.windows), &down_parents);
         let mut draft = slot.map(|slot| Draft::of(&slot.record, around).on_clock(now));
-        let mut decided = Decided { transition: None, requests: Vec::new(), answers: Vec::new(), later: Vec::new() };
+        let mut decided = Decision::default();
         for pending in requests {
             // What comes after an edit of slug or tags may lie in other maintenance windows than what came before.
             let covered_anew = draft.as_ref().is_some_and(|draft| {
@@ -179,8 +220,7 @@ impl Evaluator {
                 Verdict::Refused(refusal) => Err(refusal),
                 Verdict::Fine | Verdict::Later => apply(&mut draft, slot, &pending.request, at, around),
             };
-            decided.answers.push((pending.ticket, answer));
-            decided.requests.push(pending);
+            decided.requests.push(Decided { pending, answer });
         }
         decided.transition = draft.and_then(|mut draft| {
             match decided.later.first() {
@@ -201,7 +241,7 @@ impl Evaluator {
     }
 
     /// The windows that cover a monitor which is to be made.
-    fn windows_of_made(&self, requests: &[Pending]) -> Vec<Arc<Maintenance>> {
+    fn windows_of_made(&self, requests: &Few<Pending>) -> Vec<Arc<Maintenance>> {
         let made = requests.iter().find_map(|pending| match &pending.request {
             Request::Create(monitor) => Some(monitor),
             _ => None,
@@ -210,7 +250,7 @@ impl Evaluator {
     }
 
     /// Those that the monitor depends on and that are down.
-    fn down_parents(&self, slot: Option<&Slot>, requests: &[Pending], planned: &Planned) -> Vec<String> {
+    fn down_parents(&self, slot: Option<&Slot>, requests: &Few<Pending>, planned: &Planned) -> Vec<String> {
         let created = || requests.iter().find_map(|pending| pending.request.wish());
         let spec = slot.map(|slot| slot.record.spec()).or_else(created);
         spec.map(|spec| self.down_among(&spec.depends_on, planned)).unwrap_or_default()
@@ -226,23 +266,23 @@ impl Evaluator {
     /// The record that a transition leaves; for a removal, the last one.
     fn record_after(&self, transition: &Transition) -> Option<Arc<Record>> {
         match &transition.change {
-            Change::Put(record) => Some(Arc::new((**record).clone())),
+            Change::Put(record) => Some(record.clone()),
             Change::Remove => self.slots.get(&transition.monitor).map(|slot| slot.record.clone()),
         }
     }
 
     /// Requests that change nothing are answered at once with what is committed.
-    fn answer_unchanged(&mut self, monitor: MonitorId, answers: Answers) {
+    fn answer_unchanged(&mut self, monitor: MonitorId, requests: Few<Decided>) {
         self.rearm(monitor);
         let record = self.slots.get(&monitor).map(|slot| slot.record.clone());
-        for (ticket, answer) in answers {
+        for Decided { pending, answer } in requests {
             let record = record.clone().ok_or(Refusal::NotFound);
-            self.answers.push_back((ticket, answer.and_then(|reply| Ok(Done::new(record?, reply)))));
+            self.answers.push_back((pending.ticket, answer.and_then(|reply| Ok(Done::new(record?, reply)))));
         }
     }
 }
 
-fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, answers: Answers) -> Group {
+fn group(transition: &Transition, record: Arc<Record>, requests: Few<Decided>) -> Group {
     Group {
         monitor: transition.monitor,
         requests,
@@ -251,7 +291,6 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Vec<Pending>, a
         rewrites: !transition.incidents.is_empty(),
         changes: transition.changes.clone(),
         owed: transition.notifications.clone(),
-        answers,
     }
 }
 

@@ -3,7 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Evaluator, Pending, Refusal};
+use super::build::Gathered;
+use super::few::Few;
+use super::{Evaluator, Refusal};
 use crate::{FieldError, MonitorId, Record, State, Timestamp};
 
 /// How many monitors of a cycle are named.
@@ -53,7 +55,7 @@ pub(super) struct Planned {
 impl Planned {
     /// Now the requests of this monitor are decided; says whether they may change what it depends on.
     pub(super) fn begin(&mut self, id: MonitorId) -> bool {
-        self.undecided.remove(&id)
+        !self.undecided.is_empty() && self.undecided.remove(&id)
     }
 }
 
@@ -115,7 +117,7 @@ impl Evaluator {
 
     /// The same for every monitor: what holds them back may have changed while nobody looked.
     pub(super) fn look_for_misheld(&mut self) {
-        let misheld = self.slots.keys().copied().filter(|id| self.is_misheld(*id)).collect();
+        let misheld = self.slots.iter().map(|(id, _)| id).filter(|id| self.is_misheld(*id)).collect();
         self.dependencies.misheld = misheld;
     }
 
@@ -148,15 +150,16 @@ impl Evaluator {
     /// along with them.
     pub(super) fn parents_first(
         &mut self,
-        groups: Vec<(MonitorId, Vec<Pending>)>,
+        groups: Vec<Gathered>,
         now: Timestamp,
         waiting: &HashSet<MonitorId>,
-    ) -> Vec<(MonitorId, Vec<Pending>)> {
+    ) -> Vec<Gathered> {
         if self.dependencies.children.is_empty() {
             return groups;
         }
-        let order: Vec<MonitorId> = groups.iter().map(|group| group.0).collect();
-        let mut members: HashMap<MonitorId, Vec<Pending>> = groups.into_iter().collect();
+        let order: Vec<MonitorId> = groups.iter().map(|group| group.monitor).collect();
+        let mut members: HashMap<MonitorId, Gathered> =
+            groups.into_iter().map(|group| (group.monitor, group)).collect();
         let mut sorted = Vec::with_capacity(order.len());
         let (mut seen, mut placed) = (HashSet::new(), HashSet::new());
         for root in order {
@@ -171,11 +174,11 @@ impl Evaluator {
                     if !placed.insert(id) {
                         continue;
                     }
-                    let requests = members.remove(&id);
-                    if let Some(slot) = self.slots.get_mut(&id).filter(|_| requests.is_none()) {
-                        slot.armed_at = Timestamp::MAX;
+                    let member = members.remove(&id);
+                    if let Some(number) = self.slots.find(&id).filter(|_| member.is_none()) {
+                        self.queue.set(number, Timestamp::MAX);
                     }
-                    sorted.push((id, requests.unwrap_or_default()));
+                    sorted.push(member.unwrap_or_else(|| Gathered { monitor: id, requests: Few::default() }));
                 }
             }
         }
@@ -184,8 +187,7 @@ impl Evaluator {
 
     /// Whether something of the monitor is due and neither in the batch nor behind requests that wait.
     fn is_due(&self, id: MonitorId, now: Timestamp, waiting: &HashSet<MonitorId>) -> bool {
-        self.slots.get(&id).is_some_and(|slot| slot.armed_at < now && slot.record.health.wake_at() < now)
-            && !waiting.contains(&id)
+        self.slots.find(&id).is_some_and(|number| self.queue.get(number) < now) && !waiting.contains(&id)
     }
 
     fn parents(&self, id: MonitorId) -> &[MonitorId] {
@@ -193,12 +195,12 @@ impl Evaluator {
     }
 
     /// What is known of a batch before anything in it is decided.
-    pub(super) fn plan_ahead(&self, groups: &[(MonitorId, Vec<Pending>)]) -> Planned {
-        let changes = |(id, requests): &&(MonitorId, Vec<Pending>)| {
-            let wishes = requests.iter().filter_map(|pending| pending.request.wish());
-            wishes.into_iter().any(|wish| wish.depends_on != self.parents(*id))
+    pub(super) fn plan_ahead(&self, groups: &[Gathered]) -> Planned {
+        let changes = |group: &&Gathered| {
+            let mut wishes = group.requests.iter().filter_map(|pending| pending.request.wish());
+            wishes.any(|wish| wish.depends_on != self.parents(group.monitor))
         };
-        Planned { undecided: groups.iter().filter(changes).map(|group| group.0).collect(), ..Planned::default() }
+        Planned { undecided: groups.iter().filter(changes).map(|group| group.monitor).collect(), ..Planned::default() }
     }
 
     /// Remembers what was decided about a monitor until its batch is committed; `rewired` where it may depend on others.

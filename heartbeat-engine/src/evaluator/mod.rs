@@ -5,14 +5,13 @@
 
 mod build;
 mod depend;
+mod few;
 mod policies;
 mod request;
 mod settle;
 mod watch;
 
-use std::collections::hash_map::DefaultHasher;
-use std::collections::{HashMap, HashSet, VecDeque};
-use std::hash::BuildHasherDefault;
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +24,7 @@ pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
+use crate::slab::{IdMap, IdSet, Slab};
 use crate::step;
 use crate::{
     Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
@@ -37,15 +37,9 @@ pub type Ticket = u64;
 /// A request is decided anew at most this often when somebody else writes the same monitor.
 const TRIES_MAX: u8 = 5;
 
-/// The same history gives the same batches in every run, so the order of iteration must not be random.
-type Hasher = BuildHasherDefault<DefaultHasher>;
-type Map<K, V> = HashMap<K, V, Hasher>;
-
 #[derive(Debug)]
 struct Slot {
     record: Arc<Record>,
-    /// The instant of the monitor's entry in the queue; `MAX` when it has none.
-    armed_at: Timestamp,
     /// The maintenance windows that cover it.
     windows: Vec<Arc<Maintenance>>,
     /// At this version of the record or before, incidents of the monitor were written last.
@@ -105,7 +99,8 @@ pub struct Evaluator {
     batch_max: usize,
     outages_max: usize,
     watcher_channels: Vec<String>,
-    slots: Map<MonitorId, Slot>,
+    slots: Slab<Slot>,
+    /// When each is looked at next, by its number; never while it is in the batch under way because it was due.
     queue: Deadlines,
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
     /// windows that hold their deadlines back have changed.
@@ -116,7 +111,7 @@ pub struct Evaluator {
     /// Stored outages that end later lie in the future and are to be forgotten (S6.7).
     forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
-    unsaved: HashSet<MonitorId, Hasher>,
+    unsaved: IdSet,
     absence: Absence,
     look: Look,
     clocks: (Timestamp, Duration),
@@ -126,7 +121,7 @@ pub struct Evaluator {
     unsure: Option<(Outage, (Timestamp, Duration))>,
     answers: VecDeque<(Ticket, Result<Done, Refusal>)>,
     committed: Committed,
-    stale: Map<MonitorId, Stale>,
+    stale: IdMap<Stale>,
     dependencies: Dependencies,
 }
 
@@ -141,14 +136,14 @@ impl Evaluator {
             batch_max: batch_max.max(1),
             outages_max: outages_max.max(1),
             watcher_channels: Vec::new(),
-            slots: Map::default(),
-            queue: Deadlines::default(),
+            slots: Slab::default(),
+            queue: Deadlines::starting_at(log.mark.unwrap_or(Timestamp::MIN)),
             ahead: Vec::new(),
             outages: joined(log.outages),
             maintenance: Windows::default(),
             routes: Vec::new(),
             forget_after: None,
-            unsaved: HashSet::default(),
+            unsaved: IdSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
             clocks: (Timestamp::MIN, Duration::ZERO),
@@ -157,7 +152,7 @@ impl Evaluator {
             unsure: None,
             answers: VecDeque::new(),
             committed: Committed::default(),
-            stale: Map::default(),
+            stale: IdMap::default(),
             dependencies: Dependencies::default(),
         }
     }
@@ -330,18 +325,16 @@ impl Evaluator {
     fn keep(&mut self, record: Arc<Record>) {
         let id = record.id();
         let wake_at = record.health.wake_at();
-        let Some(slot) = self.slots.get_mut(&id) else {
+        let found = self.slots.find(&id).and_then(|number| Some((number, self.slots.at_mut(number)?)));
+        let Some((number, slot)) = found else {
             let windows = self.windows_of(&record.monitor);
             let rewritten = record.version;
-            self.slots.insert(id, Slot { record: record.clone(), armed_at: wake_at, windows, rewritten });
-            self.queue.push(wake_at, id);
+            let number = self.slots.insert(id, Slot { record: record.clone(), windows, rewritten });
+            self.queue.set(number, wake_at);
             return self.adopt_dependencies(id, None, Some(&record));
         };
         let before = std::mem::replace(&mut slot.record, record);
-        if wake_at < slot.armed_at {
-            slot.armed_at = wake_at;
-            self.queue.push(wake_at, id);
-        }
+        self.queue.set(number, wake_at);
         let same = Arc::ptr_eq(&before.monitor, &slot.record.monitor);
         // Nearly always nothing has changed that others depend on.
         if !same || before.health.state != slot.record.health.state {
@@ -355,7 +348,8 @@ impl Evaluator {
 
     /// Drops a monitor that is not stored any more.
     fn forget(&mut self, id: MonitorId) {
-        if let Some(slot) = self.slots.remove(&id) {
+        if let Some((number, slot)) = self.slots.remove(&id) {
+            self.queue.set(number, Timestamp::MAX);
             self.adopt_dependencies(id, Some(&slot.record), None);
         }
     }

@@ -66,17 +66,17 @@ impl Evaluator {
             return;
         }
         self.maintenance = Windows::new(maintenance);
-        for (id, slot) in &mut self.slots {
+        for (id, slot) in self.slots.iter_mut() {
             slot.windows = self.maintenance.covering(&slot.record.monitor);
             if is_held(&slot.record) {
-                self.ahead.push(*id);
+                self.ahead.push(id);
             }
         }
     }
 
     /// Has every monitor looked at that windows hold back: they may have been ended while nobody looked.
     pub(super) fn look_for_held(&mut self) {
-        self.ahead.extend(self.slots.iter().filter(|(_, slot)| slot.is_held()).map(|(id, _)| *id));
+        self.ahead.extend(self.slots.iter().filter(|(_, slot)| slot.is_held()).map(|(id, _)| id));
     }
 
     /// The windows that cover a monitor.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::build::Group;
+use super::build::{Decided, Group};
 use super::{Done, Evaluator, Pending, Refusal, Request, TRIES_MAX};
 use crate::{MonitorId, Notification, Outcome, Record, StateChange, StorageError, Timestamp, Version, step};
 
@@ -18,7 +18,8 @@ impl Evaluator {
             // A storage says so of documents only.
             Outcome::TooLarge { .. } => self.set_aside(group),
             Outcome::Conflict { found } => {
-                let creates = group.requests.iter().any(|pending| matches!(pending.request, Request::Create(_)));
+                let creates =
+                    group.requests.iter().any(|decided| matches!(decided.pending.request, Request::Create(_)));
                 if creates && found.is_some() {
                     self.answer_named(group, "id");
                 } else {
@@ -29,10 +30,12 @@ impl Evaluator {
     }
 
     fn commit(&mut self, group: Group) {
-        let Group { monitor, answers, record, changes, owed, removed, rewrites, .. } = group;
-        self.unsaved.remove(&monitor);
-        for (ticket, answer) in answers {
-            self.answers.push_back((ticket, answer.map(|reply| Done::new(record.clone(), reply))));
+        let Group { monitor, requests, record, changes, owed, removed, rewrites } = group;
+        if !self.unsaved.is_empty() {
+            self.unsaved.remove(&monitor);
+        }
+        for Decided { pending, answer } in requests {
+            self.answers.push_back((pending.ticket, answer.map(|reply| Done::new(record.clone(), reply))));
         }
         if removed {
             self.forget(monitor);
@@ -42,7 +45,6 @@ impl Evaluator {
             if rewrites {
                 self.rewritten(monitor, record.version);
             }
-            self.rearm(monitor);
             if record.health.incident.is_some() {
                 self.look_if_misheld(monitor);
             }
@@ -73,7 +75,7 @@ impl Evaluator {
     /// A name is taken: the one who asked for it is told so. Several requests are decided anew, each apart.
     fn answer_named(&mut self, group: Group, field: &'static str) {
         let several = group.requests.len() > 1;
-        for pending in group.requests.into_iter().rev() {
+        for Decided { pending, .. } in group.requests.into_iter().rev() {
             if several {
                 self.pending.push_front(Pending { alone: true, ..pending });
                 continue;
@@ -101,7 +103,7 @@ impl Evaluator {
         self.put_back(group.monitor);
         let waiting = &mut self.stale.entry(group.monitor).or_default().waiting;
         let mut exhausted = Vec::new();
-        for pending in group.requests {
+        for Decided { pending, .. } in group.requests {
             if pending.tries >= TRIES_MAX {
                 exhausted.push(pending);
             } else {
@@ -116,7 +118,7 @@ impl Evaluator {
     /// A batch failed: its requests are refused, its deadlines stay due.
     pub(super) fn give_up(&mut self, mut group: Group, error: &StorageError) {
         self.put_back(group.monitor);
-        for pending in std::mem::take(&mut group.requests) {
+        for Decided { pending, .. } in std::mem::take(&mut group.requests) {
             self.answers.push_back((pending.ticket, Err(Refusal::Storage(error.clone()))));
         }
         if matches!(error, StorageError::Unknown(_)) {
@@ -143,11 +145,11 @@ impl Evaluator {
 
     /// Puts a monitor whose entry was taken off the queue back into it.
     pub(super) fn rearm(&mut self, id: MonitorId) {
-        if let Some(slot) = self.slots.get_mut(&id)
-            && slot.armed_at == Timestamp::MAX
+        if let Some(number) = self.slots.find(&id)
+            && self.queue.get(number) == Timestamp::MAX
+            && let Some(slot) = self.slots.at(number)
         {
-            slot.armed_at = slot.record.health.wake_at();
-            self.queue.push(slot.armed_at, id);
+            self.queue.set(number, slot.record.health.wake_at());
         }
     }
 }

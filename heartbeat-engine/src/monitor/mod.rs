@@ -65,19 +65,19 @@ impl Record {
     }
 }
 
-/// The form of a monitor, which many may hold.
-mod shared {
+/// The form of a thing that many may hold: its own.
+pub(crate) mod shared {
     use std::sync::Arc;
 
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    use super::Monitor;
-
-    pub(super) fn serialize<S: Serializer>(monitor: &Arc<Monitor>, serializer: S) -> Result<S::Ok, S::Error> {
-        (**monitor).serialize(serializer)
+    pub(crate) fn serialize<T: Serialize, S: Serializer>(thing: &Arc<T>, serializer: S) -> Result<S::Ok, S::Error> {
+        (**thing).serialize(serializer)
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Arc<Monitor>, D::Error> {
-        Monitor::deserialize(deserializer).map(Arc::new)
+    pub(crate) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Arc<T>, D::Error> {
+        T::deserialize(deserializer).map(Arc::new)
     }
 }

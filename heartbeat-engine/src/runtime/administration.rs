@@ -292,6 +292,7 @@ impl Engine {
         Readiness {
             ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
             loaded: read(&self.shared.counters.loaded),
+            expected: read(&self.shared.counters.expected),
             store: standing.store_error,
             evaluator,
             delivery,

@@ -1,7 +1,12 @@
 //! What readers see: the committed records, by id, slug and token.
 
-use std::collections::{BTreeMap, HashMap};
+mod index;
+mod order;
+mod table;
+
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use index::Index;
 
 use crate::{MonitorId, Page, Record, Status, StatusWord, Timestamp, TokenHash};
 
@@ -73,13 +78,6 @@ impl Filter {
     }
 }
 
-#[derive(Debug, Default)]
-struct Index {
-    by_id: HashMap<MonitorId, Arc<Record>>,
-    by_slug: BTreeMap<String, MonitorId>,
-    by_token: HashMap<TokenHash, MonitorId>,
-}
-
 /// The committed records; written by the driver, read by everybody.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -89,28 +87,18 @@ pub(crate) struct Directory {
 impl Directory {
     pub(crate) fn find(&self, target: &Target, now: Timestamp) -> Option<Arc<Record>> {
         let index = self.read();
-        let id = match target {
-            Target::Id(id) => Some(*id),
-            Target::Slug(slug) => index.by_slug.get(slug).copied(),
-            Target::Token(hash) => index.by_token.get(hash).copied(),
+        let found = match target {
+            Target::Id(id) => index.by_id(*id),
+            Target::Slug(slug) => index.by_slug(slug),
+            Target::Token(hash) => index.by_token(*hash, now),
         };
-        let record = index.by_id.get(&id?)?;
-        match target {
-            Target::Token(hash) => {
-                record.monitor.token.accepted(now).any(|t| t.hash() == *hash).then(|| record.clone())
-            }
-            Target::Id(_) | Target::Slug(_) => Some(record.clone()),
-        }
+        found.cloned()
     }
 
     pub(crate) fn list(&self, filter: &Filter, limit: usize, now: Timestamp) -> Page<Arc<Record>> {
-        use std::ops::Bound::{Excluded, Unbounded};
         let index = self.read();
-        let start = filter.after.as_ref().map_or(Unbounded, Excluded);
         let mut items: Vec<Arc<Record>> = index
-            .by_slug
-            .range::<String, _>((start, Unbounded))
-            .filter_map(|(_, id)| index.by_id.get(id))
+            .behind(filter.after.as_deref())
             .filter(|record| filter.passes(record, now))
             .take(limit.saturating_add(1))
             .cloned()
@@ -121,7 +109,7 @@ impl Directory {
     }
 
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Record)) {
-        for record in self.read().by_id.values() {
+        for record in self.read().records() {
             visit(record);
         }
     }
@@ -130,23 +118,26 @@ impl Directory {
     pub(crate) fn update(&self, changes: impl IntoIterator<Item = (MonitorId, Option<Arc<Record>>)>) {
         let mut index = self.write();
         for (id, record) in changes {
-            let names_stay = match (index.by_id.get(&id), &record) {
-                (Some(old), Some(new)) => Arc::ptr_eq(&old.monitor, &new.monitor),
-                _ => false,
-            };
-            if !names_stay {
-                index.forget_names(id);
-            }
-            match record {
-                Some(record) if names_stay => {
-                    index.by_id.insert(id, record);
-                }
-                Some(record) => index.insert(record),
-                None => {
-                    index.by_id.remove(&id);
-                }
-            }
+            index.set(id, record);
         }
+    }
+
+    /// Forgets everything, before it is loaded.
+    pub(crate) fn clear(&self) {
+        *self.write() = Index::default();
+    }
+
+    /// Takes over the first records, in any order. They can be listed from [`Directory::loaded`] on.
+    pub(crate) fn load(&self, records: impl IntoIterator<Item = Arc<Record>>) {
+        let mut index = self.write();
+        for record in records {
+            index.load(record);
+        }
+    }
+
+    /// Puts what was loaded in the order of slugs: sorting once is much cheaper than finding a place for each.
+    pub(crate) fn loaded(&self) {
+        self.write().sort();
     }
 
     // A reader or writer that panicked cannot leave an index half changed that matters: the records are whole.
@@ -156,30 +147,5 @@ impl Directory {
 
     fn write(&self) -> RwLockWriteGuard<'_, Index> {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Index {
-    fn insert(&mut self, record: Arc<Record>) {
-        let id = record.id();
-        self.by_slug.insert(record.spec().slug.clone(), id);
-        for token in record.monitor.token.all() {
-            self.by_token.insert(token.hash(), id);
-        }
-        self.by_id.insert(id, record);
-    }
-
-    /// Names that still lead to this monitor; another may have taken one over in the same batch.
-    fn forget_names(&mut self, id: MonitorId) {
-        let Some(old) = self.by_id.get(&id) else { return };
-        let monitor = old.monitor.clone();
-        if self.by_slug.get(&monitor.spec.slug) == Some(&id) {
-            self.by_slug.remove(&monitor.spec.slug);
-        }
-        for token in monitor.token.all() {
-            if self.by_token.get(&token.hash()) == Some(&id) {
-                self.by_token.remove(&token.hash());
-            }
-        }
     }
 }

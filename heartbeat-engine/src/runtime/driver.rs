@@ -2,22 +2,26 @@
 //! nothing about monitors.
 
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 
-use crate::evaluator::{Done, Evaluator, Refusal, Ticket};
+use crate::evaluator::Evaluator;
 use crate::outbox::{OutboxWrite, Owed};
 use crate::runtime::channels;
 use crate::runtime::delivery::Deliveries;
 use crate::runtime::error::StartError;
 use crate::runtime::inbox::Work;
+use crate::runtime::loading::Portions;
 use crate::runtime::metrics::add;
 use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::shared::Shared;
+use crate::runtime::waiting::Waiting;
 use crate::{
     Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
     StorageError, Target, Tenure, Timestamp,
@@ -51,8 +55,7 @@ pub struct Driver {
     shared: Arc<Shared>,
     evaluator: Option<Evaluator>,
     deliveries: Deliveries,
-    waiting: HashMap<Ticket, oneshot::Sender<Result<Done, Refusal>>>,
-    tickets: Ticket,
+    waiting: Waiting,
     aside: Aside,
     failed: u32,
     /// Of the policies that the evaluator knows.
@@ -75,8 +78,7 @@ impl Driver {
             shared,
             evaluator: None,
             deliveries,
-            waiting: HashMap::new(),
-            tickets: 0,
+            waiting: Waiting::default(),
             aside: Aside::default(),
             failed: 0,
             generation: 0,
@@ -102,25 +104,29 @@ impl Driver {
             Evaluator::new(PartitionId(0), epoch, storage.watch_log().await?, limits.batch, limits.outages);
         evaluator.tell_of_outages(self.shared.watcher_channels.clone());
         self.hand_over_policies(&mut evaluator);
-        let mut after = None;
-        loop {
-            let page = storage.monitors(after, limits.load_page).await?;
-            after = page.items.last().map(crate::Record::id);
-            let records: Vec<_> = page.items.into_iter().map(Arc::new).collect();
-            add(&self.shared.counters.loaded, records.len());
-            self.shared.directory.update(records.iter().map(|record| (record.id(), Some(record.clone()))));
-            for record in records {
-                evaluator.handle_record(record.id(), Some(record));
-            }
-            if !page.more {
-                break;
-            }
-        }
+        self.load_monitors(&mut evaluator).await?;
         self.load_outbox().await?;
         self.forget_expired_policies();
         self.evaluator = Some(evaluator);
         self.shared.loaded.store(true, Ordering::Release);
         self.shared.inbox.open();
+        Ok(())
+    }
+
+    async fn load_monitors(&self, evaluator: &mut Evaluator) -> Result<(), StorageError> {
+        let Shared { storage, limits, directory, counters, .. } = &*self.shared;
+        // What an attempt before, which failed, had read.
+        directory.clear();
+        counters.loaded.store(0, Ordering::Relaxed);
+        let mut portions = Portions::begin(storage, limits.load_page);
+        while let Some(portion) = portions.next().await? {
+            counters.count_loaded(portion.records.len(), portion.covered);
+            directory.load(portion.records.iter().cloned());
+            for record in portion.records {
+                evaluator.handle_record(record.id(), Some(record));
+            }
+        }
+        directory.loaded();
         Ok(())
     }
 
@@ -145,9 +151,8 @@ impl Driver {
         loop {
             self.receive(evaluator);
             self.turn(evaluator).await?;
-            self.shared.inbox.set_undecided(evaluator.pending_len());
-            let idle = self.aside.is_empty() && !evaluator.has_pending() && self.shared.inbox.len() == 0;
-            if idle && !self.shared.inbox.is_open() {
+            let done = self.shared.inbox.is_done(evaluator.pending_len());
+            if done && self.aside.is_empty() && !evaluator.has_pending() {
                 return Ok(());
             }
         }
@@ -182,9 +187,7 @@ impl Driver {
         for (at, work) in work {
             match work {
                 Work::Request(request, answer) => {
-                    self.tickets += 1;
-                    self.waiting.insert(self.tickets, answer);
-                    evaluator.handle_request(self.tickets, at, request);
+                    evaluator.handle_request(self.waiting.admit(answer), at, request);
                 }
                 Work::Document(write, answer) => self.aside.documents.push((write, answer)),
                 Work::Outbox(channel, write) => match self.aside.writes.entry(channel) {
@@ -228,7 +231,7 @@ impl Driver {
         batch: Batch,
         replies: Vec<oneshot::Sender<Result<Outcome, StorageError>>>,
     ) -> Result<(), ()> {
-        let result = self.shared.storage.commit(&batch).await;
+        let result = self.store(&batch).await;
         evaluator.handle_applied(&result);
         match &result {
             Ok(applied) => self.committed(&batch, applied),
@@ -259,6 +262,16 @@ impl Driver {
                 Ok(())
             }
         }
+    }
+
+    async fn store(&self, batch: &Batch) -> Result<Applied, StorageError> {
+        let mut commit = self.shared.storage.commit(batch);
+        if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
+            // A storage that never waits would keep everybody else from running, and the next batch small.
+            tokio::task::yield_now().await;
+            return result;
+        }
+        commit.await
     }
 
     fn committed(&mut self, batch: &Batch, applied: &Applied) {
@@ -349,10 +362,7 @@ impl Driver {
             self.deliveries.hand_over(Owed::fresh(notification));
         }
         while let Some((ticket, answer)) = evaluator.poll_answer() {
-            if let Some(waiting) = self.waiting.remove(&ticket) {
-                // The caller may have gone away; what it asked is done all the same.
-                let _ = waiting.send(answer);
-            }
+            self.waiting.answer(ticket, answer);
         }
     }
 
@@ -378,8 +388,13 @@ impl Driver {
     async fn rest(&self, evaluator: &Evaluator) {
         let now = self.shared.clock.now();
         let until = evaluator.poll_wake().since(now).min(Duration::from_secs(3600));
+        if until.is_zero() {
+            // A timer of no time would still cost a millisecond.
+            return tokio::task::yield_now().await;
+        }
         tokio::select! {
-            () = self.shared.inbox.filled() => {}
+            // The first call of many: those that are about to be made go into the same batch.
+            () = self.shared.inbox.filled() => tokio::task::yield_now().await,
             () = tokio::time::sleep(until) => {}
         }
     }

@@ -123,13 +123,13 @@ impl Engine {
             return Err(PingError::Invalid(FieldError::new("value", "must be a finite number")));
         }
         let claimed_at = ping.claimed_at;
-        let record = self.find_loaded(&target.into())?.ok_or(PingError::NotFound)?;
-        let done = self.ask(Request::Ping(record.id(), Box::new(ping))).await?;
+        let monitor = self.find_loaded(&target.into())?.ok_or(PingError::NotFound)?.id();
+        let done = self.ask(Request::Ping(monitor, Box::new(ping))).await?;
         match done {
             Ok(done) => {
                 let taken = done.ping.ok_or(PingError::NotFound)?;
                 Ok(PingReceipt {
-                    monitor: record.id(),
+                    monitor,
                     n: taken.n,
                     arrived_at: taken.arrived_at,
                     effect: taken.effect,

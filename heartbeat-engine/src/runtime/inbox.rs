@@ -105,9 +105,12 @@ impl Inbox {
         }
     }
 
-    /// How many requests the driver has taken and not decided yet; they count towards the limit.
-    pub(crate) fn set_undecided(&self, undecided: usize) {
-        self.lock().undecided = undecided;
+    /// Takes how many requests the driver has taken and not decided yet, which count towards the limit, and says whether
+    /// nothing waits and nothing will any more.
+    pub(crate) fn is_done(&self, undecided: usize) -> bool {
+        let mut state = self.lock();
+        state.undecided = undecided;
+        state.waiting.is_empty() && state.phase != Phase::Open
     }
 
     /// No more calls are taken; those that wait are still decided.

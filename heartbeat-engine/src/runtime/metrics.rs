@@ -60,6 +60,8 @@ pub struct Readiness {
     pub ready: bool,
     /// Monitors read so far, while loading.
     pub loaded: u64,
+    /// How many there are in all: while loading about, judged by how many of all ids are read.
+    pub expected: u64,
     /// `None` when well, else what is wrong with the store.
     pub store: Option<String>,
     /// `None` when well, else what is wrong with the evaluator.
@@ -81,6 +83,7 @@ pub(crate) struct Counters {
     pub(crate) delivery_errors: AtomicU64,
     pub(crate) dead: AtomicU64,
     pub(crate) loaded: AtomicU64,
+    pub(crate) expected: AtomicU64,
     standing: Mutex<Standing>,
     troubles: Mutex<HashMap<String, Trouble>>,
     backlogs: Mutex<HashMap<String, Backlog>>,
@@ -127,6 +130,14 @@ impl Counters {
 
     pub(crate) fn count_change(&self, to: State) {
         add(&self.changes[to as usize], 1);
+    }
+
+    /// Counts monitors that were read, with how much of all ids has been read then, from 0 to 1.
+    pub(crate) fn count_loaded(&self, count: usize, covered: f64) {
+        let loaded = self.loaded.fetch_add(count as u64, Ordering::Relaxed) + count as u64;
+        // A few ids read of very many foretell nothing; a ratio of 0 would foretell infinity.
+        let expected = (loaded as f64 / covered.max(f64::MIN_POSITIVE)).round();
+        self.expected.store(if expected < 1e12 { expected as u64 } else { loaded }, Ordering::Relaxed);
     }
 
     pub(crate) fn pings(&self) -> Vec<(Signal, u64)> {

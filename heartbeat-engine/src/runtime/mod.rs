@@ -12,10 +12,12 @@ mod error;
 mod inbox;
 mod incidents;
 mod limits;
+mod loading;
 mod metrics;
 pub(crate) mod policies;
 mod random;
 mod shared;
+mod waiting;
 
 pub use builder::EngineBuilder;
 pub use channels::{ChannelInfo, ChannelSpec};

@@ -45,9 +45,13 @@ impl Draft<'_> {
         let before = health.expectation.take();
         let spec = &self.monitor.spec;
         let every = spec.schedule.is_every();
-        let occurrence = spec.schedule.awaited_after(at, spec.early);
         // A heartbeat never moves the awaited occurrence (`at`, cron) or the deadline (`every`) back (S2.8).
-        let occurrence = before.filter(|_| !every).map_or(occurrence, |before| occurrence.max(before.occurrence));
+        let occurrence = match before.filter(|_| !every).map(|before| before.occurrence) {
+            // What it does not cover stays awaited (S2.5); there is nothing to look for.
+            Some(awaited) if awaited > at + spec.early => awaited,
+            Some(awaited) => spec.schedule.awaited_after(at, spec.early).max(awaited),
+            None => spec.schedule.awaited_after(at, spec.early),
+        };
         let since = if every { at } else { occurrence - spec.early };
         let deadline = spec.schedule.deadline(occurrence, spec.grace);
         self.set_expectation(occurrence, deadline, since);

@@ -172,7 +172,7 @@ impl<'a> Draft<'a> {
         Some(Transition {
             monitor,
             expected: self.before.map(|before| before.version),
-            change: if self.removed { Change::Remove } else { Change::Put(Box::new(record)) },
+            change: if self.removed { Change::Remove } else { Change::Put(Arc::new(record)) },
             pings: self.pings,
             changes: self.changes,
             incidents: self.incidents,
@@ -230,6 +230,10 @@ impl<'a> Draft<'a> {
         let degraded = if says { entry.degraded } else { self.is_degraded() };
         self.health.last_ping =
             Some(LastPing { n: entry.n, arrived_at: entry.arrived_at, at: entry.at, signal: entry.signal, degraded });
+        if self.pings.is_empty() {
+            // Nearly always it stays the only one.
+            self.pings.reserve_exact(1);
+        }
         self.pings.push(entry);
         taken
     }

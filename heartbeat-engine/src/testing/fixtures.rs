@@ -317,13 +317,13 @@ pub fn transition(monitor: MonitorId, expected: Option<Version>, change: Change)
 /// Makes a new monitor with this record.
 #[must_use]
 pub fn create(record: &Record) -> Transition {
-    transition(record.id(), None, Change::Put(Box::new(record.clone())))
+    transition(record.id(), None, Change::Put(Arc::new(record.clone())))
 }
 
 /// Replaces the version before this record's with it.
 #[must_use]
 pub fn replace(record: &Record) -> Transition {
-    transition(record.id(), Some(Version(record.version.0 - 1)), Change::Put(Box::new(record.clone())))
+    transition(record.id(), Some(Version(record.version.0 - 1)), Change::Put(Arc::new(record.clone())))
 }
 
 /// The next version of a record, edited.

@@ -11,7 +11,7 @@ use super::{Broken, Fault, dawdle};
 
 fn put(transition: &mut Transition) -> Option<&mut Record> {
     match &mut transition.change {
-        Change::Put(record) => Some(record),
+        Change::Put(record) => Some(Arc::make_mut(record)),
         Change::Remove => None,
     }
 }
@@ -36,7 +36,7 @@ impl Broken {
                     let Change::Put(record) = &mut transition.change else { continue };
                     let owner = self.inner.find(&Name::Slug(record.spec().slug.clone())).await?;
                     if owner.is_some_and(|owner| owner != transition.monitor) {
-                        Arc::make_mut(&mut record.monitor).spec.slug.push_str("-again");
+                        Arc::make_mut(&mut Arc::make_mut(record).monitor).spec.slug.push_str("-again");
                     }
                 }
             }
@@ -213,7 +213,7 @@ impl Broken {
                 let expected = Some(record.version);
                 let again = heartbeat_engine::Transition {
                     expected,
-                    change: Change::Put(Box::new(record)),
+                    change: Change::Put(Arc::new(record)),
                     changes: vec![],
                     incidents: vec![],
                     notifications: vec![],

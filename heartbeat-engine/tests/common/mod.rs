@@ -147,7 +147,7 @@ impl Job {
         let transition = Draft::create(Arc::new(monitor(1, spec, at)), at, Surroundings::default()).finish().unwrap();
         let Change::Put(record) = transition.change else { panic!("made") };
         Self {
-            record: *record,
+            record: Arc::unwrap_or_clone(record),
             outages: Vec::new(),
             windows: Vec::new(),
             routes: Vec::new(),
@@ -184,7 +184,7 @@ impl Job {
         self.changes.extend(transition.changes);
         self.pings.extend(transition.pings);
         match transition.change {
-            Change::Put(record) => self.record = *record,
+            Change::Put(record) => self.record = Arc::unwrap_or_clone(record),
             Change::Remove => self.removed = true,
         }
     }

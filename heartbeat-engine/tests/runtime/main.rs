@@ -4,4 +4,5 @@
 mod channels;
 mod engine;
 mod incidents;
+mod masses;
 mod policies;

@@ -59,7 +59,7 @@ async fn with_caller(app: &App, caller: &Caller, request: Request) -> Result<Res
         "data": data,
         "created": plain_time(taken.receipt.arrived_at),
     });
-    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
 }
 
 /// `2018-03-26 08:12:00`, UTC.

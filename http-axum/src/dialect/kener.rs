@@ -71,7 +71,7 @@ async fn with_secret(app: &App, tag: &str, secret: &str, words: Words, request: 
         return Ok(error(StatusCode::BAD_REQUEST, words.wrong_secret));
     }
     let taken = take(app, &incoming, &record, incoming.ping(app, Signal::Success)).await?;
-    Ok(taken.answer(app, &incoming.method, JSON, &json!({"status": "OK"}).to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, json!({"status": "OK"}).to_string()))
 }
 
 fn is_token_of(app: &App, record: &Record, secret: &str) -> bool {

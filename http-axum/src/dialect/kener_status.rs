@@ -116,7 +116,7 @@ async fn pushed(app: &App, caller: &Caller, incoming: &Incoming, body: &Value) -
     word.say(&mut ping, &record);
     let taken = take(app, incoming, &record, ping).await?;
     let body = json!({"status": 200, "message": format!("success at {minute}")});
-    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
 }
 
 /// `GET /api/status?tag=`: how a monitor stands and its uptime of the day so far.

@@ -80,7 +80,7 @@ async fn pushed(app: &App, caller: &Caller, tag: &str, timestamp: &str, request:
     let body = json!({"data": {
         "monitor_tag": tag, "timestamp": floored(at), "status": status, "latency": ms, "type": "MANUAL",
     }});
-    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
 }
 
 fn error(status: StatusCode, message: &str) -> Response {

@@ -53,7 +53,7 @@ async fn with_token(app: &App, token: &str, request: Request) -> Result<Response
     read_numbers(&incoming.query, &mut ping)?;
     let taken = take(app, &incoming, &record, ping).await?;
     let body = json!({"ok": true, "msg": PUSHED, "message": PUSHED});
-    Ok(taken.answer(app, &incoming.method, JSON, &body.to_string()))
+    Ok(taken.answer(app, &incoming.method, JSON, body.to_string()))
 }
 
 /// An unknown word is down for Uptime Kuma and up for Tianji; the token tells whose client speaks.

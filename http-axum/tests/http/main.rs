@@ -4,6 +4,7 @@
 
 mod dependencies;
 mod dialects;
+mod direct;
 mod events;
 mod incidents;
 mod keys;

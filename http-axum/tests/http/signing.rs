@@ -13,7 +13,7 @@ use crate::server::{Answer, Server};
 
 const PATH: &str = "/ping/token-of-job";
 
-fn sign(secret: &str, timestamp: i64, method: &str, target: &str, body: &str) -> String {
+pub(crate) fn sign(secret: &str, timestamp: i64, method: &str, target: &str, body: &str) -> String {
     let mut mac = Hmac::<Sha256>::new_from_slice(secret.as_bytes()).unwrap();
     mac.update(format!("{timestamp}.{method}.{target}.{body}").as_bytes());
     let tag = mac.finalize().into_bytes();

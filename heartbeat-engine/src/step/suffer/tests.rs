@@ -33,7 +33,7 @@ fn record() -> Record {
     let mut draft = Draft::create(monitor.into(), minute(0), Surroundings::default());
     draft.arm(minute(0), true);
     let Change::Put(record) = draft.finish().unwrap().change else { panic!("made") };
-    *record
+    Record::clone(&record)
 }
 
 fn run(began_at: Timestamp, limit_at: Timestamp) -> Run {
@@ -43,7 +43,7 @@ fn run(began_at: Timestamp, limit_at: Timestamp) -> Run {
 /// What a look at `now` makes of it.
 fn looked_at(record: &Record, around: Surroundings<'_>, now: Timestamp) -> Record {
     match step(record, &Event::Wake, now, around).unwrap().unwrap().change {
-        Change::Put(record) => *record,
+        Change::Put(record) => Record::clone(&record),
         Change::Remove => panic!("nobody removes it"),
     }
 }

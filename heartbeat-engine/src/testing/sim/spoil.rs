@@ -1,5 +1,7 @@
 //! What a node with a known bug makes of its batches and messages.
 
+use std::sync::Arc;
+
 use super::mutant::Mutant;
 use super::node::Reply;
 use super::world::World;
@@ -78,6 +80,7 @@ fn pull_back(batch: &mut Batch) {
     for transition in &mut batch.transitions {
         let Some(late) = transition.pings.iter().find(|ping| ping.effect == Effect::Older) else { continue };
         if let Change::Put(record) = &mut transition.change {
+            let record = Arc::make_mut(record);
             let spec = record.monitor.spec.clone();
             if let Some(awaited) = &mut record.health.expectation {
                 awaited.occurrence = spec.schedule.awaited_after(late.at, spec.early);
@@ -120,6 +123,7 @@ impl Mutant {
 /// What a node with a known bug makes of what it says about an incident.
 fn spoil_incident(mutant: Mutant, transition: &mut Transition) {
     let Change::Put(record) = &mut transition.change else { return };
+    let record = Arc::make_mut(record);
     let recovered = transition.notifications.iter().find(|told| told.kind == NotificationKind::Recovered).cloned();
     let reminder = transition.notifications.iter().find(|told| told.kind == NotificationKind::Reminder).cloned();
     let down = transition.notifications.iter().find(|told| told.kind == NotificationKind::Down).cloned();

@@ -328,7 +328,7 @@ impl World {
             if let Some(transition) = step(&record, &Event::Wake, self.now, job.around()).unwrap() {
                 prop_assert!(transition.notifications.is_empty(), "it was looked at");
                 let heartbeat_engine::Change::Put(next) = transition.change else { panic!("nothing was removed") };
-                record = *next;
+                record = Arc::unwrap_or_clone(next);
             }
             let (mut left, mut right) = (record.health.clone(), job.record.health.clone());
             (left.moves.seen, right.moves.seen) = (self.now, self.now);
