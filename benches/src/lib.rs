@@ -2,7 +2,7 @@
 
 // The engine does not show its queue; it is measured as it is.
 pub mod cpu;
-#[allow(dead_code, clippy::allow_attributes_without_reason)]
+#[allow(dead_code, reason = "the comparison needs a part of it")]
 #[path = "../../heartbeat-engine/src/deadline/mod.rs"]
 mod deadline;
 pub mod memory;

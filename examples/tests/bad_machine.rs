@@ -32,10 +32,12 @@ async fn a_corrupt_database_file() {
 #[tokio::test]
 async fn a_record_that_cannot_be_read() {
     let folder = folder();
-    Server::start(folder.path(), &[]).await.stop().await;
+    let server = Server::start(folder.path(), &[]).await;
+    let wish = serde_json::json!({"slug": "job", "schedule": {"every": "1h"}});
+    assert_eq!(server.api("POST", "/api/monitors", Some(wish)).await.status, 201);
+    server.stop().await;
     let database = rusqlite::Connection::open(folder.path().join("heartbeat.db")).expect("it opens");
-    let broken = "INSERT INTO monitors (id, partition, version, wake_at, health) VALUES (x'00', 0, 1, 0, 'no JSON')";
-    database.execute(broken, ()).expect("written");
+    assert_eq!(database.execute("UPDATE monitors SET health = 'no health'", ()).expect("written"), 1);
     database.close().expect("closed");
     let message = refused(folder.path(), "sqlite:heartbeat.db").await;
     assert!(message.contains("sqlite:heartbeat.db cannot be loaded"), "{message}");

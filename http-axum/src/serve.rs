@@ -91,7 +91,8 @@ pub enum Drained {
 }
 
 /// Serves a [`Site`], or any router, until [`ServeOptions::shutdown`] is cancelled; then it accepts nothing new, lets
-/// requests end, and says whether all did. Handlers find the peer as `ConnectInfo<SocketAddr>`.
+/// requests end, and says whether all did. Handlers find the peer as `ConnectInfo<SocketAddr>`. Dropping the future cuts
+/// what is under way.
 pub async fn serve(listener: TcpListener, site: impl Into<Site>, options: ServeOptions) -> Drained {
     serve_site(listener, site.into(), options).await
 }

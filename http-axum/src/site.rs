@@ -101,7 +101,9 @@ impl Site {
         let _ = self.behind.set(behind);
     }
 
-    /// The same with routes of one's own, which come first where the router is asked; a fallback of theirs is not used.
+    /// The same with routes of one's own, which come first where the router is asked; a fallback of theirs is not used. To be
+    /// called before the site is served: clones made before know nothing of it. Of a closed site, the routes answer until it
+    /// is opened.
     #[must_use]
     pub fn with_routes(self, own: Router) -> Self {
         match self.behind.get() {
@@ -171,7 +173,7 @@ impl DirectWay {
         let method = request.method().clone();
         let route = direct.route();
         // A span costs as much as the heartbeat, so it is made where something will be logged in it.
-        let all_logged = tracing::enabled!(Level::DEBUG);
+        let all_logged = tracing::enabled!(target: trace::TARGET, Level::DEBUG);
         let span = if all_logged { observed.span(route) } else { Span::none() };
         let heard = async {
             match direct {
@@ -180,7 +182,10 @@ impl DirectWay {
             }
         };
         let heard = AssertUnwindSafe(heard).catch_unwind().instrument(span.clone()).await;
-        let mut response = heard.unwrap_or_else(trace::panicked);
+        let mut response = heard.unwrap_or_else(|panic| {
+            let span = if span.is_none() { observed.span(route) } else { span.clone() };
+            span.in_scope(|| trace::panicked(panic))
+        });
         let took = observed.end(&mut response);
         fit(&mut response, &method);
 

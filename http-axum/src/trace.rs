@@ -18,6 +18,8 @@ use crate::app::{App, AppState};
 use crate::hex;
 use crate::problem::Problem;
 
+/// What the lines of answers are logged under.
+pub(crate) const TARGET: &str = module_path!();
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const REQUEST_ID_CHARS_MAX: usize = 64;
 

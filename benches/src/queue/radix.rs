@@ -58,7 +58,8 @@ impl RadixHeap {
         if let Some(Reverse(first)) = self.behind.peek() {
             return if packed::at(*first) < now { self.behind.pop().map(|first| first.0) } else { None };
         }
-        if self.buckets[0].is_empty() {
+        // Of those that move down, all may belong to later deadlines.
+        while self.buckets[0].is_empty() {
             let next = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
             let front = self.buckets[next].iter().copied().map(packed::at).min()?;
             if front >= now {

@@ -35,6 +35,10 @@ const OPEN: Place = (LEVELS * DIGITS) as Place;
 const BEHIND: Place = OPEN + SLOT_MS as Place;
 const NOWHERE: Place = Place::MAX;
 
+/// A slot that is to be divided further is opened so many milliseconds before it begins: thousands of looks may be needed
+/// until nothing is left to move, and what is due then must not wait for them.
+const LEAD_MS: Key = 2_000;
+
 /// How many entries one look at the queue may move before it has to be continued.
 pub(crate) const MOVES_MAX: u32 = 8_192;
 
@@ -90,6 +94,11 @@ impl Default for Deadlines {
 }
 
 impl Deadlines {
+    /// An empty queue for deadlines around this instant or later; others have their place too, but cost more.
+    pub(crate) fn starting_at(instant: Timestamp) -> Self {
+        Self { now: key(instant) >> SLOT_BITS, ..Self::default() }
+    }
+
     /// Sets the deadline of `index`; `Timestamp::MAX` for never.
     pub(crate) fn set(&mut self, index: u32, deadline: Timestamp) {
         let at = index as usize;
@@ -114,14 +123,16 @@ impl Deadlines {
             return Some(instant(*at));
         }
         if self.opening.is_some() {
-            return Some(instant(self.now << SLOT_BITS));
+            return Some(instant((self.now << SLOT_BITS).saturating_sub(LEAD_MS)));
         }
         if self.open_occupied != 0 {
             return Some(instant(self.first_open()));
         }
         let place = self.first_slot()?;
         let start = self.start_of(place);
-        let Some(indices) = self.chunks.if_single(self.slots[usize::from(place)]) else { return Some(instant(start)) };
+        let Some(indices) = self.chunks.if_single(self.slots[usize::from(place)]) else {
+            return Some(instant(start.saturating_sub(lead_of(place))));
+        };
         let end = start | span_of(place);
         let keys = indices.iter().filter_map(|index| self.items.get(*index as usize)).map(|item| key(item.deadline));
         Some(instant(keys.filter(|key| (start..=end).contains(key)).min().unwrap_or(start)))
@@ -280,7 +291,8 @@ impl Deadlines {
     fn open_next(&mut self, now: Key) -> bool {
         let place = self.first_slot();
         let start = place.map(|place| self.start_of(place) >> SLOT_BITS);
-        let Some((place, start)) = place.zip(start).filter(|(_, start)| start << SLOT_BITS < now) else {
+        let opens = |place: Place, start: u64| start << SLOT_BITS < now.saturating_add(lead_of(place));
+        let Some((place, start)) = place.zip(start).filter(|(place, start)| opens(*place, *start)) else {
             let before_next = start.map_or(u64::MAX, |start| start - 1);
             self.now = self.now.max((now >> SLOT_BITS).min(before_next));
             return false;
@@ -325,6 +337,10 @@ impl Deadlines {
 
 fn level_of(place: Place) -> u32 {
     u32::from(place) / DIGITS as u32
+}
+
+fn lead_of(place: Place) -> Key {
+    if level_of(place) == 0 { 0 } else { LEAD_MS }
 }
 
 /// The last instant of a slot, counted from its first.

@@ -160,7 +160,13 @@ impl Evaluator {
             && let Some((at, number)) = self.queue.pop_before(now, &mut moves)
         {
             let Some(id) = self.slots.at(number).map(|slot| slot.record.id()) else { continue };
-            if waiting.contains(&id) { put_back.push((at, number)) } else { due.push(id) }
+            if waiting.contains(&id) {
+                // Looking past those whose requests wait must not use up what others need.
+                moves += 1;
+                put_back.push((at, number));
+            } else {
+                due.push(id);
+            }
         }
         put_back.into_iter().for_each(|(at, number)| self.queue.set(number, at));
         // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.

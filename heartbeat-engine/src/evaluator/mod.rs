@@ -137,7 +137,7 @@ impl Evaluator {
             outages_max: outages_max.max(1),
             watcher_channels: Vec::new(),
             slots: Slab::default(),
-            queue: Deadlines::default(),
+            queue: Deadlines::starting_at(log.mark.unwrap_or(Timestamp::MIN)),
             ahead: Vec::new(),
             outages: joined(log.outages),
             maintenance: Windows::default(),

@@ -388,6 +388,10 @@ impl Driver {
     async fn rest(&self, evaluator: &Evaluator) {
         let now = self.shared.clock.now();
         let until = evaluator.poll_wake().since(now).min(Duration::from_secs(3600));
+        if until.is_zero() {
+            // A timer of no time would still cost a millisecond.
+            return tokio::task::yield_now().await;
+        }
         tokio::select! {
             // The first call of many: those that are about to be made go into the same batch.
             () = self.shared.inbox.filled() => tokio::task::yield_now().await,

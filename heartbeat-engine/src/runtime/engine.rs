@@ -123,11 +123,7 @@ impl Engine {
             return Err(PingError::Invalid(FieldError::new("value", "must be a finite number")));
         }
         let claimed_at = ping.claimed_at;
-        let monitor = match target.into() {
-            // Whether it exists is decided with the heartbeat.
-            Target::Id(id) => id,
-            target => self.find_loaded(&target)?.ok_or(PingError::NotFound)?.id(),
-        };
+        let monitor = self.find_loaded(&target.into())?.ok_or(PingError::NotFound)?.id();
         let done = self.ask(Request::Ping(monitor, Box::new(ping))).await?;
         match done {
             Ok(done) => {

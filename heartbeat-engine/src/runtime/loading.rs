@@ -54,6 +54,10 @@ impl Portions {
             self.next = (self.next + 1) % PARTS;
             let Some(receiver) = &mut self.parts[part] else { continue };
             let Some(portion) = receiver.recv().await else {
+                // The last portion of a part covers all of it; else whoever read it came to an end by a panic.
+                if self.covered[part] < 1.0 {
+                    return Err(StorageError::Unknown("reading the stored monitors broke off".to_owned()));
+                }
                 self.parts[part] = None;
                 continue;
             };
@@ -114,6 +118,30 @@ fn fraction(part: &RangeInclusive<u128>, reached: u128) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_part_that_breaks_off_is_not_all_there_is() {
+        let part = |covered: f64| {
+            let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
+            sender.try_send(Ok(Portion { records: Vec::new(), covered })).unwrap();
+            Some(receiver)
+        };
+        let mut portions = Portions {
+            parts: vec![part(1.0), part(0.5)],
+            next: 0,
+            covered: vec![0.0; PARTS],
+            _readers: JoinSet::new(),
+        };
+        let mut covered = Vec::new();
+        let end = loop {
+            match portions.next().await {
+                Ok(Some(portion)) => covered.push(portion.covered),
+                end => break end,
+            }
+        };
+        assert_eq!(covered, [0.5, 0.75]);
+        assert!(matches!(end, Err(StorageError::Unknown(_))), "{end:?}");
+    }
 
     #[test]
     fn every_id_belongs_to_one_part() {

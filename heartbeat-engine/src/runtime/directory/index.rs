@@ -69,9 +69,12 @@ impl Index {
         }
     }
 
-    /// Takes over a record that is not known yet; it has no place in the order until [`Index::sort`].
+    /// Takes over a record that is not known yet, and passes over one that is; it has no place in the order until
+    /// [`Index::sort`].
     pub(super) fn load(&mut self, record: Arc<Record>) {
-        self.insert(record);
+        if self.place(record.id()).is_none() {
+            self.insert(record);
+        }
     }
 
     pub(super) fn sort(&mut self) {

@@ -200,7 +200,8 @@ impl World {
     }
 
     fn nap(&mut self, node: usize, length: Duration, suspended: bool) {
-        if !self.nodes[node].up {
+        // What is frozen is not frozen anew: it would wake before its first nap ends.
+        if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
             return;
         }
         self.note(Deed::Nap);

@@ -146,8 +146,8 @@ pub(super) struct NoDelay {
     owed: HashMap<NotificationId, Option<(PartitionId, Timestamp)>>,
 }
 
-/// A nap or a slow write that is no gap yet is allowed.
-const DELAY_MAX: Duration = Duration::from_secs(20);
+/// A nap that is no gap yet is allowed, and what a far end takes after it.
+const DELAY_MAX: Duration = Duration::from_secs(16);
 
 impl Checker for NoDelay {
     fn promise(&self) -> &'static str {

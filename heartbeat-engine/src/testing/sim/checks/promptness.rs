@@ -113,7 +113,10 @@ impl Checker for Heals {
             let enough = job.acknowledged > record.spec().recovery_threshold && job.silent_since.is_none();
             // Only a person resumes it, and whoever meant to has given up.
             let waits = record.health.state == State::Paused && record.health.manual_resume;
-            if reports && enough && !waits && !job.exempt && record.health.state != State::Up {
+            // A run whose end was lost stays open to its limit, whatever is reported meanwhile.
+            let overran = record.health.incident.as_ref().is_some_and(|open| open.cause == Cause::Overrun);
+            let lost_run = overran && job.run_lost_at.is_some();
+            if reports && enough && !waits && !lost_run && !job.exempt && record.health.state != State::Up {
                 let text = format!("its last {} reports were acknowledged", job.acknowledged);
                 return fault(monitor, format!("{text}, and it is {:?}", record.health.state));
             }
