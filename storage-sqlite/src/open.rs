@@ -10,7 +10,7 @@ use heartbeat_engine::StorageError;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::checkpoint::WalGauge;
+use crate::checkpoint::{self, WalGauge};
 use crate::lock::{LockError, LockFile};
 use crate::migrations::{self, APPLICATION_ID, VERSION};
 use crate::options::{SqliteOptions, Synchronous};
@@ -121,8 +121,7 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
 /// or after a sync that failed, upon which some systems take for clean what never reached the disk: nothing new may be
 /// appended to such a log, since a loss of power would cut off both.
 fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
+    if !checkpoint::all(connection)? {
         tracing::warn!(
             "the write-ahead log of the database is not copied into its file, because another program reads it"
         );

@@ -65,7 +65,7 @@ impl SqliteStorage {
         let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
         let (reader_count, pings_kept) = (options.readers, u64::from(options.pings_per_monitor));
         let index = Arc::new(Index::new(replayed.table));
-        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes));
+        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes_max()));
         let wal = Arc::clone(&opened.wal);
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };

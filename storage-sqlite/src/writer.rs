@@ -7,23 +7,24 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use heartbeat_engine::{Applied, Lease, StorageError};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use crate::apply::{self, Applier, ApplyError};
-use crate::checkpoint::{self, WalGauge};
+use crate::checkpoint::WalGauge;
 use crate::encode::Encoded;
 use crate::error;
 use crate::fold::{self, FoldReply, Gauge};
 use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
+use crate::room::Room;
 
 /// How many writes may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
 /// How many transitions one transaction takes before it lets no further batch in.
 const GROUP_TRANSITIONS_MAX: usize = 4096;
-/// How long a transaction waits for a slice while the log is twice as large as it may be.
+/// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
 const FOLD_PATIENCE: Duration = Duration::from_millis(20);
 
 type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
@@ -124,47 +125,32 @@ enum Answer {
 impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         while let Ok(first) = inbox.recv() {
-            let mut size = transitions(&first);
-            let mut folds = is_fold(&first);
-            let mut group = vec![first];
-            while size < GROUP_TRANSITIONS_MAX
-                && let Some(write) = self.next(inbox, folds)
-            {
-                size += transitions(&write);
-                folds |= is_fold(&write);
-                group.push(write);
-            }
+            let group = collect(first, inbox, &self.gauge);
             self.group(group);
             self.copy_rest();
         }
     }
 
-    /// Copies the rest of the write-ahead log into the file, when there is hardly any.
+    /// Copies the rest of the write-ahead log into the file, when it is time to.
     fn copy_rest(&mut self) {
         if let Some(connection) = &self.connection
-            && self.wal.take_finish()
-            && let Err(error) = checkpoint::passive(connection)
+            && let Err(error) = self.wal.copy_rest(connection)
         {
             tracing::warn!(%error, "the write-ahead log could not be copied into the database");
         }
     }
 
-    /// What waits already. When the log is far too large, some time is spent waiting for what makes it smaller.
-    fn next(&self, inbox: &Receiver<Write>, folds: bool) -> Option<Write> {
-        if !folds && self.gauge.is_overdue() {
-            return inbox.recv_timeout(FOLD_PATIENCE).ok();
-        }
-        inbox.try_recv().ok()
-    }
-
     /// Writes a group and answers it. When one write takes the whole transaction down, each is tried alone.
     fn group(&mut self, group: Vec<Write>) {
+        if self.wal.is_full() {
+            let text = "the disk could not sync the database, and its write-ahead log is full; restart the program";
+            return self.refuse(group, &StorageError::Unavailable(text.to_owned()));
+        }
         match self.transaction(&group) {
             Ok(answers) => {
                 Counters::add(&self.counters.transactions, 1);
                 self.counters.folded(group.iter().map(folds).sum());
-                let asked = group.iter().filter(|write| !is_fold(write)).count();
-                Counters::add(&self.counters.writes, asked);
+                self.count(&group);
                 for (write, answer) in group.into_iter().zip(answers) {
                     reply(write, answer);
                 }
@@ -174,13 +160,19 @@ impl Worker {
                     self.group(vec![write]);
                 }
             }
-            Err(error) => {
-                Counters::add(&self.counters.writes, group.len());
-                for write in group {
-                    reply(write, Answer::Failed(error.clone()));
-                }
-            }
+            Err(error) => self.refuse(group, &error),
         }
+    }
+
+    fn refuse(&self, group: Vec<Write>, error: &StorageError) {
+        self.count(&group);
+        for write in group {
+            reply(write, Answer::Failed(error.clone()));
+        }
+    }
+
+    fn count(&self, group: &[Write]) {
+        Counters::add(&self.counters.writes, group.iter().filter(|write| !is_fold(write)).count());
     }
 
     /// The answers, once everything is committed.
@@ -223,57 +215,112 @@ impl Worker {
         for write in group {
             connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
             self.applier.begin();
-            let answer = match write {
-                Write::Batch(batch, _) => self.applier.batch(connection, batch).map(Answer::Applied),
-                Write::Lease(swap, _) => {
-                    apply::swap_lease(connection, &swap.0, &swap.1).map(Answer::Swapped).map_err(ApplyError::Sql)
-                }
-                Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)
-                    .map(|()| Answer::Folded)
-                    .map_err(ApplyError::Sql),
-                Write::Trim(up_to, _) => {
-                    fold::write_trim(connection, *up_to).map(|()| Answer::Folded).map_err(ApplyError::Sql)
-                }
-            };
-            answers.push(match answer {
+            let answer = match self.write(connection, write) {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.applier.roll_back();
-                    let error = match error {
-                        ApplyError::Refused(error) => error,
-                        // Some errors end the whole transaction, and damage is no matter of one batch.
-                        ApplyError::Sql(error) if connection.is_autocommit() || error::taints_connection(&error) => {
-                            return Err(error);
-                        }
-                        ApplyError::Sql(error) => error::rolled_back(&error),
-                    };
+                    let error = self.refused(connection, write, error)?;
                     connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
                     Answer::Failed(error)
                 }
-            });
+            };
+            answers.push(answer);
             connection.prepare_cached("RELEASE batch")?.execute([])?;
         }
         self.applier.sweep(connection)?;
         Ok(answers)
     }
 
+    fn write(&mut self, connection: &Connection, write: &Write) -> Result<Answer, ApplyError> {
+        match write {
+            Write::Batch(batch, _) => {
+                let before = Room::look(connection, &self.options)?;
+                let applied = self.applier.batch(connection, batch)?;
+                let after = Room::look(connection, &self.options)?;
+                Room::check(before, after).map_err(|error| {
+                    self.gauge.has_no_room();
+                    ApplyError::Refused(error)
+                })?;
+                return Ok(Answer::Applied(applied));
+            }
+            Write::Lease(swap, _) => return Ok(Answer::Swapped(apply::swap_lease(connection, &swap.0, &swap.1)?)),
+            Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)?,
+            Write::Trim(up_to, _) => fold::write_trim(connection, *up_to)?,
+        }
+        Ok(Answer::Folded)
+    }
+
+    /// What is answered to a write that is rolled back alone; an error when the whole transaction has to be.
+    fn refused(
+        &self,
+        connection: &Connection,
+        write: &Write,
+        error: ApplyError,
+    ) -> Result<StorageError, rusqlite::Error> {
+        match error {
+            ApplyError::Refused(error) => Ok(error),
+            // Some errors end the whole transaction, and damage is no matter of one batch.
+            ApplyError::Sql(error) if connection.is_autocommit() || error::taints_connection(&error) => Err(error),
+            ApplyError::Sql(error) => {
+                self.note_full(&error);
+                if is_fold(write) {
+                    tracing::warn!(%error, "what the log has of some monitors could not be put into their rows");
+                }
+                Ok(error::rolled_back(&error))
+            }
+        }
+    }
+
+    /// Folding makes no room on a disk that is full, but it does in a file that must not grow.
+    fn note_full(&self, error: &rusqlite::Error) {
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.options.max_file_bytes.is_some() {
+            self.gauge.has_no_room();
+        }
+    }
+
     fn failed(&mut self, error: &rusqlite::Error, meaning: fn(&rusqlite::Error) -> StorageError) -> StorageError {
         self.applier.forget();
+        self.note_full(error);
         Counters::add(&self.counters.failed_transactions, 1);
         tracing::warn!(%error, "a transaction failed and was rolled back");
         meaning(error)
     }
 
-    /// Folds the log into the file.
+    /// Copies the write-ahead log into the file.
     fn close(self) {
-        let Some(connection) = self.connection else { return };
-        let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let Some(connection) = self.connection.or(self.tainted) else { return };
+        let copied = self.wal.copy_all(&connection);
         connection.flush_prepared_statement_cache();
         let closed = connection.close().map_err(|(_, error)| error);
-        if let Err(error) = folded.and(closed) {
+        if let Err(error) = copied.and(closed) {
             tracing::warn!(%error, "the database was not closed in order; its log is read at the next start");
         }
     }
+}
+
+/// What waits already, for one transaction. When the log is far too large, it waits a moment for what makes it smaller.
+fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
+    let (mut size, mut folds) = (transitions(&first), is_fold(&first));
+    let mut group = vec![first];
+    let mut waited = false;
+    while size < GROUP_TRANSITIONS_MAX {
+        match inbox.try_recv() {
+            Ok(write) => {
+                size += transitions(&write);
+                folds |= is_fold(&write);
+                group.push(write);
+            }
+            Err(_) if folds || waited => break,
+            Err(_) => {
+                waited = true;
+                gauge.wait_for_slice(FOLD_PATIENCE);
+            }
+        }
+    }
+    if folds {
+        gauge.took();
+    }
+    group
 }
 
 fn transitions(write: &Write) -> usize {
