@@ -97,7 +97,8 @@ impl WalGauge {
         all(connection).map(drop).inspect_err(|error| self.note(error))
     }
 
-    fn note(&self, error: &rusqlite::Error) {
+    /// Something failed while it was copied.
+    pub(crate) fn note(&self, error: &rusqlite::Error) {
         if is_failed_sync(error) && !self.sync_failed.swap(true, Ordering::AcqRel) {
             tracing::error!(
                 %error,
@@ -254,4 +255,118 @@ fn keep_log(connection: &Connection) -> rusqlite::Result<()> {
 
 fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error.sqlite_error().is_some_and(|error| error.extended_code == ffi::SQLITE_IOERR_FSYNC)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    /// A database with a table, and a connection to it that copies nothing by itself.
+    fn database(directory: &tempfile::TempDir) -> (PathBuf, Connection) {
+        let path = directory.path().join("heartbeat.db");
+        let connection = Connection::open(&path).unwrap();
+        connection
+            .execute_batch(
+                "PRAGMA journal_mode = WAL; PRAGMA wal_autocheckpoint = 0; CREATE TABLE large (bytes BLOB NOT NULL)",
+            )
+            .unwrap();
+        (path, connection)
+    }
+
+    /// Writes some hundred pages.
+    fn write(connection: &Connection) {
+        connection.execute("INSERT INTO large VALUES (zeroblob(1 << 20))", []).unwrap();
+    }
+
+    fn failed_sync() -> rusqlite::Error {
+        rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None)
+    }
+
+    #[test]
+    fn after_a_sync_that_failed_nothing_is_copied_any_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, connection) = database(&directory);
+        let gauge = WalGauge::default();
+        write(&connection);
+        assert_eq!(gauge.copy(&connection).unwrap(), Some(0));
+        gauge.note(&rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_WRITE), None));
+        assert!(!gauge.has_failed_sync(), "what was not written is copied again");
+        gauge.note(&failed_sync());
+        assert!(gauge.has_failed_sync());
+        write(&connection);
+        gauge.finish.store(true, Ordering::Relaxed);
+        gauge.copy_rest(&connection).unwrap();
+        assert_eq!(gauge.copy(&connection).unwrap(), None);
+        let (file, log) = (fs::read(&path).unwrap(), path.with_extension("db-wal"));
+        let logged = fs::metadata(&log).unwrap().len();
+        gauge.copy_all(&connection).unwrap();
+        connection.close().unwrap();
+        assert!(fs::read(&path).unwrap() == file, "nothing was copied");
+        assert_eq!(fs::metadata(&log).unwrap().len(), logged, "the next opening finds all of it");
+    }
+
+    #[test]
+    fn it_is_full_only_when_it_cannot_be_copied() {
+        let gauge = WalGauge::default();
+        gauge.set(LOG_PAGES_UNCOPIED_MAX);
+        assert!(!gauge.is_full());
+        gauge.note(&failed_sync());
+        assert!(gauge.is_full());
+        gauge.set(LOG_PAGES_UNCOPIED_MAX - 1);
+        assert!(!gauge.is_full());
+    }
+
+    #[test]
+    fn while_another_program_copies_it_is_not_taken_for_copied() {
+        static WAITS: AtomicBool = AtomicBool::new(false);
+        static ENOUGH: AtomicBool = AtomicBool::new(false);
+        let directory = tempfile::tempdir().unwrap();
+        let (path, connection) = database(&directory);
+        write(&connection);
+        connection.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let mut other = Connection::open(&path).unwrap();
+        // It has the right to copy, and waits for the one that writes.
+        let copies = thread::spawn(move || {
+            let wait = |_| {
+                WAITS.store(true, Ordering::Release);
+                thread::yield_now();
+                !ENOUGH.load(Ordering::Acquire)
+            };
+            other.busy_handler(Some(wait)).unwrap();
+            all(&other).unwrap()
+        });
+        while !WAITS.load(Ordering::Acquire) {
+            thread::yield_now();
+        }
+        let own = Connection::open(&path).unwrap();
+        assert_eq!(passive(&own).unwrap(), None);
+        let gauge = WalGauge::default();
+        gauge.finish.store(true, Ordering::Relaxed);
+        gauge.copy_rest(&own).unwrap();
+        assert!(gauge.finish.load(Ordering::Relaxed), "it is tried again after the next transaction");
+        ENOUGH.store(true, Ordering::Release);
+        assert!(!copies.join().unwrap());
+    }
+
+    #[test]
+    fn the_writer_copies_the_rest_when_too_much_is_left_each_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, connection) = database(&directory);
+        // What was written after a reader began cannot be copied while it reads.
+        let reader = Connection::open(&path).unwrap();
+        reader.execute_batch("BEGIN; SELECT count(*) FROM large").unwrap();
+        write(&connection);
+        let gauge = Arc::new(WalGauge::default());
+        let mut worker = Worker { path, gauge: Arc::clone(&gauge), connection: None };
+        for (pages, expected) in [(LOG_PAGES, false), (LOG_PAGES_MAX - 1, false), (LOG_PAGES_MAX, true)] {
+            gauge.set(pages);
+            worker.copy().unwrap();
+            assert_eq!(gauge.take_finish(), expected, "{pages} pages");
+        }
+        reader.execute_batch("COMMIT").unwrap();
+        worker.copy().unwrap();
+        assert_eq!(gauge.pages(), 0);
+    }
 }

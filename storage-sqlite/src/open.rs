@@ -109,7 +109,7 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     let wal = Arc::new(WalGauge::default());
     configure_writer(&mut connection, options, &wal).map_err(failed)?;
     empty_write_ahead_log(&connection).map_err(failed)?;
-    let from = migrations::migrate(&mut connection, options).map_err(|error| from_storage(&path, &error))?;
+    let from = migrations::migrate(&mut connection, options, &wal).map_err(|error| from_storage(&path, &error))?;
     // Version 0 is a file that was just made.
     if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");

@@ -360,3 +360,101 @@ fn reply(write: Write, answer: Answer) {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+
+    use heartbeat_engine::{Epoch, PartitionId, Timestamp};
+    use rusqlite::ffi;
+
+    use super::*;
+
+    type Swapped = oneshot::Receiver<Result<bool, StorageError>>;
+
+    fn swap() -> (Write, Swapped) {
+        let lease = Lease {
+            partition: PartitionId(0),
+            epoch: Epoch(0),
+            node: String::new(),
+            expires_at: Timestamp::from_secs(0),
+        };
+        let (reply, answer) = oneshot::channel();
+        (Write::Lease(Box::new((lease.clone(), lease)), reply), answer)
+    }
+
+    fn worker(directory: &tempfile::TempDir) -> Worker {
+        let options = SqliteOptions::new();
+        let opened = open::open(&directory.path().join("heartbeat.db"), &options).unwrap();
+        let index = Arc::new(Index::new(crate::index::Table::with_capacity(0)));
+        Worker {
+            path: opened.path,
+            connection: Some(opened.connection),
+            tainted: None,
+            applier: Applier::new(&options, index, 0),
+            options,
+            counters: Arc::default(),
+            gauge: Arc::new(Gauge::new(0, 0, 1000)),
+            wal: opened.wal,
+        }
+    }
+
+    /// Writes keep coming, each soon after the one before, and nothing is folded: a group ends all the same.
+    #[test]
+    fn a_group_waits_once_for_a_slice_however_many_writes_come_meanwhile() {
+        let (queue, inbox) = sync_channel(QUEUE_MAX);
+        let gauge = Gauge::new(2000, 0, 1000);
+        assert!(gauge.is_overdue());
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) && queue.send(swap().0).is_ok() {
+                    thread::park_timeout(Duration::from_millis(2));
+                }
+            });
+            let group = collect(inbox.recv().unwrap(), &inbox, &gauge);
+            ended.store(true, Ordering::Relaxed);
+            assert!(group.len() < GROUP_TRANSITIONS_MAX / 2, "{} writes", group.len());
+        });
+    }
+
+    #[test]
+    fn a_group_waits_for_nothing_more_once_it_has_a_slice() {
+        let (queue, inbox) = sync_channel(QUEUE_MAX);
+        let (reply, _answer) = channel();
+        let gauge = Gauge::new(2000, 0, 1000);
+        queue.send(swap().0).unwrap();
+        let group = collect(Write::Trim(1, reply), &inbox, &gauge);
+        assert_eq!(group.len(), 2);
+    }
+
+    #[test]
+    fn what_folds_is_not_counted_among_the_writes_when_it_fails_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let worker = worker(&directory);
+        let ((reply, answer), (lease, mut swapped)) = (channel(), swap());
+        worker.refuse(vec![Write::Trim(1, reply), lease], &StorageError::Unavailable("no disk".to_owned()));
+        assert_eq!(answer.recv(), Ok(false));
+        assert!(swapped.try_recv().unwrap().is_err());
+        assert_eq!(worker.counters.snapshot().writes, 1);
+    }
+
+    #[test]
+    fn nothing_is_written_when_the_write_ahead_log_is_full_and_cannot_be_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut worker = worker(&directory);
+        let wal = Arc::clone(&worker.wal);
+        let mut ask = |pages| {
+            wal.set(pages);
+            let (lease, mut swapped) = swap();
+            worker.group(vec![lease]);
+            swapped.try_recv().unwrap()
+        };
+        assert_eq!(ask(1 << 30), Ok(true), "it can be copied");
+        wal.note(&rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
+        assert_eq!(ask(1000), Ok(true));
+        let error = ask(1 << 30).unwrap_err();
+        assert!(matches!(&error, StorageError::Unavailable(text) if text.contains("restart the program")), "{error}");
+    }
+}
