@@ -34,7 +34,8 @@ const HALVED_MIN: usize = 512;
 /// # Errors
 ///
 /// [`StorageError::Unavailable`] while the disk is full or cannot be written, or when more than 4096 calls wait; it
-/// works again as soon as the disk does. [`StorageError::Unknown`] when the disk failed within a commit.
+/// works again as soon as the disk does, but for one case, of which an error is logged: when the database file itself could
+/// not be synced, its write-ahead log takes 1 GiB more, and then it must be opened anew. [`StorageError::Unknown`] when the disk failed within a commit.
 /// [`StorageError::Corrupt`] when the file is damaged.
 pub struct SqliteStorage {
     // Dropped before the writer, so that the writer's connection is the last and empties the write-ahead log.

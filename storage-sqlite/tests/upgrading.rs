@@ -232,7 +232,9 @@ fn the_write_ahead_log_stays_short_while_monitors_are_moved() {
     assert!(log < MONITORS * 20_000 / 2, "the write-ahead log has {log} bytes");
     let query = HistoryQuery::Pings { monitor: monitor_id(MONITORS), before: None };
     run(async {
-        let HistoryItem::Ping(ping) = storage.history(&query, 1).await.unwrap().items.remove(0) else { panic!("a ping") };
+        let HistoryItem::Ping(ping) = storage.history(&query, 1).await.unwrap().items.remove(0) else {
+            panic!("a ping")
+        };
         assert_eq!(ping.body.map(|body| body.len()), Some(20_000));
     });
 }
