@@ -22,6 +22,7 @@ mod read;
 mod readers;
 mod replay;
 mod retention;
+mod room;
 mod staged;
 mod storage;
 mod wishes;

@@ -5,6 +5,7 @@ mod to_log;
 use heartbeat_engine::StorageError;
 use rusqlite::{Connection, TransactionBehavior};
 
+use crate::checkpoint::WalGauge;
 use crate::error;
 use crate::options::SqliteOptions;
 
@@ -23,9 +24,15 @@ const MIGRATIONS: [&str; 3] = [
 
 /// Runs what is missing, each step all or nothing, and moves what is still in the tables of an earlier version, a little at
 /// a time; says from which version it came.
-pub(crate) fn migrate(connection: &mut Connection, options: &SqliteOptions) -> Result<i32, StorageError> {
+///
+/// The connection tells the gauge how long its write-ahead log is.
+pub(crate) fn migrate(
+    connection: &mut Connection,
+    options: &SqliteOptions,
+    wal: &WalGauge,
+) -> Result<i32, StorageError> {
     let found = step(connection).map_err(|error| error::rolled_back(&error))?;
-    to_log::move_all(connection, options)?;
+    to_log::move_all(connection, options, wal)?;
     Ok(found)
 }
 

@@ -10,7 +10,7 @@ use heartbeat_engine::StorageError;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
-use crate::checkpoint::WalGauge;
+use crate::checkpoint::{self, WalGauge};
 use crate::lock::{LockError, LockFile};
 use crate::migrations::{self, APPLICATION_ID, VERSION};
 use crate::options::{SqliteOptions, Synchronous};
@@ -109,7 +109,7 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     let wal = Arc::new(WalGauge::default());
     configure_writer(&mut connection, options, &wal).map_err(failed)?;
     empty_write_ahead_log(&connection).map_err(failed)?;
-    let from = migrations::migrate(&mut connection, options).map_err(|error| from_storage(&path, &error))?;
+    let from = migrations::migrate(&mut connection, options, &wal).map_err(|error| from_storage(&path, &error))?;
     // Version 0 is a file that was just made.
     if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");
@@ -121,8 +121,7 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
 /// or after a sync that failed, upon which some systems take for clean what never reached the disk: nothing new may be
 /// appended to such a log, since a loss of power would cut off both.
 fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
+    if !checkpoint::all(connection)? {
         tracing::warn!(
             "the write-ahead log of the database is not copied into its file, because another program reads it"
         );

@@ -12,6 +12,9 @@ pub enum Synchronous {
     Normal,
 }
 
+/// What part of the limit on the size of the file the log may have before it is folded.
+const LOG_PART: u64 = 16;
+
 /// Settings of a [`crate::SqliteStorage`].
 ///
 /// ```
@@ -62,19 +65,31 @@ impl SqliteOptions {
     }
 
     /// How large the database file may grow, in bytes; without a limit unless told. What does not fit is answered with
-    /// [`heartbeat_engine::StorageError::Unavailable`]. The write-ahead log beside the file is some 32 MB more.
+    /// [`heartbeat_engine::StorageError::Unavailable`]. An eighth of it is left for putting the log into the rows, and the
+    /// log has at most a sixteenth of it, whatever [`SqliteOptions::log_bytes`] says.
+    ///
+    /// The write-ahead log beside the file is not counted. It is copied into the file at every 16 MiB and then written
+    /// from its beginning again, so it has some 16 MiB more than that; but while somebody reads for long, such as a
+    /// backup, or while the disk refuses to take the copy, it grows by all that is written.
     #[must_use]
     pub fn max_file_bytes(self, bytes: u64) -> Self {
         Self { max_file_bytes: Some(bytes), ..self }
     }
 
     /// How many bytes of new states and heartbeats may lie in the log within the database, 128 MiB unless told, before they
-    /// are put into the rows of their monitors in the background; up to twice as much when they come faster than that.
+    /// are put into the rows of their monitors in the background. When they come faster than that, the log grows further,
+    /// and from twice as much on every commit waits up to 20 ms for it; while the log cannot be put into the rows, because
+    /// the disk fails, it grows without a limit of its own.
     /// The more, the fewer pages are written for each heartbeat of many monitors, and the longer the next opening takes:
     /// about half a second for 128 MiB.
     #[must_use]
     pub fn log_bytes(self, bytes: u64) -> Self {
         Self { log_bytes: bytes, ..self }
+    }
+
+    /// How many bytes the log may have before it is folded, under the limit on the size of the file.
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        self.max_file_bytes.map_or(self.log_bytes, |bytes| self.log_bytes.min(bytes / LOG_PART))
     }
 
     /// How many heartbeats are kept of each monitor, 100 unless told. A few more are kept at times.

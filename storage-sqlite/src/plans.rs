@@ -4,6 +4,7 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
+use crate::checkpoint::WalGauge;
 use crate::history::{CHANGES, FEED, LATEST_EVENT, incidents_sql, notifications_sql};
 use crate::options::{SqliteOptions, Synchronous};
 use crate::pings::{CHUNK, FOLDED, RECENT};
@@ -79,5 +80,8 @@ fn commits_wait_for_the_disk_unless_told_otherwise() {
 fn migrating_twice_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut connection = database(&directory.path().join("heartbeat.db"));
-    assert_eq!(migrations::migrate(&mut connection, &SqliteOptions::new()).unwrap(), migrations::VERSION);
+    assert_eq!(
+        migrations::migrate(&mut connection, &SqliteOptions::new(), &WalGauge::default()).unwrap(),
+        migrations::VERSION
+    );
 }

@@ -31,7 +31,8 @@ use crate::{encode, history, read};
 /// # Errors
 ///
 /// [`StorageError::Unavailable`] while the disk is full or cannot be written, or when more than 4096 calls wait; it
-/// works again as soon as the disk does. [`StorageError::Unknown`] when the disk failed within a commit.
+/// works again as soon as the disk does, but for one case, of which an error is logged: when the database file itself could
+/// not be synced, its write-ahead log takes 1 GiB more, and then it must be opened anew. [`StorageError::Unknown`] when the disk failed within a commit.
 /// [`StorageError::Corrupt`] when the file is damaged.
 pub struct SqliteStorage {
     // Dropped before the writer, so that the writer's connection is the last and empties the write-ahead log.
@@ -62,7 +63,7 @@ impl SqliteStorage {
         let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
         let (reader_count, pings_kept) = (options.readers, u64::from(options.pings_per_monitor));
         let index = Arc::new(Index::new(replayed.table));
-        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes));
+        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes_max()));
         let wal = Arc::clone(&opened.wal);
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };

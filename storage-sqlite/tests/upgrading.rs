@@ -218,6 +218,27 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
     println!("versions after a kill, and how often: {versions:?}");
 }
 
+/// What is moved is copied into the file as it goes on, instead of lying twice on the disk until the end.
+#[test]
+fn the_write_ahead_log_stays_short_while_monitors_are_moved() {
+    const MONITORS: u64 = 3000;
+    let (_directory, path) = version_2(MONITORS, 1);
+    let old = Connection::open(&path).unwrap();
+    old.execute("UPDATE pings SET body = randomblob(20000)", []).unwrap();
+    old.close().unwrap();
+    let storage = open(&path);
+    let log = fs::metadata(format!("{}-wal", path.display())).unwrap().len();
+    assert!(fs::metadata(&path).unwrap().len() > MONITORS * 20_000);
+    assert!(log < MONITORS * 20_000 / 2, "the write-ahead log has {log} bytes");
+    let query = HistoryQuery::Pings { monitor: monitor_id(MONITORS), before: None };
+    run(async {
+        let HistoryItem::Ping(ping) = storage.history(&query, 1).await.unwrap().items.remove(0) else {
+            panic!("a ping")
+        };
+        assert_eq!(ping.body.map(|body| body.len()), Some(20_000));
+    });
+}
+
 #[test]
 fn a_kill_while_monitors_are_moved_loses_none() {
     const MONITORS: u64 = 3000;

@@ -12,12 +12,13 @@
 //! same transaction; a round that was cut short is begun anew, and finds less to do.
 //!
 //! When heartbeats come faster than they are folded, slices grow, up to [`SLICE_MONITORS_MAX`]; when the log has twice the
-//! size that it may have, each transaction waits for a slice.
+//! size that it may have, each transaction waits for a slice, a moment at most: the log may grow further while it is read.
 
 mod gather;
 mod prepare;
 mod write;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Sender, SyncSender, channel};
@@ -64,9 +65,15 @@ pub(crate) struct Gauge {
     max: u64,
     /// Folding does not work just now.
     fails: AtomicBool,
+    /// Something was refused for want of room, which folding may make.
+    no_room: AtomicBool,
+    /// The writer is being handed a slice.
+    offered: AtomicBool,
     stop: AtomicBool,
     lock: Mutex<()>,
     changed: Condvar,
+    /// Of `offered`, and of what makes waiting for it vain.
+    offer: Condvar,
 }
 
 impl Gauge {
@@ -77,9 +84,12 @@ impl Gauge {
             last: AtomicU64::new(last),
             max: max.max(1),
             fails: AtomicBool::new(false),
+            no_room: AtomicBool::new(false),
+            offered: AtomicBool::new(false),
             stop: AtomicBool::new(false),
             lock: Mutex::new(()),
             changed: Condvar::new(),
+            offer: Condvar::new(),
         }
     }
 
@@ -119,13 +129,25 @@ impl Gauge {
     fn wake(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
         self.changed.notify_all();
+        self.offer.notify_all();
     }
 
-    /// Waits for something to do: a log that is too large, or one that is worth it while nothing else is written.
+    /// Something was refused for want of room: the log is folded now, however small it is.
+    pub(crate) fn has_no_room(&self) {
+        self.no_room.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    /// Waits for something to do: a log that is too large, one that may make room, or one that is worth it while nothing
+    /// else is written.
     fn wait(&self) {
         let mut guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
         let mut seen = self.appended.load(Ordering::Acquire);
-        while !self.is_stopping() && self.bytes() < self.max {
+        loop {
+            let no_room = self.no_room.swap(false, Ordering::AcqRel) && self.bytes() > 0;
+            if no_room || self.is_stopping() || self.bytes() >= self.max {
+                return;
+            }
             guard = self.changed.wait_timeout(guard, IDLE).unwrap_or_else(PoisonError::into_inner).0;
             let now = self.appended.load(Ordering::Acquire);
             if now == seen && self.bytes() > self.max / IDLE_PART {
@@ -135,11 +157,34 @@ impl Gauge {
         }
     }
 
+    /// Only the end makes it shorter: folding that fails is not tried again for each commit that fails, too.
     fn pause(&self, time: Duration) {
         let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        if !self.is_stopping() {
-            drop(self.changed.wait_timeout(guard, time));
-        }
+        drop(self.changed.wait_timeout_while(guard, time, |()| !self.is_stopping()));
+    }
+
+    fn set_fails(&self, fails: bool) {
+        self.fails.store(fails, Ordering::Release);
+        self.offer.notify_all();
+    }
+
+    /// The writer is handed something just now.
+    fn offers(&self) {
+        self.offered.store(true, Ordering::Release);
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.offer.notify_all();
+    }
+
+    /// The writer has it.
+    pub(crate) fn took(&self) {
+        self.offered.store(false, Ordering::Release);
+    }
+
+    /// Waits until the writer is handed a slice, so long at most, if commits have to wait for folding at all.
+    pub(crate) fn wait_for_slice(&self, time: Duration) {
+        let guard = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = |(): &mut ()| self.is_overdue() && !self.offered.load(Ordering::Acquire);
+        drop(self.offer.wait_timeout_while(guard, time, waits));
     }
 }
 
@@ -202,7 +247,7 @@ struct Worker {
 
 /// Why a round ended early.
 enum Cut {
-    /// It is told to stop, or the writer could not write; that tells people itself.
+    /// It is told to stop, or the writer did not write; the writer has logged why.
     Quiet,
     Failed(ReadError),
 }
@@ -226,13 +271,13 @@ impl Worker {
             if self.gauge.is_stopping() {
                 return;
             }
-            let result = self.round();
-            self.gauge.fails.store(result.is_err(), Ordering::Release);
+            let result = guarded(|| self.round());
+            self.gauge.set_fails(result.is_err());
             match result {
                 Ok(()) => (),
                 Err(Cut::Quiet) => self.gauge.pause(PATIENCE),
                 Err(Cut::Failed(error)) => {
-                    tracing::warn!(error = %error.meaning(), "the log of heartbeats is not folded");
+                    tracing::warn!(error = %error.meaning(), bytes = self.gauge.bytes(), "the log of heartbeats is not folded, and grows");
                     self.gauge.pause(PATIENCE);
                 }
             }
@@ -291,6 +336,8 @@ impl Worker {
             return Err(Cut::Quiet);
         }
         let (reply, answer) = channel();
+        // Before it is there: the writer makes room for it when its queue is full.
+        self.gauge.offers();
         self.writer.send(write(reply)).map_err(|_| Cut::Quiet)?;
         if answer.recv() == Ok(true) { Ok(()) } else { Err(Cut::Quiet) }
     }
@@ -318,6 +365,14 @@ impl Worker {
     }
 }
 
+/// A round that panics is one that failed: no commit waits for it, and the next may work.
+fn guarded(round: impl FnOnce() -> Result<(), Cut>) -> Result<(), Cut> {
+    catch_unwind(AssertUnwindSafe(round)).unwrap_or_else(|_| {
+        tracing::error!("folding the log of the database ended by a panic");
+        Err(Cut::Quiet)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -330,5 +385,34 @@ mod tests {
         assert_eq!(gauge(1_000_000).slice(), SLICE_MONITORS_MAX);
         assert!(!gauge(1999).is_overdue() && gauge(2000).is_overdue());
         assert_eq!(Gauge::new(5, 0, 0).slice(), SLICE_MONITORS_MAX, "a limit of nothing folds at once");
+    }
+
+    #[test]
+    fn a_panic_is_a_round_that_failed() {
+        assert!(guarded(|| Ok(())).is_ok());
+        assert!(guarded(|| panic!("on purpose")).is_err());
+    }
+
+    #[test]
+    fn a_small_log_is_folded_when_there_is_no_room() {
+        let gauge = Gauge::new(10, 0, 1 << 20);
+        gauge.has_no_room();
+        // It hangs otherwise: nobody appends anything, and the log is too small to be folded while nothing is written.
+        gauge.wait();
+        assert!(!gauge.no_room.load(Ordering::Relaxed), "it is asked for once");
+    }
+
+    #[test]
+    fn nobody_waits_for_a_slice_that_is_there_or_never_comes() {
+        // The test hangs when it waits.
+        const LONG: Duration = Duration::from_secs(3600);
+        let gauge = Gauge::new(2000, 0, 1000);
+        gauge.offers();
+        gauge.wait_for_slice(LONG);
+        gauge.took();
+        gauge.wait_for_slice(Duration::from_millis(1));
+        gauge.set_fails(true);
+        gauge.wait_for_slice(LONG);
+        Gauge::new(1999, 0, 1000).wait_for_slice(LONG);
     }
 }

@@ -49,6 +49,7 @@ pub(crate) fn write_pings(connection: &Connection, id: &[u8; 16], pings: &pings:
 }
 
 /// Rows of the log that are folded.
+#[derive(Default)]
 pub(crate) struct Trim {
     /// The last one.
     pub(super) up_to: u64,

@@ -8,6 +8,7 @@ use heartbeat_engine::{Health, MonitorId, PingEntry, StorageError};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::has_table;
+use crate::checkpoint::{self, WalGauge};
 use crate::error;
 use crate::fold::write_pings;
 use crate::options::SqliteOptions;
@@ -20,7 +21,11 @@ const MONITORS: i64 = 256;
 /// After how many it is told how far it is.
 const TOLD_EVERY: u64 = 100_000;
 
-pub(super) fn move_all(connection: &mut Connection, options: &SqliteOptions) -> Result<(), StorageError> {
+pub(super) fn move_all(
+    connection: &mut Connection,
+    options: &SqliteOptions,
+    wal: &WalGauge,
+) -> Result<(), StorageError> {
     let work = |connection: &mut Connection| -> Read<()> {
         if !has_table(connection, "monitors_2")? {
             return Ok(());
@@ -31,6 +36,10 @@ pub(super) fn move_all(connection: &mut Connection, options: &SqliteOptions) -> 
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let count = move_some(&transaction, options.pings_per_monitor.into(), &mut last_key)?;
             transaction.commit()?;
+            // Nobody else copies it yet.
+            if wal.pages() >= checkpoint::LOG_PAGES {
+                checkpoint::passive(connection)?;
+            }
             if moved / TOLD_EVERY != (moved + count) / TOLD_EVERY {
                 tracing::info!(monitors = moved + count, "bringing the database to a newer version");
             }
