@@ -1,17 +1,22 @@
 //! Writes one batch within the writer's transaction.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
-use heartbeat_engine::{Applied, Lease, Monitor, Outcome, StorageError, Token, Version};
+use heartbeat_engine::{Applied, Lease, Outcome, StorageError, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::encode::{
-    self, Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedPing, EncodedRecord,
-    EncodedSettlement, EncodedTransition,
+    Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement,
+    EncodedTransition,
 };
+use crate::index::{Entry, Index, Newest};
+use crate::log::{self, LogWriter};
 use crate::options::SqliteOptions;
+use crate::pings;
+use crate::readers::ReadError;
 use crate::retention::Retention;
+use crate::staged::{Staged, Standing};
+use crate::wishes;
 
 /// Why a batch was not written.
 pub(crate) enum ApplyError {
@@ -27,24 +32,46 @@ impl From<rusqlite::Error> for ApplyError {
     }
 }
 
-/// How many monitors' wishes are remembered as being stored already; beyond that, all are forgotten.
-const SPECS_REMEMBERED: usize = 1 << 20;
-
 /// What the writer remembers between batches.
 pub(crate) struct Applier {
-    /// The wish of each monitor that is stored. A heartbeat brings the same one again, which need not be written.
-    specs: HashMap<[u8; 16], Weak<Monitor>>,
+    pub(crate) index: Arc<Index>,
+    pub(crate) staged: Staged,
+    log: LogWriter,
     retention: Retention,
 }
 
 impl Applier {
-    pub(crate) fn new(options: &SqliteOptions) -> Self {
-        Self { specs: HashMap::new(), retention: Retention::new(options) }
+    /// `last_seq` is the last row of the log.
+    pub(crate) fn new(options: &SqliteOptions, index: Arc<Index>, last_seq: u64) -> Self {
+        Self { index, staged: Staged::default(), log: LogWriter::new(last_seq), retention: Retention::new(options) }
     }
 
-    /// Something was rolled back, so nothing is known of what is stored.
+    /// A write begins, which may be rolled back alone.
+    pub(crate) fn begin(&mut self) {
+        self.staged.mark();
+    }
+
+    /// The write that began last is rolled back.
+    pub(crate) fn roll_back(&mut self) {
+        self.staged.roll_back();
+        self.log.discard();
+    }
+
+    /// The transaction is rolled back.
     pub(crate) fn forget(&mut self) {
-        self.specs.clear();
+        self.staged.clear();
+        self.log.discard();
+    }
+
+    /// The transaction is committed; says how many bytes were appended to the log.
+    pub(crate) fn publish(&mut self) -> u64 {
+        self.staged.publish(&self.index);
+        self.log.appended()
+    }
+
+    /// The last row of the log.
+    pub(crate) const fn last_seq(&self) -> u64 {
+        self.log.last()
     }
 
     /// Forgets old history where enough has come together; once for each transaction.
@@ -63,8 +90,9 @@ impl Applier {
         }
         let mut applied = Applied::default();
         for transition in &batch.transitions {
-            applied.transitions.push(self.transition(connection, batch.partition, transition)?);
+            applied.transitions.push(self.transition(connection, batch, transition)?);
         }
+        self.log.flush(connection)?;
         for document in &batch.documents {
             applied.documents.push(write_document(connection, document)?);
         }
@@ -78,36 +106,38 @@ impl Applier {
         Ok(applied)
     }
 
+    fn standing(&self, id: &[u8; 16]) -> Standing {
+        match self.staged.find(id) {
+            Some(standing) => standing.clone(),
+            None => self.index.read().find(id).map(|(entry, partition)| (entry.clone(), partition)),
+        }
+    }
+
     fn transition(
         &mut self,
         connection: &Connection,
-        partition: u16,
+        batch: &Encoded,
         transition: &EncodedTransition,
     ) -> Result<Outcome, ApplyError> {
         let monitor = &transition.monitor;
-        let found = connection
-            .prepare_cached("SELECT version FROM monitors WHERE id = ?1")?
-            .query_row([monitor], |row| row.get::<_, i64>(0))
-            .optional()?
-            .map(i64::cast_unsigned);
-        if found != transition.expected {
-            return Ok(Outcome::Conflict { found: found.map(Version) });
+        let found = self.standing(monitor).map(|(entry, _)| entry);
+        let version = found.as_ref().map(|entry| entry.version);
+        if version != transition.expected {
+            return Ok(Outcome::Conflict { found: version.map(Version) });
         }
-        match &transition.put {
-            Some(record) => {
-                if let Some(field) = self.write_spec(connection, monitor, &record.monitor)? {
+        match (&transition.put, found) {
+            (Some(record), found) => {
+                let stored = found.as_ref().map(|entry| &entry.monitor);
+                if let Some(field) = wishes::write(connection, monitor, record, stored)? {
                     return Ok(Outcome::NameTaken { field });
                 }
-                write_record(connection, partition, monitor, record)?;
-                for ping in &transition.pings {
-                    write_ping(connection, monitor, ping)?;
-                }
+                self.put(connection, batch, monitor, record, found)?;
                 for change in &transition.changes {
                     self.write_change(connection, monitor, change)?;
                 }
-                self.retention.pings(connection, monitor, &transition.pings)?;
             }
-            None => self.remove(connection, monitor)?,
+            (None, Some(found)) => self.remove(connection, &found)?,
+            (None, None) => (),
         }
         for incident in &transition.incidents {
             self.write_incident(connection, incident)?;
@@ -118,56 +148,79 @@ impl Applier {
         Ok(Outcome::Committed)
     }
 
-    /// Writes the wish with its names, unless it is stored already or a name is taken, which it then tells.
-    fn write_spec(
+    /// Appends the new state to the log. A new monitor gets its row, and an entry only for its heartbeats.
+    fn put(
         &mut self,
         connection: &Connection,
+        batch: &Encoded,
         id: &[u8; 16],
-        monitor: &Arc<Monitor>,
-    ) -> Result<Option<&'static str>, ApplyError> {
-        if self.specs.get(id).is_some_and(|stored| std::ptr::eq(stored.as_ptr(), Arc::as_ptr(monitor))) {
-            return Ok(None);
+        record: &EncodedRecord,
+        found: Option<Entry>,
+    ) -> Result<(), ApplyError> {
+        let is_new = found.is_none();
+        let mut newest = match found {
+            Some(found) => found.newest,
+            None => self.insert(connection, batch, id, record)?,
+        };
+        if !is_new || record.has_pings {
+            let entry = batch.bytes.get(record.entry.clone()).unwrap_or_default();
+            newest = Newest::tail(self.log.append(connection, newest.in_tail(), entry)?);
         }
-        let tokens: Vec<_> = monitor.token.all().map(Token::hash).collect();
-        let slug = std::iter::once(("slug", SLUG, monitor.spec.slug.as_bytes()));
-        let names: Vec<_> = slug.chain(tokens.iter().map(|hash| ("token", TOKEN, &hash.as_bytes()[..]))).collect();
-        let mut owner = connection.prepare_cached("SELECT monitor FROM names WHERE kind = ?1 AND value = ?2")?;
-        for (field, kind, value) in &names {
-            let owner = owner.query_row(params![kind, value], |row| row.get::<_, [u8; 16]>(0)).optional()?;
-            if owner.is_some_and(|owner| owner != *id) {
-                return Ok(Some(field));
-            }
-        }
-        connection.prepare_cached("DELETE FROM names WHERE monitor = ?1")?.execute([id])?;
-        let mut insert =
-            connection.prepare_cached("INSERT OR REPLACE INTO names (kind, value, monitor) VALUES (?1, ?2, ?3)")?;
-        for (_, kind, value) in &names {
-            insert.execute(params![kind, value, id])?;
-        }
-        let text = encode::json(&**monitor).map_err(ApplyError::Refused)?;
-        connection
-            .prepare_cached(
-                "INSERT INTO specs (id, monitor) VALUES (?1, ?2) ON CONFLICT (id) DO UPDATE SET monitor = excluded.monitor",
-            )?
-            .execute(params![id, text])?;
-        if self.specs.len() >= SPECS_REMEMBERED {
-            self.specs.clear();
-        }
-        self.specs.insert(*id, Arc::downgrade(monitor));
-        Ok(None)
+        let (version, wake_at) = (record.version, record.wake_at);
+        let entry = Entry { id: *id, version, wake_at, monitor: Arc::downgrade(&record.monitor), newest };
+        self.staged.set(*id, Some((entry, batch.partition)));
+        Ok(())
     }
 
-    fn remove(&mut self, connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<()> {
-        self.specs.remove(id);
+    fn insert(
+        &self,
+        connection: &Connection,
+        batch: &Encoded,
+        id: &[u8; 16],
+        record: &EncodedRecord,
+    ) -> rusqlite::Result<Newest> {
+        // Whatever the log has of an earlier monitor with this id lies before its end.
+        let folded = self.log.end().before();
+        let health = batch.bytes.get(record.health.clone()).unwrap_or_default();
+        connection
+            .prepare_cached(
+                "INSERT INTO monitors (id, partition, version, folded, wake_at, health) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            )?
+            .execute(params![
+                id,
+                batch.partition,
+                record.version.cast_signed(),
+                folded.column(),
+                record.wake_at,
+                health
+            ])?;
+        Ok(Newest::folded(folded))
+    }
+
+    fn remove(&mut self, connection: &Connection, found: &Entry) -> Result<(), ApplyError> {
+        let id = &found.id;
+        let stored = match pings::Stored::read(connection, id) {
+            Err(ReadError::Sql(error)) => return Err(error.into()),
+            // What is damaged can be removed all the same; chunks that nothing leads to may stay.
+            stored => stored.unwrap_or_default(),
+        };
+        for key in stored.keys() {
+            connection.prepare_cached("DELETE FROM chunks WHERE key = ?1")?.execute([key])?;
+        }
+        if let Some(newest) = found.newest.in_tail() {
+            self.log.flush(connection)?;
+            log::delete_large(connection, id, newest)?;
+        }
         for sql in [
             "DELETE FROM monitors WHERE id = ?1",
-            "DELETE FROM specs WHERE id = ?1",
+            "DELETE FROM wishes WHERE id = ?1",
             "DELETE FROM names WHERE monitor = ?1",
-            "DELETE FROM pings WHERE monitor = ?1",
+            "DELETE FROM recent WHERE monitor = ?1",
             "DELETE FROM changes WHERE monitor = ?1",
         ] {
             connection.prepare_cached(sql)?.execute([id])?;
         }
+        self.staged.set(*id, None);
         Ok(())
     }
 
@@ -210,10 +263,6 @@ impl Applier {
     }
 }
 
-/// How names are stored.
-pub(crate) const SLUG: i64 = 0;
-pub(crate) const TOKEN: i64 = 1;
-
 pub(crate) fn swap_lease(connection: &Connection, expected: &Lease, next: &Lease) -> rusqlite::Result<bool> {
     let found = connection
         .prepare_cached("SELECT epoch, node FROM leases WHERE partition = ?1")?
@@ -227,29 +276,6 @@ pub(crate) fn swap_lease(connection: &Connection, expected: &Lease, next: &Lease
         .prepare_cached("INSERT OR REPLACE INTO leases (partition, epoch, node, expires_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![expected.partition.0, next.epoch.0.cast_signed(), next.node, next.expires_at.as_millis()])?;
     Ok(true)
-}
-
-fn write_record(
-    connection: &Connection,
-    partition: u16,
-    id: &[u8; 16],
-    record: &EncodedRecord,
-) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO monitors (id, partition, version, wake_at, health) VALUES (?1, ?2, ?3, ?4, ?5)
-             ON CONFLICT (id) DO UPDATE SET partition = excluded.partition, version = excluded.version,
-             wake_at = excluded.wake_at, health = excluded.health",
-        )?
-        .execute(params![id, partition, record.version.cast_signed(), record.wake_at, record.health])?;
-    Ok(())
-}
-
-fn write_ping(connection: &Connection, id: &[u8; 16], ping: &EncodedPing) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached("INSERT OR REPLACE INTO pings (monitor, n, entry, body) VALUES (?1, ?2, ?3, ?4)")?
-        .execute(params![id, ping.n.cast_signed(), ping.entry, ping.body])?;
-    Ok(())
 }
 
 /// What is stored under the id already stays as it is.

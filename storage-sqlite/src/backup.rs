@@ -5,10 +5,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use heartbeat_engine::Timestamp;
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
+use crate::codec::Unpacker;
+use crate::log::{self, Position};
 use crate::migrations::{self, VERSION};
 use crate::open::{self, OpenError};
+use crate::pings::FOLDED;
+use crate::replay;
 
 /// What a backup holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -237,13 +241,43 @@ fn report(connection: &Connection, copy: &Path) -> rusqlite::Result<BackupReport
     let pages = count("PRAGMA page_count")?;
     let bytes = fs::metadata(copy).map_or(pages * count("PRAGMA page_size")?, |found| found.len());
     let mark = connection.query_row("SELECT max(mark) FROM marks", [], |row| row.get::<_, Option<i64>>(0))?;
+    let version = migrations::version(connection)?;
+    let (mut monitors, mut pings) = match version {
+        3.. => (count("SELECT count(*) FROM monitors")?, self::pings(connection)?),
+        _ => (count("SELECT count(*) FROM monitors")?, count("SELECT count(*) FROM pings")?),
+    };
+    // It was made while an older database was brought to a newer version.
+    if migrations::has_table(connection, "monitors_2")? {
+        monitors += count("SELECT count(*) FROM monitors_2")?;
+        pings += count("SELECT count(*) FROM pings_2")?;
+    }
     Ok(BackupReport {
         bytes,
-        version: migrations::version(connection)?,
-        monitors: count("SELECT count(*) FROM monitors")?,
-        pings: count("SELECT count(*) FROM pings")?,
+        version,
+        monitors,
+        pings,
         incidents: count("SELECT count(*) FROM incidents")?,
         notifications_owed: count("SELECT count(*) FROM notifications WHERE state = 0")?,
         mark: mark.map(Timestamp::from_millis),
     })
+}
+
+/// Those in the rows of their monitors, and those that only the log has.
+fn pings(connection: &Connection) -> rusqlite::Result<u64> {
+    let folded: i64 = connection.query_row("SELECT coalesce(sum(kept), 0) FROM recent", [], |row| row.get(0))?;
+    let mut statement = connection.prepare(replay::LOG)?;
+    let mut rows = statement.query([])?;
+    let mut pings = folded.cast_unsigned();
+    let mut row_of = connection.prepare(FOLDED)?;
+    while let Some(row) = rows.next()? {
+        let seq = row.get::<_, i64>(0)?.cast_unsigned();
+        // What cannot be decoded is found by whoever opens it.
+        for (position, entry) in log::entries(seq, row.get_ref(1)?.as_bytes()?).map_while(Result::ok) {
+            let taken: Option<i64> = row_of.query_row([entry.id], |row| row.get(0)).optional()?;
+            if taken.is_some_and(|taken| position > Position::from_column(taken)) {
+                pings += Unpacker::new(entry.pings).count() as u64;
+            }
+        }
+    }
+    Ok(pings)
 }

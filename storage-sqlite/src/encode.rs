@@ -1,18 +1,23 @@
-//! A batch as the writer wants it: owned, with its texts made on the caller's thread.
+//! A batch as the writer wants it: owned, with its texts and its entries for the log made on the caller's thread.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use heartbeat_engine::{
     Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, Notification,
-    PingEntry, Settlement, StateChange, StorageError, Timestamp, Transition,
+    PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition,
 };
 use serde::Serialize;
+
+use crate::codec::{self, CodecError, Frame, Packer};
 
 /// A batch.
 pub(crate) struct Encoded {
     pub(crate) partition: u16,
     pub(crate) epoch: u64,
     pub(crate) transitions: Vec<EncodedTransition>,
+    /// The entries of all transitions for the log.
+    pub(crate) bytes: Vec<u8>,
     pub(crate) documents: Vec<EncodedDocument>,
     pub(crate) notifications: Vec<EncodedNotification>,
     pub(crate) settlements: Vec<EncodedSettlement>,
@@ -28,7 +33,6 @@ pub(crate) struct EncodedTransition {
     pub(crate) expected: Option<u64>,
     /// `None`: it is removed.
     pub(crate) put: Option<EncodedRecord>,
-    pub(crate) pings: Vec<EncodedPing>,
     pub(crate) changes: Vec<EncodedChange>,
     pub(crate) incidents: Vec<EncodedIncident>,
     pub(crate) notifications: Vec<EncodedNotification>,
@@ -36,15 +40,15 @@ pub(crate) struct EncodedTransition {
 
 pub(crate) struct EncodedRecord {
     pub(crate) monitor: Arc<Monitor>,
+    /// The JSON of it for a new monitor; otherwise the writer makes it, if it has to, which it seldom has.
+    pub(crate) wish: Option<String>,
     pub(crate) version: u64,
     pub(crate) wake_at: i64,
-    pub(crate) health: String,
-}
-
-pub(crate) struct EncodedPing {
-    pub(crate) n: u64,
-    pub(crate) entry: String,
-    pub(crate) body: Option<Vec<u8>>,
+    /// The entry for the log, within the bytes of the batch: see [`crate::log::LogEntry`].
+    pub(crate) entry: Range<usize>,
+    /// The state within it.
+    pub(crate) health: Range<usize>,
+    pub(crate) has_pings: bool,
 }
 
 pub(crate) struct EncodedChange {
@@ -100,10 +104,14 @@ pub(crate) const fn state_number(state: DeliveryState) -> i64 {
 }
 
 pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
+    let mut entries = Entries { partition: batch.partition.0, ..Entries::default() };
+    let transitions =
+        batch.transitions.iter().map(|found| transition(found, &mut entries)).collect::<Result<_, _>>()?;
     Ok(Encoded {
         partition: batch.partition.0,
         epoch: batch.epoch.0,
-        transitions: all(&batch.transitions, transition)?,
+        transitions,
+        bytes: entries.bytes,
         documents: all(&batch.documents, document)?,
         notifications: all(&batch.notifications, notification)?,
         settlements: all(&batch.settlements, settlement)?,
@@ -122,29 +130,70 @@ fn all<T, E>(items: &[T], encode: impl Fn(&T) -> Result<E, StorageError>) -> Res
     items.iter().map(encode).collect()
 }
 
-fn transition(transition: &Transition) -> Result<EncodedTransition, StorageError> {
+fn transition(transition: &Transition, entries: &mut Entries) -> Result<EncodedTransition, StorageError> {
     let put = match &transition.change {
-        Change::Put(record) => Some(EncodedRecord {
-            monitor: Arc::clone(&record.monitor),
-            version: record.version.0,
-            wake_at: record.health.wake_at().as_millis(),
-            health: json(&record.health)?,
-        }),
+        Change::Put(record) => Some(entries.push(transition, record)?),
         Change::Remove => None,
     };
     Ok(EncodedTransition {
         monitor: *transition.monitor.as_bytes(),
         expected: transition.expected.map(|version| version.0),
         put,
-        pings: all(&transition.pings, ping)?,
         changes: all(&transition.changes, change)?,
         incidents: all(&transition.incidents, incident)?,
         notifications: all(&transition.notifications, notification)?,
     })
 }
 
-fn ping(ping: &PingEntry) -> Result<EncodedPing, StorageError> {
-    Ok(EncodedPing { n: ping.n, entry: json(ping)?, body: ping.body.clone() })
+/// Writes entries for the log, one behind the other.
+#[derive(Default)]
+struct Entries {
+    partition: u16,
+    bytes: Vec<u8>,
+    health: Vec<u8>,
+    content: Vec<u8>,
+}
+
+impl Entries {
+    fn push(&mut self, transition: &Transition, record: &Record) -> Result<EncodedRecord, StorageError> {
+        let wake_at = record.health.wake_at().as_millis();
+        let begin = self.bytes.len();
+        self.bytes.extend_from_slice(transition.monitor.as_bytes());
+        codec::write_number(&mut self.bytes, self.partition.into());
+        codec::write_number(&mut self.bytes, record.version.0);
+        codec::write_signed(&mut self.bytes, wake_at);
+        self.health.clear();
+        codec::write_health(&mut self.health, &record.health).map_err(unencodable)?;
+        codec::write_bytes(&mut self.bytes, &self.health);
+        let health = self.bytes.len() - self.health.len()..self.bytes.len();
+        pack(&mut self.bytes, &mut self.content, &transition.pings);
+        let is_new = transition.expected.is_none();
+        Ok(EncodedRecord {
+            monitor: Arc::clone(&record.monitor),
+            wish: is_new.then(|| json(&*record.monitor)).transpose()?,
+            version: record.version.0,
+            wake_at,
+            entry: begin..self.bytes.len(),
+            health,
+            has_pings: !transition.pings.is_empty(),
+        })
+    }
+}
+
+/// Appends heartbeats as frames.
+pub(crate) fn pack(out: &mut Vec<u8>, content: &mut Vec<u8>, pings: &[PingEntry]) {
+    let mut packer = Packer::behind(std::mem::take(out));
+    for ping in pings {
+        content.clear();
+        codec::write_ping(content, ping);
+        packer.push(Frame { n: ping.n, arrived_at: ping.arrived_at.as_millis(), content });
+    }
+    *out = packer.bytes;
+}
+
+#[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
+fn unencodable(error: CodecError) -> StorageError {
+    StorageError::Unavailable(format!("it has no stored form: {error}"))
 }
 
 fn change(change: &StateChange) -> Result<EncodedChange, StorageError> {
@@ -186,4 +235,19 @@ fn document(write: &DocumentWrite) -> Result<EncodedDocument, StorageError> {
         expected: write.expected.map(|version| version.0),
         body: write.body.as_ref().map(json).transpose()?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_engine::testing::fixtures::{batch, create, next, record, replace};
+
+    use super::*;
+
+    #[test]
+    fn the_wish_of_a_new_monitor_is_made_into_json_by_the_caller() {
+        let after = next(&record(2), |_, _| ());
+        let encoded = encode(&batch([create(&record(1)), replace(&after)])).unwrap();
+        let wishes = encoded.transitions.iter().map(|found| found.put.as_ref().unwrap().wish.clone());
+        assert_eq!(wishes.collect::<Vec<_>>(), [Some(json(&*record(1).monitor).unwrap()), None]);
+    }
 }

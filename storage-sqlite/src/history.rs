@@ -1,26 +1,32 @@
 //! Pages of history.
 
-use heartbeat_engine::{
-    HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, PingEntry, StateChange, StorageError, Timestamp,
-};
+use heartbeat_engine::{HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, StateChange, StorageError, Timestamp};
 use rusqlite::{Connection, Row, ToSql, params};
 
 use crate::encode::state_number;
+use crate::index::Index;
+use crate::pings;
 use crate::read::{cursor, json, one_more, outbox_entry, page};
 use crate::readers::{Read, ReadError};
 
-pub(crate) const PINGS: &str = "SELECT entry, body FROM pings WHERE monitor = ?1 AND n < ?2 ORDER BY n DESC LIMIT ?3";
 pub(crate) const CHANGES: &str =
     "SELECT change FROM changes WHERE monitor = ?1 AND version < ?2 ORDER BY version DESC, k DESC";
 
 pub(crate) const FEED: &str = "SELECT seq, change FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 pub(crate) const LATEST_EVENT: &str = "SELECT seq, change FROM changes ORDER BY seq DESC LIMIT 1";
 
-pub(crate) fn history(connection: &Connection, query: &HistoryQuery, limit: usize) -> Read<Page<HistoryItem>> {
+/// `pings_kept` is how many heartbeats of a monitor are kept; older ones may be there still.
+pub(crate) fn history(
+    connection: &Connection,
+    index: &Index,
+    pings_kept: u64,
+    query: &HistoryQuery,
+    limit: usize,
+) -> Read<Page<HistoryItem>> {
     match query {
         HistoryQuery::Pings { monitor, before } => {
-            let before = before.map_or(i64::MAX, cursor);
-            page(connection, PINGS, &[monitor.as_bytes(), &before, &one_more(limit)], limit, ping)
+            let newest = index.read().tail(monitor.as_bytes());
+            pings::page(connection, monitor.as_bytes(), *before, limit, newest, pings_kept)
         }
         HistoryQuery::Changes { monitor, before } => changes(connection, *monitor, *before, limit),
         HistoryQuery::Incidents { monitor, open, before } => incidents(connection, *monitor, *open, *before, limit),
@@ -98,11 +104,6 @@ fn changes(connection: &Connection, monitor: MonitorId, before: Option<u64>, lim
         items.push(HistoryItem::Change(change));
     }
     Ok(Page { items, more: false })
-}
-
-fn ping(row: &Row<'_>) -> Read<HistoryItem> {
-    let entry: PingEntry = json(row, 0, &"heartbeat")?;
-    Ok(HistoryItem::Ping(Box::new(PingEntry { body: row.get(1)?, ..entry })))
 }
 
 fn event(row: &Row<'_>) -> Read<HistoryItem> {

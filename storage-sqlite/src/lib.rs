@@ -2,19 +2,30 @@
 
 mod apply;
 mod backup;
+mod checkpoint;
+mod codec;
+mod damage;
 mod encode;
 mod error;
+mod fold;
 mod history;
+mod index;
 mod lock;
+mod log;
 mod migrations;
 mod open;
 mod options;
+mod pings;
 #[cfg(test)]
 mod plans;
 mod read;
 mod readers;
+mod replay;
 mod retention;
+mod room;
+mod staged;
 mod storage;
+mod wishes;
 mod writer;
 
 pub use backup::{BackupError, BackupReport, backup};

@@ -3,10 +3,14 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
+use heartbeat_engine::StorageError;
+use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
+use crate::checkpoint::{self, WalGauge};
 use crate::lock::{LockError, LockFile};
 use crate::migrations::{self, APPLICATION_ID, VERSION};
 use crate::options::{SqliteOptions, Synchronous};
@@ -88,6 +92,7 @@ pub(crate) struct Opened {
     pub(crate) path: PathBuf,
     pub(crate) connection: Connection,
     pub(crate) lock: LockFile,
+    pub(crate) wal: Arc<WalGauge>,
 }
 
 pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenError> {
@@ -101,31 +106,40 @@ pub(crate) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, OpenE
     let mut connection =
         Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_CREATE | writer_flags()).map_err(failed)?;
     check_contents(&connection, &path)?;
-    configure_writer(&connection, options).map_err(failed)?;
-    fold_log(&connection).map_err(failed)?;
-    let from = migrations::migrate(&mut connection).map_err(failed)?;
+    let wal = Arc::new(WalGauge::default());
+    configure_writer(&mut connection, options, &wal).map_err(failed)?;
+    empty_write_ahead_log(&connection).map_err(failed)?;
+    let from = migrations::migrate(&mut connection, options, &wal).map_err(|error| from_storage(&path, &error))?;
     // Version 0 is a file that was just made.
     if from != 0 && from != VERSION {
         tracing::info!(path = %path.display(), from, to = VERSION, "the database was brought to a newer version");
     }
-    Ok(Opened { path, connection, lock })
+    Ok(Opened { path, connection, lock, wal })
 }
 
-/// Writes what the log of an earlier process holds into the file. That process may have died between a write and its sync,
+/// Writes what the write-ahead log of an earlier process holds into the file. That process may have died between a write and its sync,
 /// or after a sync that failed, upon which some systems take for clean what never reached the disk: nothing new may be
 /// appended to such a log, since a loss of power would cut off both.
-fn fold_log(connection: &Connection) -> rusqlite::Result<()> {
-    let busy: bool = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))?;
-    if busy {
-        tracing::warn!("the log of the database is not folded into its file, because another program reads it");
+fn empty_write_ahead_log(connection: &Connection) -> rusqlite::Result<()> {
+    if !checkpoint::all(connection)? {
+        tracing::warn!(
+            "the write-ahead log of the database is not copied into its file, because another program reads it"
+        );
     }
     Ok(())
 }
 
 /// A connection for the writer to a database that was opened before.
-pub(crate) fn writer(path: &Path, options: &SqliteOptions) -> rusqlite::Result<Connection> {
+pub(crate) fn writer(path: &Path, options: &SqliteOptions, wal: &Arc<WalGauge>) -> rusqlite::Result<Connection> {
+    let mut connection = Connection::open_with_flags(path, writer_flags())?;
+    configure_writer(&mut connection, options, wal)?;
+    Ok(connection)
+}
+
+/// A connection that only copies the write-ahead log into the file.
+pub(crate) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open_with_flags(path, writer_flags())?;
-    configure_writer(&connection, options)?;
+    connection.pragma_update(None, "synchronous", "NORMAL")?;
     Ok(connection)
 }
 
@@ -143,9 +157,6 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 64;
 /// How much of the file the writer keeps in memory.
 const WRITER_CACHE_KIB: i64 = 64 << 10;
-/// After how many pages of 4 KiB the log is folded into the file. Heartbeats of many monitors write pages all over the file;
-/// the longer the log, the more of them go to one page before it is folded, but the longer one commit waits for that.
-const LOG_PAGES: i64 = 4 << 10;
 /// How much of the log is kept on disk once it was folded.
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 
@@ -153,7 +164,7 @@ fn writer_flags() -> OpenFlags {
     OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX
 }
 
-fn configure_writer(connection: &Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
+fn configure_writer(connection: &mut Connection, options: &SqliteOptions, wal: &Arc<WalGauge>) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
@@ -168,7 +179,12 @@ fn configure_writer(connection: &Connection, options: &SqliteOptions) -> rusqlit
     connection.pragma_update(None, "synchronous", synchronous)?;
     connection.pragma_update(None, "temp_store", "MEMORY")?;
     connection.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    connection.pragma_update_and_check(None, "wal_autocheckpoint", LOG_PAGES, |_| Ok(()))?;
+    // In place of SQLite's own checkpoints.
+    let gauge = Arc::clone(wal);
+    connection.wal_hook(Some(move |_: &mut Wal, pages| {
+        gauge.set(u64::try_from(pages).unwrap_or(0));
+        Ok(())
+    }))?;
     connection.pragma_update_and_check(None, "journal_size_limit", LOG_BYTES_KEPT, |_| Ok(()))?;
     if let Some(bytes) = options.max_file_bytes {
         let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get::<_, u32>(0))?.into();
@@ -264,6 +280,14 @@ pub(crate) fn check_contents(connection: &Connection, path: &Path) -> Result<(),
         return Err(OpenError::Newer { path: path.to_owned(), found: version, known: VERSION });
     }
     Ok(())
+}
+
+pub(crate) fn from_storage(path: &Path, error: &StorageError) -> OpenError {
+    let path = path.to_owned();
+    match error {
+        StorageError::Corrupt(detail) => OpenError::Damaged { path, detail: detail.clone() },
+        other => OpenError::Failed { path, detail: other.to_string() },
+    }
 }
 
 fn from_io(path: &Path, source: io::Error) -> OpenError {

@@ -12,6 +12,9 @@ pub enum Synchronous {
     Normal,
 }
 
+/// What part of the limit on the size of the file the log may have before it is folded.
+const LOG_PART: u64 = 16;
+
 /// Settings of a [`crate::SqliteStorage`].
 ///
 /// ```
@@ -24,6 +27,7 @@ pub struct SqliteOptions {
     pub(crate) synchronous: Synchronous,
     pub(crate) readers: usize,
     pub(crate) max_file_bytes: Option<u64>,
+    pub(crate) log_bytes: u64,
     pub(crate) pings_per_monitor: u32,
     pub(crate) changes_per_monitor: u32,
     pub(crate) incidents_per_monitor: u32,
@@ -39,6 +43,7 @@ impl SqliteOptions {
             synchronous: Synchronous::Full,
             readers: 2,
             max_file_bytes: None,
+            log_bytes: 128 << 20,
             pings_per_monitor: 100,
             changes_per_monitor: 1000,
             incidents_per_monitor: 1000,
@@ -60,10 +65,31 @@ impl SqliteOptions {
     }
 
     /// How large the database file may grow, in bytes; without a limit unless told. What does not fit is answered with
-    /// [`heartbeat_engine::StorageError::Unavailable`]. The write-ahead log beside the file is some 16 MB more.
+    /// [`heartbeat_engine::StorageError::Unavailable`]. An eighth of it is left for putting the log into the rows, and the
+    /// log has at most a sixteenth of it, whatever [`SqliteOptions::log_bytes`] says.
+    ///
+    /// The write-ahead log beside the file is not counted. It is copied into the file at every 16 MiB and then written
+    /// from its beginning again, so it has some 16 MiB more than that; but while somebody reads for long, such as a
+    /// backup, or while the disk refuses to take the copy, it grows by all that is written.
     #[must_use]
     pub fn max_file_bytes(self, bytes: u64) -> Self {
         Self { max_file_bytes: Some(bytes), ..self }
+    }
+
+    /// How many bytes of new states and heartbeats may lie in the log within the database, 128 MiB unless told, before they
+    /// are put into the rows of their monitors in the background. When they come faster than that, the log grows further,
+    /// and from twice as much on every commit waits up to 20 ms for it; while the log cannot be put into the rows, because
+    /// the disk fails, it grows without a limit of its own.
+    /// The more, the fewer pages are written for each heartbeat of many monitors, and the longer the next opening takes:
+    /// about half a second for 128 MiB.
+    #[must_use]
+    pub fn log_bytes(self, bytes: u64) -> Self {
+        Self { log_bytes: bytes, ..self }
+    }
+
+    /// How many bytes the log may have before it is folded, under the limit on the size of the file.
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        self.max_file_bytes.map_or(self.log_bytes, |bytes| self.log_bytes.min(bytes / LOG_PART))
     }
 
     /// How many heartbeats are kept of each monitor, 100 unless told. A few more are kept at times.
@@ -116,6 +142,14 @@ pub struct SqliteStats {
     pub transactions: u64,
     /// Transactions that failed.
     pub failed_transactions: u64,
+    /// Monitors whose rows took what the log had of them.
+    pub folded: u64,
+    /// The most monitors of which one transaction did that.
+    pub folded_at_once_max: u64,
+    /// Bytes that lie in the log within the database, waiting for that.
+    pub log_bytes: u64,
+    /// Pages of 4 KiB that SQLite's write-ahead log has.
+    pub wal_pages: u64,
 }
 
 #[derive(Debug, Default)]
@@ -123,6 +157,8 @@ pub(crate) struct Counters {
     pub(crate) writes: AtomicU64,
     pub(crate) transactions: AtomicU64,
     pub(crate) failed_transactions: AtomicU64,
+    pub(crate) folded: AtomicU64,
+    pub(crate) folded_at_once_max: AtomicU64,
 }
 
 impl Counters {
@@ -130,11 +166,20 @@ impl Counters {
         counter.fetch_add(by as u64, Ordering::Relaxed);
     }
 
+    /// One transaction folded so many monitors.
+    pub(crate) fn folded(&self, monitors: usize) {
+        Self::add(&self.folded, monitors);
+        self.folded_at_once_max.fetch_max(monitors as u64, Ordering::Relaxed);
+    }
+
     pub(crate) fn snapshot(&self) -> SqliteStats {
         SqliteStats {
             writes: self.writes.load(Ordering::Relaxed),
             transactions: self.transactions.load(Ordering::Relaxed),
             failed_transactions: self.failed_transactions.load(Ordering::Relaxed),
+            folded: self.folded.load(Ordering::Relaxed),
+            folded_at_once_max: self.folded_at_once_max.load(Ordering::Relaxed),
+            ..SqliteStats::default()
         }
     }
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use rusqlite::Connection;
 
-use crate::history::{CHANGES, FEED, LATEST_EVENT, PINGS, incidents_sql, notifications_sql};
+use crate::checkpoint::WalGauge;
+use crate::history::{CHANGES, FEED, LATEST_EVENT, incidents_sql, notifications_sql};
 use crate::options::{SqliteOptions, Synchronous};
-use crate::read::{DUE, LOAD, MONITORS, OUTBOX};
+use crate::pings::{CHUNK, FOLDED, RECENT};
+use crate::read::{LOAD, MONITORS, OUTBOX};
 use crate::{migrations, open};
 
 fn database(path: &Path) -> Connection {
@@ -25,11 +27,15 @@ fn no_query_scans_or_sorts() {
     let directory = tempfile::tempdir().unwrap();
     let connection = database(&directory.path().join("heartbeat.db"));
     let mut queries = vec![
-        (DUE.to_owned(), "monitors_due"),
+        (crate::log::ROW.to_owned(), "PRIMARY KEY"),
+        (crate::log::ROWS_BACKWARDS.to_owned(), "PRIMARY KEY"),
+        (FOLDED.to_owned(), "PRIMARY KEY"),
+        (RECENT.to_owned(), "PRIMARY KEY"),
+        (CHUNK.to_owned(), "PRIMARY KEY"),
         (LOAD.to_owned(), "PRIMARY KEY"),
         (MONITORS.to_owned(), "PRIMARY KEY"),
+        (crate::fold::ENTRIES.to_owned(), "PRIMARY KEY"),
         (OUTBOX.to_owned(), "notifications_pending"),
-        (PINGS.to_owned(), "PRIMARY KEY"),
         (CHANGES.to_owned(), "changes_of_monitor"),
         (FEED.to_owned(), "PRIMARY KEY"),
         (LATEST_EVENT.to_owned(), "SCAN changes"),
@@ -74,5 +80,8 @@ fn commits_wait_for_the_disk_unless_told_otherwise() {
 fn migrating_twice_changes_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let mut connection = database(&directory.path().join("heartbeat.db"));
-    assert_eq!(migrations::migrate(&mut connection).unwrap(), migrations::VERSION);
+    assert_eq!(
+        migrations::migrate(&mut connection, &SqliteOptions::new(), &WalGauge::default()).unwrap(),
+        migrations::VERSION
+    );
 }

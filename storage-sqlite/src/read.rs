@@ -9,32 +9,70 @@ use heartbeat_engine::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use crate::apply::{SLUG, TOKEN};
+use crate::codec;
 use crate::error;
+use crate::index::Index;
+use crate::log::{self, LogEntry, Position};
 use crate::readers::{Read, ReadError};
+use crate::wishes::{SLUG, TOKEN};
 
-pub(crate) const LOAD: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id WHERE m.id = ?1";
-pub(crate) const MONITORS: &str =
-    "SELECT m.id, m.version, m.health, s.monitor FROM monitors m JOIN specs s ON s.id = m.id
-    WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
-pub(crate) const DUE: &str = "SELECT id, wake_at FROM monitors
-    WHERE partition = ?1 AND wake_at < ?2 AND wake_at < 9223372036854775807 ORDER BY wake_at, id LIMIT ?3";
+pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor, w.version FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
+pub(crate) const MONITORS: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor, w.version FROM monitors m
+    JOIN wishes w ON w.id = m.id WHERE m.id > ?1 ORDER BY m.id LIMIT ?2";
 pub(crate) const OUTBOX: &str = "SELECT seq, notification, ping_body, delivery FROM notifications
     WHERE state = 0 AND seq > ?1 ORDER BY seq LIMIT ?2";
 
-pub(crate) fn load(connection: &Connection, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+/// The index is asked before the connection sees anything: what it names is then there, or in the row of the monitor.
+pub(crate) fn load(connection: &Connection, index: &Index, ids: &[MonitorId]) -> Read<Vec<Option<Record>>> {
+    let tails = index.tails(ids);
     let mut statement = connection.prepare_cached(LOAD)?;
-    let one = |id: &MonitorId| {
+    let one = |(id, tail): (&MonitorId, &Option<Position>)| {
         let mut rows = statement.query([id.as_bytes()])?;
-        rows.next()?.map(record).transpose()
+        let Some(row) = rows.next()? else { return Ok(None) };
+        match record(connection, index, row, *tail)? {
+            Some(record) => Ok(Some(record)),
+            None => Err(ReadError::Undecodable(error::undecodable(&format_args!("log of monitor {id}"), &"it ends"))),
+        }
     };
-    ids.iter().map(one).collect()
+    let found = ids.iter().zip(&tails).map(one).collect::<Read<Vec<_>>>()?;
+    learn(index, ids.iter().zip(&found));
+    Ok(found)
 }
 
-pub(crate) fn monitors(connection: &Connection, after: Option<MonitorId>, limit: usize) -> Read<Page<Record>> {
+/// An id with its record; `None` for one whose newest state was committed after the connection began to look, which has
+/// to be loaded by its id.
+pub(crate) type Loaded = (MonitorId, Option<Record>);
+
+/// Monitors behind `after`.
+pub(crate) fn monitors(
+    connection: &Connection,
+    index: &Index,
+    after: Option<MonitorId>,
+    limit: usize,
+) -> Read<Page<Loaded>> {
     let after: &[u8] = after.as_ref().map_or(&[], |id| id.as_bytes());
-    page(connection, MONITORS, &[&after, &one_more(limit)], limit, record)
+    let loaded = |row: &Row<'_>| {
+        let id = row.get(0)?;
+        let folded = Position::from_column(row.get(2)?);
+        let newest = index.read().find(&id).map(|(entry, _)| entry.newest);
+        // What was folded after the connection began to look is neither in this row nor in the tail.
+        let record = match newest.filter(|newest| newest.in_tail().is_some() || newest.position() <= folded) {
+            Some(newest) => record(connection, index, row, newest.in_tail())?,
+            None => None,
+        };
+        Ok((MonitorId::from_bytes(id), record))
+    };
+    let page = page(connection, MONITORS, &[&after, &one_more(limit)], limit, loaded)?;
+    learn(index, page.items.iter().map(|(id, record)| (id, record)));
+    Ok(page)
+}
+
+fn learn<'a>(index: &Index, records: impl Iterator<Item = (&'a MonitorId, &'a Option<Record>)>) {
+    let seen = |(id, record): (&MonitorId, &'a Option<Record>)| {
+        record.as_ref().map(|record| (*id, record.version.0, &record.monitor))
+    };
+    index.learn(records.filter_map(seen));
 }
 
 pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorId>> {
@@ -47,19 +85,6 @@ pub(crate) fn find(connection: &Connection, name: &Name) -> Read<Option<MonitorI
         .query_row(params![kind, value], |row| row.get(0))
         .optional()?;
     Ok(found.map(MonitorId::from_bytes))
-}
-
-pub(crate) fn due(
-    connection: &Connection,
-    partition: PartitionId,
-    before: Timestamp,
-    limit: usize,
-) -> Read<Vec<(MonitorId, Timestamp)>> {
-    let mut statement = connection.prepare_cached(DUE)?;
-    let rows = statement.query_map(params![partition.0, before.as_millis(), clamp(limit)], |row| {
-        Ok((MonitorId::from_bytes(row.get(0)?), Timestamp::from_millis(row.get(1)?)))
-    })?;
-    Ok(rows.collect::<Result<_, _>>()?)
 }
 
 pub(crate) fn outbox(connection: &Connection, after: u64, limit: usize) -> Read<Page<OutboxEntry>> {
@@ -136,11 +161,7 @@ pub(crate) fn cursor(value: u64) -> i64 {
 }
 
 pub(crate) fn one_more(limit: usize) -> i64 {
-    clamp(limit).saturating_add(1)
-}
-
-fn clamp(limit: usize) -> i64 {
-    i64::try_from(limit).unwrap_or(i64::MAX)
+    i64::try_from(limit).unwrap_or(i64::MAX).saturating_add(1)
 }
 
 /// A column that holds JSON.
@@ -150,11 +171,39 @@ pub(crate) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize, what: &dyn
     serde_json::from_str(text).map_err(|error| ReadError::Undecodable(error::undecodable(what, &error)))
 }
 
-fn record(row: &Row<'_>) -> Read<Record> {
+/// The newest of what the row and the log have; `None` when the entry is not there yet in what the connection sees.
+fn record(connection: &Connection, index: &Index, row: &Row<'_>, tail: Option<Position>) -> Read<Option<Record>> {
     let id = MonitorId::from_bytes(row.get(0)?);
-    let monitor: Monitor = json(row, 3, &format_args!("monitor {id}"))?;
-    let health: Health = json(row, 2, &format_args!("state of monitor {id}"))?;
-    Ok(Record { monitor: monitor.into(), health, version: Version(row.get::<_, i64>(1)?.cast_unsigned()) })
+    let folded = Position::from_column(row.get(2)?);
+    let from_log = |entry: &LogEntry<'_>| Ok((entry.version, health(id, entry.health)?));
+    let tail = tail.filter(|tail| *tail > folded);
+    let found = match tail {
+        Some(tail) => log::at(connection, tail, from_log)?,
+        None => {
+            let bytes = row.get_ref(3)?.as_bytes().map_err(|error| undecodable(&"state", &error))?;
+            Some((row.get::<_, i64>(1)?.cast_unsigned(), health(id, bytes)?))
+        }
+    };
+    let Some(mut found) = found else { return Ok(None) };
+    // The wish is of a newer state, which the index did not have yet when it was asked. It may be found nowhere, when
+    // the log was damaged.
+    if row.get::<_, i64>(5)?.cast_unsigned() > found.0
+        && let Some((position, newer)) =
+            log::newest_behind(connection, id.as_bytes(), tail.unwrap_or(folded), from_log)?
+    {
+        index.wait_for(id.as_bytes(), position);
+        found = newer;
+    }
+    let monitor: Monitor = json(row, 4, &format_args!("monitor {id}"))?;
+    Ok(Some(Record { monitor: monitor.into(), health: found.1, version: Version(found.0) }))
+}
+
+fn health(id: MonitorId, bytes: &[u8]) -> Read<Health> {
+    codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
+}
+
+fn undecodable(what: &dyn Display, error: &dyn Display) -> ReadError {
+    ReadError::Undecodable(error::undecodable(what, error))
 }
 
 pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {
@@ -167,4 +216,82 @@ pub(crate) fn outbox_entry(row: &Row<'_>) -> Read<OutboxEntry> {
         notification,
         delivery: json(row, 3, &"delivery of a notification")?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use heartbeat_engine::Batch;
+    use heartbeat_engine::testing::fixtures::{batch, create, next, record, replace};
+
+    use super::*;
+    use crate::apply::Applier;
+    use crate::options::SqliteOptions;
+    use crate::{encode, open};
+
+    /// A writer that tells the index nothing until it is told to.
+    struct Quiet {
+        connection: Connection,
+        applier: Applier,
+    }
+
+    impl Quiet {
+        fn open(path: &Path, index: &Arc<Index>) -> Self {
+            let options = SqliteOptions::new();
+            let connection = open::open(path, &options).unwrap().connection;
+            Self { connection, applier: Applier::new(&options, Arc::clone(index), 0) }
+        }
+
+        fn commit(&mut self, batch: &Batch) {
+            self.connection.execute_batch("BEGIN").unwrap();
+            self.applier.begin();
+            assert!(self.applier.batch(&self.connection, &encode::encode(batch).unwrap()).is_ok());
+            self.connection.execute_batch("COMMIT").unwrap();
+        }
+    }
+
+    /// What is committed can be seen in the database a little before the index has it.
+    #[test]
+    fn a_wish_never_comes_with_a_state_from_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("heartbeat.db");
+        let index = Arc::new(Index::default());
+        let mut writer = Quiet::open(&path, &index);
+        let reader = open::reader(&path).unwrap();
+        let found = || {
+            let loaded = load(&reader, &index, &[record(1).id()]).map_err(ReadError::meaning).unwrap();
+            let page = monitors(&reader, &index, None, 1).map_err(ReadError::meaning).unwrap().items;
+            assert_eq!(page.into_iter().map(|(_, record)| record).collect::<Vec<_>>(), loaded);
+            loaded.into_iter().next().flatten()
+        };
+        let edited = |now: &Record| {
+            next(now, |monitor, health| {
+                monitor.spec.slug = format!("edited-{}", now.version.0);
+                health.ping_count += 1;
+            })
+        };
+        writer.commit(&batch([create(&record(1)), create(&record(2))]));
+        writer.applier.publish();
+        let mut now = record(1);
+        // From the row first, then from an entry of the log.
+        for _ in 0..2 {
+            let before = now.clone();
+            let after = edited(&before);
+            let beaten = next(&after, |_, health| health.ping_count += 1);
+            writer.commit(&batch([replace(&after)]));
+            assert_eq!(found(), Some(after));
+            writer.commit(&batch([replace(&beaten)]));
+            assert_eq!(found(), Some(beaten.clone()));
+            writer.applier.publish();
+            assert_eq!(found(), Some(beaten.clone()));
+            now = beaten;
+        }
+        // The entries are lost. What is left is the wish, and the state in the row.
+        writer.connection.execute("DELETE FROM log", []).unwrap();
+        let fresh = Index::new(crate::replay::replay(&writer.connection).unwrap().table);
+        let lost = load(&reader, &fresh, &[now.id()]).map_err(ReadError::meaning).unwrap().remove(0).unwrap();
+        assert_eq!((lost.monitor, lost.health, lost.version), (now.monitor, record(1).health, record(1).version));
+    }
 }

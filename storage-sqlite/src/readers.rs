@@ -21,6 +21,16 @@ pub(crate) enum ReadError {
     Undecodable(StorageError),
 }
 
+impl ReadError {
+    /// What it means to the caller.
+    pub(crate) fn meaning(self) -> StorageError {
+        match self {
+            Self::Sql(error) => error::rolled_back(&error),
+            Self::Undecodable(error) => error,
+        }
+    }
+}
+
 impl From<rusqlite::Error> for ReadError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -46,7 +56,7 @@ impl Readers {
         let mut readers = Self { queue: Some(queue), threads: Vec::new() };
         for _ in 0..count {
             let (path, inbox) = (path.to_owned(), Arc::clone(&inbox));
-            let thread = thread::Builder::new().name("heartbeat-sqlite-reader".to_owned());
+            let thread = thread::Builder::new().name("sqlite-reader".to_owned());
             readers.threads.push(thread.spawn(move || run(&path, &inbox))?);
         }
         Ok(readers)
@@ -57,6 +67,13 @@ impl Readers {
         &self,
         read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
     ) -> Result<T, StorageError> {
+        self.send(read)?.await.unwrap_or_else(|_| Err(closed()))
+    }
+
+    fn send<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> Read<T> + Send + 'static,
+    ) -> Result<oneshot::Receiver<Result<T, StorageError>>, StorageError> {
         let (reply, answer) = oneshot::channel();
         let job: Job = Box::new(move |connection| {
             let result = connection.and_then(|connection| snapshot(connection, read));
@@ -65,7 +82,7 @@ impl Readers {
             good
         });
         let refused = match self.queue.as_ref().map(|queue| queue.try_send(job)) {
-            Some(Ok(())) => return answer.await.unwrap_or_else(|_| Err(closed())),
+            Some(Ok(())) => return Ok(answer),
             Some(Err(TrySendError::Full(_))) => StorageError::Unavailable(format!("{QUEUE_MAX} reads wait already")),
             Some(Err(TrySendError::Disconnected(_))) | None => closed(),
         };
@@ -91,10 +108,7 @@ fn closed() -> StorageError {
 fn snapshot<T>(connection: &Connection, read: impl FnOnce(&Connection) -> Read<T>) -> Result<T, StorageError> {
     let sql = |error: rusqlite::Error| error::rolled_back(&error);
     let transaction = connection.unchecked_transaction().map_err(sql)?;
-    let result = read(&transaction).map_err(|error| match error {
-        ReadError::Sql(error) => error::rolled_back(&error),
-        ReadError::Undecodable(error) => error,
-    })?;
+    let result = read(&transaction).map_err(ReadError::meaning)?;
     transaction.finish().map_err(sql)?;
     Ok(result)
 }

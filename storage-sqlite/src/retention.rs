@@ -2,7 +2,6 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::encode::EncodedPing;
 use crate::options::SqliteOptions;
 
 /// A monitor's own history is cut once for so many new entries.
@@ -13,7 +12,6 @@ const SWEEP_EVERY: u32 = 512;
 const SWEEP_ROWS_MAX: i64 = 2000;
 
 pub(crate) struct Retention {
-    pings: i64,
     changes: i64,
     incidents_per_monitor: i64,
     incidents_closed: i64,
@@ -24,7 +22,6 @@ pub(crate) struct Retention {
 impl Retention {
     pub(crate) fn new(options: &SqliteOptions) -> Self {
         Self {
-            pings: options.pings_per_monitor.into(),
             changes: options.changes_per_monitor.into(),
             incidents_per_monitor: options.incidents_per_monitor.into(),
             incidents_closed: options.incidents_closed.into(),
@@ -32,18 +29,6 @@ impl Retention {
             // A process that never lives long must sweep too.
             unswept: SWEEP_EVERY,
         }
-    }
-
-    /// After these were written.
-    pub(crate) fn pings(&self, connection: &Connection, id: &[u8; 16], pings: &[EncodedPing]) -> rusqlite::Result<()> {
-        let (Some(first), Some(last)) = (pings.first(), pings.last()) else { return Ok(()) };
-        let (first, last) = (first.n.cast_signed(), last.n.cast_signed());
-        if (first - 1) / CUT_EVERY != last / CUT_EVERY {
-            connection
-                .prepare_cached("DELETE FROM pings WHERE monitor = ?1 AND n <= ?2")?
-                .execute(params![id, last - self.pings])?;
-        }
-        Ok(())
     }
 
     /// After the `k`-th was written.

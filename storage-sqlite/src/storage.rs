@@ -11,9 +11,14 @@ use heartbeat_engine::{
 };
 use tokio::sync::oneshot;
 
+use crate::checkpoint::{Checkpointer, WalGauge};
+use crate::fold::{Folder, Gauge};
+use crate::index::Index;
 use crate::open::{self, OpenError};
 use crate::options::{Counters, SqliteOptions, SqliteStats};
+use crate::read::Loaded;
 use crate::readers::Readers;
+use crate::replay::replay;
 use crate::writer::{Write, Writer};
 use crate::{encode, history, read};
 
@@ -21,17 +26,24 @@ use crate::{encode, history, read};
 ///
 /// It needs no runtime of any kind: it has threads of its own, and its futures may be awaited anywhere. A write is answered
 /// once it is durable, see [`crate::Synchronous`]; everything that waits meanwhile shares the next transaction.
-/// Dropping it finishes what waits, folds the log into the file and closes it, which may take a moment.
+/// Dropping it finishes what waits, copies the write-ahead log into the file and closes it, which may take a moment.
 ///
 /// # Errors
 ///
 /// [`StorageError::Unavailable`] while the disk is full or cannot be written, or when more than 4096 calls wait; it
-/// works again as soon as the disk does. [`StorageError::Unknown`] when the disk failed within a commit.
+/// works again as soon as the disk does, but for one case, of which an error is logged: when the database file itself could
+/// not be synced, its write-ahead log takes 1 GiB more, and then it must be opened anew. [`StorageError::Unknown`] when the disk failed within a commit.
 /// [`StorageError::Corrupt`] when the file is damaged.
 pub struct SqliteStorage {
-    // Dropped before the writer, so that the writer's connection is the last and folds the log.
+    // Dropped before the writer, so that the writer's connection is the last and empties the write-ahead log.
     readers: Readers,
+    _folder: Folder,
+    _checkpointer: Checkpointer,
     writer: Writer,
+    index: Arc<Index>,
+    gauge: Arc<Gauge>,
+    wal: Arc<WalGauge>,
+    pings_kept: u64,
     counters: Arc<Counters>,
     path: PathBuf,
 }
@@ -48,12 +60,39 @@ impl SqliteStorage {
     pub fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, OpenError> {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
-        let reader_count = options.readers;
+        let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
+        let (reader_count, pings_kept) = (options.readers, u64::from(options.pings_per_monitor));
+        let index = Arc::new(Index::new(replayed.table));
+        let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes_max()));
+        let wal = Arc::clone(&opened.wal);
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };
-        let writer = Writer::start(opened, options, Arc::clone(&counters)).map_err(failed)?;
+        let shared = (Arc::clone(&index), Arc::clone(&gauge));
+        let writer =
+            Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
         let readers = Readers::start(&path, reader_count).map_err(failed)?;
-        Ok(Self { readers, writer, counters, path })
+        let checkpointer = Checkpointer::start(&path, Arc::clone(&wal)).map_err(failed)?;
+        let folder = Folder::start(
+            &path,
+            Arc::clone(&index),
+            Arc::clone(&gauge),
+            writer.queue(),
+            pings_kept,
+            replayed.last_chunk,
+        )
+        .map_err(failed)?;
+        Ok(Self {
+            readers,
+            _folder: folder,
+            _checkpointer: checkpointer,
+            writer,
+            index,
+            gauge,
+            wal,
+            pings_kept,
+            counters,
+            path,
+        })
     }
 
     /// The file, by its full name.
@@ -65,7 +104,7 @@ impl SqliteStorage {
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> SqliteStats {
-        self.counters.snapshot()
+        SqliteStats { log_bytes: self.gauge.bytes(), wal_pages: self.wal.pages(), ..self.counters.snapshot() }
     }
 }
 
@@ -100,8 +139,8 @@ impl Storage for SqliteStorage {
     }
 
     async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
-        let ids = ids.to_vec();
-        self.readers.read(move |connection| read::load(connection, &ids)).await
+        let (ids, index) = (ids.to_vec(), Arc::clone(&self.index));
+        self.readers.read(move |connection| read::load(connection, &index, &ids)).await
     }
 
     async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
@@ -115,7 +154,8 @@ impl Storage for SqliteStorage {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
-        self.readers.read(move |connection| read::due(connection, partition, before, limit)).await
+        let index = Arc::clone(&self.index);
+        self.readers.read(move |_| Ok(index.due(partition, before, limit))).await
     }
 
     async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
@@ -123,12 +163,17 @@ impl Storage for SqliteStorage {
     }
 
     async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
-        self.readers.read(move |connection| read::monitors(connection, after, limit)).await
+        let index = Arc::clone(&self.index);
+        let page = self.readers.read(move |connection| read::monitors(connection, &index, after, limit)).await?;
+        let missing: Vec<_> = page.items.iter().filter(|(_, record)| record.is_none()).map(|(id, _)| *id).collect();
+        let mut found = if missing.is_empty() { Vec::new() } else { self.load(&missing).await? }.into_iter();
+        let complete = |(_, record): Loaded| record.or_else(|| found.next().flatten());
+        Ok(Page { items: page.items.into_iter().filter_map(complete).collect(), more: page.more })
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
-        let query = query.clone();
-        self.readers.read(move |connection| history::history(connection, &query, limit)).await
+        let (query, index, kept) = (query.clone(), Arc::clone(&self.index), self.pings_kept);
+        self.readers.read(move |connection| history::history(connection, &index, kept, &query, limit)).await
     }
 
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
@@ -138,5 +183,52 @@ impl Storage for SqliteStorage {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         self.readers.read(read::watch_log).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use heartbeat_engine::testing::fixtures::{batch, create, next, ping, record, replace};
+    use heartbeat_engine::testing::run;
+    use heartbeat_engine::{PingEntry, Transition};
+
+    use super::*;
+    use crate::readers::ReadError;
+
+    /// The check is given up when that takes for ever.
+    async fn settle(storage: &SqliteStorage) {
+        while storage.stats().log_bytes > 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    #[test]
+    fn a_page_does_not_hold_the_state_before_one_that_was_folded_meanwhile() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("heartbeat.db");
+        let storage = SqliteStorage::open(&path, SqliteOptions::new().log_bytes(1)).unwrap();
+        run(async {
+            let beaten = |now: &Record| {
+                let after = next(now, |_, health| health.ping_count += 1);
+                let pings: Vec<PingEntry> = vec![ping(after.health.ping_count)];
+                (Transition { pings, ..replace(&after) }, after)
+            };
+            storage.commit(&batch([create(&record(1)), create(&record(2))])).await.unwrap();
+            let (beat, first) = beaten(&record(1));
+            storage.commit(&batch([beat])).await.unwrap();
+            settle(&storage).await;
+            // It looks from here on; nothing is read yet by `monitors`.
+            let connection = open::reader(storage.path()).unwrap();
+            let snapshot = connection.unchecked_transaction().unwrap();
+            let page = || read::monitors(&snapshot, &storage.index, None, 10).map_err(ReadError::meaning).unwrap();
+            assert_eq!(page().items, [(first.id(), Some(first.clone())), (record(2).id(), Some(record(2)))]);
+            let (beat, second) = beaten(&first);
+            storage.commit(&batch([beat])).await.unwrap();
+            settle(&storage).await;
+            assert_eq!(page().items, [(first.id(), None), (record(2).id(), Some(record(2)))]);
+            assert_eq!(storage.monitors(None, 10).await.unwrap().items, [second, record(2)]);
+        });
     }
 }

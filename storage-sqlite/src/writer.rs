@@ -4,21 +4,28 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use heartbeat_engine::{Applied, Lease, StorageError};
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use tokio::sync::oneshot;
 
 use crate::apply::{self, Applier, ApplyError};
+use crate::checkpoint::WalGauge;
 use crate::encode::Encoded;
 use crate::error;
+use crate::fold::{self, FoldReply, Gauge};
+use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
+use crate::room::Room;
 
 /// How many writes may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
 /// How many transitions one transaction takes before it lets no further batch in.
-const GROUP_TRANSITIONS_MAX: usize = 20_000;
+const GROUP_TRANSITIONS_MAX: usize = 4096;
+/// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
+const FOLD_PATIENCE: Duration = Duration::from_millis(20);
 
 type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 
@@ -26,6 +33,10 @@ type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 pub(crate) enum Write {
     Batch(Box<Encoded>, Reply<Applied>),
     Lease(Box<(Lease, Lease)>, Reply<bool>),
+    /// What folding puts into rows.
+    Fold(fold::Slice, FoldReply),
+    /// What of the log may be deleted.
+    Trim(fold::Trim, FoldReply),
 }
 
 /// The handle on the thread. Dropping it lets the thread finish what waits and close the database.
@@ -36,23 +47,36 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn start(opened: Opened, options: SqliteOptions, counters: Arc<Counters>) -> std::io::Result<Self> {
+    pub(crate) fn start(
+        opened: Opened,
+        options: SqliteOptions,
+        counters: Arc<Counters>,
+        (index, gauge): (Arc<Index>, Arc<Gauge>),
+        last_seq: u64,
+    ) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(QUEUE_MAX);
-        let thread = thread::Builder::new().name("heartbeat-sqlite-writer".to_owned()).spawn(move || {
+        let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
             // It is let go of last, when the connection is closed.
             let _lock = opened.lock;
             let mut worker = Worker {
                 path: opened.path,
                 connection: Some(opened.connection),
                 tainted: None,
-                applier: Applier::new(&options),
+                applier: Applier::new(&options, index, last_seq),
                 options,
                 counters,
+                gauge,
+                wal: opened.wal,
             };
             worker.run(&inbox);
             worker.close();
         })?;
         Ok(Self { queue: Some(queue), thread: Some(thread) })
+    }
+
+    /// For what folds, which ends before this is dropped.
+    pub(crate) fn queue(&self) -> Option<SyncSender<Write>> {
+        self.queue.clone()
     }
 
     pub(crate) fn send(&self, write: Write) -> Result<(), StorageError> {
@@ -86,36 +110,47 @@ struct Worker {
     options: SqliteOptions,
     applier: Applier,
     counters: Arc<Counters>,
+    gauge: Arc<Gauge>,
+    wal: Arc<WalGauge>,
 }
 
 /// The answer to one write of a group, held back until the transaction is durable.
 enum Answer {
     Applied(Applied),
     Swapped(bool),
+    Folded,
     Failed(StorageError),
 }
 
 impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         while let Ok(first) = inbox.recv() {
-            let mut size = transitions(&first);
-            let mut group = vec![first];
-            while size < GROUP_TRANSITIONS_MAX
-                && let Ok(write) = inbox.try_recv()
-            {
-                size += transitions(&write);
-                group.push(write);
-            }
+            let group = collect(first, inbox, &self.gauge);
             self.group(group);
+            self.copy_rest();
+        }
+    }
+
+    /// Copies the rest of the write-ahead log into the file, when it is time to.
+    fn copy_rest(&mut self) {
+        if let Some(connection) = &self.connection
+            && let Err(error) = self.wal.copy_rest(connection)
+        {
+            tracing::warn!(%error, "the write-ahead log could not be copied into the database");
         }
     }
 
     /// Writes a group and answers it. When one write takes the whole transaction down, each is tried alone.
     fn group(&mut self, group: Vec<Write>) {
+        if self.wal.is_full() {
+            let text = "the disk could not sync the database, and its write-ahead log is full; restart the program";
+            return self.refuse(group, &StorageError::Unavailable(text.to_owned()));
+        }
         match self.transaction(&group) {
             Ok(answers) => {
                 Counters::add(&self.counters.transactions, 1);
-                Counters::add(&self.counters.writes, group.len());
+                self.counters.folded(group.iter().map(folds).sum());
+                self.count(&group);
                 for (write, answer) in group.into_iter().zip(answers) {
                     reply(write, answer);
                 }
@@ -125,20 +160,27 @@ impl Worker {
                     self.group(vec![write]);
                 }
             }
-            Err(error) => {
-                Counters::add(&self.counters.writes, group.len());
-                for write in group {
-                    reply(write, Answer::Failed(error.clone()));
-                }
-            }
+            Err(error) => self.refuse(group, &error),
         }
+    }
+
+    fn refuse(&self, group: Vec<Write>, error: &StorageError) {
+        self.count(&group);
+        for write in group {
+            reply(write, Answer::Failed(error.clone()));
+        }
+    }
+
+    fn count(&self, group: &[Write]) {
+        Counters::add(&self.counters.writes, group.iter().filter(|write| !is_fold(write)).count());
     }
 
     /// The answers, once everything is committed.
     fn transaction(&mut self, group: &[Write]) -> Result<Vec<Answer>, StorageError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open::writer(&self.path, &self.options).map_err(|error| self.failed(&error, error::rolled_back))?,
+            None => open::writer(&self.path, &self.options, &self.wal)
+                .map_err(|error| self.failed(&error, error::rolled_back))?,
         };
         self.tainted = None;
         let result = connection
@@ -152,6 +194,8 @@ impl Worker {
         match result {
             Ok(answers) => {
                 self.connection = Some(connection);
+                let appended = self.applier.publish();
+                self.gauge.appended(appended, self.applier.last_seq());
                 Ok(answers)
             }
             Err((error, meaning)) => {
@@ -170,57 +214,133 @@ impl Worker {
         let mut answers = Vec::with_capacity(group.len());
         for write in group {
             connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
-            let answer = match write {
-                Write::Batch(batch, _) => self.applier.batch(connection, batch).map(Answer::Applied),
-                Write::Lease(swap, _) => {
-                    apply::swap_lease(connection, &swap.0, &swap.1).map(Answer::Swapped).map_err(ApplyError::Sql)
-                }
-            };
-            answers.push(match answer {
+            self.applier.begin();
+            let answer = match self.write(connection, write) {
                 Ok(answer) => answer,
                 Err(error) => {
-                    self.applier.forget();
-                    let error = match error {
-                        ApplyError::Refused(error) => error,
-                        // Some errors end the whole transaction, and damage is no matter of one batch.
-                        ApplyError::Sql(error) if connection.is_autocommit() || error::taints_connection(&error) => {
-                            return Err(error);
-                        }
-                        ApplyError::Sql(error) => error::rolled_back(&error),
-                    };
+                    self.applier.roll_back();
+                    let error = self.refused(connection, write, error)?;
                     connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
                     Answer::Failed(error)
                 }
-            });
+            };
+            answers.push(answer);
             connection.prepare_cached("RELEASE batch")?.execute([])?;
         }
         self.applier.sweep(connection)?;
         Ok(answers)
     }
 
+    fn write(&mut self, connection: &Connection, write: &Write) -> Result<Answer, ApplyError> {
+        match write {
+            Write::Batch(batch, _) => {
+                let before = Room::look(connection, &self.options)?;
+                let applied = self.applier.batch(connection, batch)?;
+                let after = Room::look(connection, &self.options)?;
+                Room::check(before, after).map_err(|error| {
+                    self.gauge.has_no_room();
+                    ApplyError::Refused(error)
+                })?;
+                return Ok(Answer::Applied(applied));
+            }
+            Write::Lease(swap, _) => return Ok(Answer::Swapped(apply::swap_lease(connection, &swap.0, &swap.1)?)),
+            Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)?,
+            Write::Trim(trim, _) => fold::write_trim(connection, trim)?,
+        }
+        Ok(Answer::Folded)
+    }
+
+    /// What is answered to a write that is rolled back alone; an error when the whole transaction has to be.
+    fn refused(
+        &self,
+        connection: &Connection,
+        write: &Write,
+        error: ApplyError,
+    ) -> Result<StorageError, rusqlite::Error> {
+        match error {
+            ApplyError::Refused(error) => Ok(error),
+            // Some errors end the whole transaction, and damage is no matter of one batch.
+            ApplyError::Sql(error) if connection.is_autocommit() || error::taints_connection(&error) => Err(error),
+            ApplyError::Sql(error) => {
+                self.note_full(&error);
+                if is_fold(write) {
+                    tracing::warn!(%error, "what the log has of some monitors could not be put into their rows");
+                }
+                Ok(error::rolled_back(&error))
+            }
+        }
+    }
+
+    /// Folding makes no room on a disk that is full, but it does in a file that must not grow.
+    fn note_full(&self, error: &rusqlite::Error) {
+        if error.sqlite_error_code() == Some(ErrorCode::DiskFull) && self.options.max_file_bytes.is_some() {
+            self.gauge.has_no_room();
+        }
+    }
+
     fn failed(&mut self, error: &rusqlite::Error, meaning: fn(&rusqlite::Error) -> StorageError) -> StorageError {
         self.applier.forget();
+        self.note_full(error);
         Counters::add(&self.counters.failed_transactions, 1);
         tracing::warn!(%error, "a transaction failed and was rolled back");
         meaning(error)
     }
 
-    /// Folds the log into the file.
+    /// Copies the write-ahead log into the file.
     fn close(self) {
-        let Some(connection) = self.connection else { return };
-        let folded = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
+        let Some(connection) = self.connection.or(self.tainted) else { return };
+        let copied = self.wal.copy_all(&connection);
         connection.flush_prepared_statement_cache();
         let closed = connection.close().map_err(|(_, error)| error);
-        if let Err(error) = folded.and(closed) {
+        if let Err(error) = copied.and(closed) {
             tracing::warn!(%error, "the database was not closed in order; its log is read at the next start");
         }
     }
+}
+
+/// What waits already, for one transaction. When the log is far too large, it waits a moment for what makes it smaller.
+fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
+    let (mut size, mut folds) = (transitions(&first), is_fold(&first));
+    let mut group = vec![first];
+    let mut waited = false;
+    while size < GROUP_TRANSITIONS_MAX {
+        match inbox.try_recv() {
+            Ok(write) => {
+                size += transitions(&write);
+                folds |= is_fold(&write);
+                group.push(write);
+            }
+            Err(_) if folds || waited => break,
+            Err(_) => {
+                waited = true;
+                gauge.wait_for_slice(FOLD_PATIENCE);
+            }
+        }
+    }
+    if folds {
+        gauge.took();
+    }
+    group
 }
 
 fn transitions(write: &Write) -> usize {
     match write {
         Write::Batch(batch, _) => batch.transitions.len().max(1),
         Write::Lease(..) => 1,
+        // They are bounded by themselves.
+        Write::Fold(..) | Write::Trim(..) => 0,
+    }
+}
+
+const fn is_fold(write: &Write) -> bool {
+    matches!(write, Write::Fold(..) | Write::Trim(..))
+}
+
+/// How many monitors it folds.
+fn folds(write: &Write) -> usize {
+    match write {
+        Write::Fold(slice, _) => slice.len(),
+        _ => 0,
     }
 }
 
@@ -231,8 +351,110 @@ fn reply(write: Write, answer: Answer) {
         (Write::Batch(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
         (Write::Lease(_, reply), Answer::Swapped(swapped)) => drop(reply.send(Ok(swapped))),
         (Write::Lease(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-        (Write::Batch(..), Answer::Swapped(_)) | (Write::Lease(..), Answer::Applied(_)) => {
+        (Write::Fold(_, reply) | Write::Trim(_, reply), answer) => {
+            reply.send(matches!(answer, Answer::Folded)).ok();
+        }
+        (Write::Batch(..), Answer::Swapped(_) | Answer::Folded)
+        | (Write::Lease(..), Answer::Applied(_) | Answer::Folded) => {
             tracing::error!("a write got the answer of another kind");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc::channel;
+
+    use heartbeat_engine::{Epoch, PartitionId, Timestamp};
+    use rusqlite::ffi;
+
+    use super::*;
+
+    type Swapped = oneshot::Receiver<Result<bool, StorageError>>;
+
+    fn swap() -> (Write, Swapped) {
+        let lease = Lease {
+            partition: PartitionId(0),
+            epoch: Epoch(0),
+            node: String::new(),
+            expires_at: Timestamp::from_secs(0),
+        };
+        let (reply, answer) = oneshot::channel();
+        (Write::Lease(Box::new((lease.clone(), lease)), reply), answer)
+    }
+
+    fn worker(directory: &tempfile::TempDir) -> Worker {
+        let options = SqliteOptions::new();
+        let opened = open::open(&directory.path().join("heartbeat.db"), &options).unwrap();
+        let index = Arc::new(Index::new(crate::index::Table::with_capacity(0)));
+        Worker {
+            path: opened.path,
+            connection: Some(opened.connection),
+            tainted: None,
+            applier: Applier::new(&options, index, 0),
+            options,
+            counters: Arc::default(),
+            gauge: Arc::new(Gauge::new(0, 0, 1000)),
+            wal: opened.wal,
+        }
+    }
+
+    /// Writes keep coming, each soon after the one before, and nothing is folded: a group ends all the same.
+    #[test]
+    fn a_group_waits_once_for_a_slice_however_many_writes_come_meanwhile() {
+        let (queue, inbox) = sync_channel(QUEUE_MAX);
+        let gauge = Gauge::new(2000, 0, 1000);
+        assert!(gauge.is_overdue());
+        let ended = AtomicBool::new(false);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) && queue.send(swap().0).is_ok() {
+                    thread::park_timeout(Duration::from_millis(2));
+                }
+            });
+            let group = collect(inbox.recv().unwrap(), &inbox, &gauge);
+            ended.store(true, Ordering::Relaxed);
+            assert!(group.len() < GROUP_TRANSITIONS_MAX / 2, "{} writes", group.len());
+        });
+    }
+
+    #[test]
+    fn a_group_waits_for_nothing_more_once_it_has_a_slice() {
+        let (queue, inbox) = sync_channel(QUEUE_MAX);
+        let (reply, _answer) = channel();
+        let gauge = Gauge::new(2000, 0, 1000);
+        queue.send(swap().0).unwrap();
+        let group = collect(Write::Trim(fold::Trim::default(), reply), &inbox, &gauge);
+        assert_eq!(group.len(), 2);
+    }
+
+    #[test]
+    fn what_folds_is_not_counted_among_the_writes_when_it_fails_either() {
+        let directory = tempfile::tempdir().unwrap();
+        let worker = worker(&directory);
+        let ((reply, answer), (lease, mut swapped)) = (channel(), swap());
+        worker.refuse(vec![Write::Trim(fold::Trim::default(), reply), lease], &StorageError::Unavailable("no disk".to_owned()));
+        assert_eq!(answer.recv(), Ok(false));
+        assert!(swapped.try_recv().unwrap().is_err());
+        assert_eq!(worker.counters.snapshot().writes, 1);
+    }
+
+    #[test]
+    fn nothing_is_written_when_the_write_ahead_log_is_full_and_cannot_be_copied() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut worker = worker(&directory);
+        let wal = Arc::clone(&worker.wal);
+        let mut ask = |pages| {
+            wal.set(pages);
+            let (lease, mut swapped) = swap();
+            worker.group(vec![lease]);
+            swapped.try_recv().unwrap()
+        };
+        assert_eq!(ask(1 << 30), Ok(true), "it can be copied");
+        wal.note(&rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
+        assert_eq!(ask(1000), Ok(true));
+        let error = ask(1 << 30).unwrap_err();
+        assert!(matches!(&error, StorageError::Unavailable(text) if text.contains("restart the program")), "{error}");
     }
 }

@@ -5,8 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heartbeat_engine::testing::fixtures::{at, batch, change, create, monitor_id, record};
-use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Name, StateChange, Storage, Transition, Version};
+use heartbeat_engine::testing::fixtures::{at, batch, change, create, full_ping, monitor_id, record};
+use heartbeat_engine::{
+    Batch, HistoryItem, HistoryQuery, Name, PingEntry, Record, StateChange, Storage, Transition, Version,
+};
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, backup};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
@@ -29,6 +31,42 @@ fn version_1() -> (TempDir, PathBuf) {
     connection.pragma_update(None, "journal_mode", "WAL").unwrap();
     connection.execute_batch(include_str!("fixtures/v1.sql")).unwrap();
     (directory, path)
+}
+
+/// A database of version 2 with so many monitors beside the one of version 1, each with some heartbeats.
+fn version_2(monitors: u64, pings: u64) -> (TempDir, PathBuf) {
+    let (directory, path) = version_1();
+    let mut connection = Connection::open(&path).unwrap();
+    let transaction = connection.transaction().unwrap();
+    transaction.execute_batch(include_str!("../src/migrations/002_feed.sql")).unwrap();
+    transaction.pragma_update(None, "user_version", 2).unwrap();
+    for n in 2..monitors + 2 {
+        let made = old_record(n, pings);
+        let (id, wake_at) = (made.id(), made.health.wake_at().as_millis());
+        let health = serde_json::to_string(&made.health).unwrap();
+        let row = params![id.as_bytes(), wake_at, health];
+        transaction.prepare_cached("INSERT INTO monitors VALUES (?1, 0, 1, ?2, ?3)").unwrap().execute(row).unwrap();
+        let row = params![id.as_bytes(), serde_json::to_string(&*made.monitor).unwrap()];
+        transaction.prepare_cached("INSERT INTO specs VALUES (?1, ?2)").unwrap().execute(row).unwrap();
+        for ping in old_pings(pings) {
+            let row = params![id.as_bytes(), ping.n.cast_signed(), serde_json::to_string(&ping).unwrap(), ping.body];
+            transaction.prepare_cached("INSERT INTO pings VALUES (?1, ?2, ?3, ?4)").unwrap().execute(row).unwrap();
+        }
+    }
+    transaction.commit().unwrap();
+    (directory, path)
+}
+
+fn old_record(n: u64, pings: u64) -> Record {
+    let mut made = record(n);
+    made.health.ping_count = pings;
+    made
+}
+
+fn old_pings(count: u64) -> impl Iterator<Item = PingEntry> {
+    (1..=count)
+        .map(|n| PingEntry { message: Some(format!("heartbeat {n}")), ..full_ping(n) })
+        .map(|ping| PingEntry { body: (ping.n % 3 == 0).then(|| vec![7; 200]), ..ping })
 }
 
 /// Adds changes to a database of version 1: monitor, version, count, seconds of `detected_at`, reason.
@@ -94,7 +132,7 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
         let storage = open(&path);
         run(assert_all_is_there(&storage));
         drop(storage);
-        assert_eq!(version_of(&path), 2);
+        assert_eq!(version_of(&path), 3);
     }
     // It works on from there.
     let storage = open(&path);
@@ -174,8 +212,140 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
         assert_eq!(found.len() as u64, CHANGES + 1, "round {round}");
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         drop(storage);
-        assert_eq!(version_of(&victim), 2);
+        assert_eq!(version_of(&victim), 3);
     }
     assert!(versions.contains_key(&1), "no upgrade was cut short: {versions:?}");
     println!("versions after a kill, and how often: {versions:?}");
+}
+
+/// What is moved is copied into the file as it goes on, instead of lying twice on the disk until the end.
+#[test]
+fn the_write_ahead_log_stays_short_while_monitors_are_moved() {
+    const MONITORS: u64 = 3000;
+    let (_directory, path) = version_2(MONITORS, 1);
+    let old = Connection::open(&path).unwrap();
+    old.execute("UPDATE pings SET body = randomblob(20000)", []).unwrap();
+    old.close().unwrap();
+    let storage = open(&path);
+    let log = fs::metadata(format!("{}-wal", path.display())).unwrap().len();
+    assert!(fs::metadata(&path).unwrap().len() > MONITORS * 20_000);
+    assert!(log < MONITORS * 20_000 / 2, "the write-ahead log has {log} bytes");
+    let query = HistoryQuery::Pings { monitor: monitor_id(MONITORS), before: None };
+    run(async {
+        let HistoryItem::Ping(ping) = storage.history(&query, 1).await.unwrap().items.remove(0) else {
+            panic!("a ping")
+        };
+        assert_eq!(ping.body.map(|body| body.len()), Some(20_000));
+    });
+}
+
+#[test]
+fn a_kill_while_monitors_are_moved_loses_none() {
+    const MONITORS: u64 = 3000;
+    const PINGS: u64 = 4;
+    let (directory, path) = version_2(MONITORS, PINGS);
+    for round in 0..8_u64 {
+        let victim = directory.path().join(format!("{round}.db"));
+        fs::copy(&path, &victim).unwrap();
+        let log = PathBuf::from(format!("{}-wal", victim.display()));
+        // Killed twice: what goes on from the middle may be cut short, too.
+        for part in 1..=2 {
+            let mut child = Command::new(std::env::current_exe().unwrap())
+                .args(["child_process", "--exact"])
+                .env(INTERRUPTED, &victim)
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .unwrap();
+            let far = (round + part) * 300_000;
+            while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= far {
+                std::thread::yield_now();
+            }
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+        assert_nothing_is_lost(&victim, MONITORS, PINGS);
+    }
+}
+
+/// What the first transactions moved is in the new tables then, and the rest in the old ones.
+#[test]
+fn an_upgrade_that_stopped_in_the_middle_goes_on_from_there() {
+    const MONITORS: u64 = 700;
+    const PINGS: u64 = 3;
+    let (_directory, path) = version_2(MONITORS, PINGS);
+    let left = |path: &Path| -> i64 {
+        let connection = Connection::open(path).unwrap();
+        connection.query_row("SELECT count(*) FROM monitors_2", [], |row| row.get(0)).unwrap()
+    };
+    let id = monitor_id(400);
+    let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
+    let stop = format!(
+        "CREATE TRIGGER stop BEFORE DELETE ON monitors WHEN old.id = x'{hex}' BEGIN SELECT RAISE(ABORT, 'stop'); END"
+    );
+    Connection::open(&path).unwrap().execute_batch(&stop).unwrap();
+    for _ in 0..2 {
+        let error = SqliteStorage::open(&path, SqliteOptions::new()).unwrap_err().to_string();
+        assert!(error.contains("stop"), "{error}");
+        // An older program refuses it from here on.
+        assert_eq!((version_of(&path), left(&path)), (3, 1 + 700 - 256));
+    }
+    Connection::open(&path).unwrap().execute_batch("DROP TRIGGER stop").unwrap();
+    assert_nothing_is_lost(&path, MONITORS, PINGS);
+}
+
+/// Neither in a copy of it nor in itself, once it is opened.
+fn assert_nothing_is_lost(path: &Path, monitors: u64, pings: u64) {
+    let copy = path.with_extension("copy");
+    let report = backup(path, &copy, false).unwrap();
+    assert_eq!((report.monitors, report.pings), (monitors + 1, monitors * pings + 2), "in {}", path.display());
+    let storage = open(path);
+    run(async {
+        let records = storage.monitors(None, 10_000).await.unwrap().items;
+        let expected: Vec<Record> = (2..monitors + 2).map(|n| old_record(n, pings)).collect();
+        assert_eq!(records[1..], expected);
+        for n in (2..monitors + 2).step_by(97) {
+            let expected: Vec<_> = old_pings(pings).collect();
+            assert_eq!(found_pings(&storage, n).await, expected);
+        }
+    });
+}
+
+/// Oldest first.
+async fn found_pings(storage: &SqliteStorage, n: u64) -> Vec<PingEntry> {
+    let query = HistoryQuery::Pings { monitor: monitor_id(n), before: None };
+    let ping = |item| match item {
+        HistoryItem::Ping(ping) => *ping,
+        other => panic!("{other:?}"),
+    };
+    storage.history(&query, 100).await.unwrap().items.into_iter().rev().map(ping).collect()
+}
+
+#[test]
+fn what_is_damaged_in_an_old_database_does_not_keep_it_from_being_opened() {
+    let (_directory, path) = version_2(4, 4);
+    let connection = Connection::open(&path).unwrap();
+    for (n, ping, damage) in [(2, 1, "'{'"), (3, 4, "cast(x'7bff' AS TEXT)"), (3, 2, "''")] {
+        let sql = format!("UPDATE pings SET entry = {damage} WHERE monitor = ?1 AND n = ?2");
+        assert_eq!(connection.execute(&sql, params![monitor_id(n).as_bytes(), ping]).unwrap(), 1);
+    }
+    let sql = "UPDATE monitors SET health = cast(x'7bff' AS TEXT) WHERE id = ?1";
+    assert_eq!(connection.execute(sql, [monitor_id(4).as_bytes()]).unwrap(), 1);
+    drop(connection);
+    for _ in 0..2 {
+        let storage = open(&path);
+        run(async {
+            for (n, kept) in [(2, vec![2, 3, 4]), (3, vec![1, 3]), (4, vec![1, 2, 3, 4]), (5, vec![1, 2, 3, 4])] {
+                let expected: Vec<_> = old_pings(4).filter(|ping| kept.contains(&ping.n)).collect();
+                assert_eq!(found_pings(&storage, n).await, expected, "of {n}");
+                let found = storage.load(&[monitor_id(n)]).await;
+                if n == 4 {
+                    let error = found.unwrap_err().to_string();
+                    assert!(error.contains(&format!("state of monitor {}", monitor_id(n))), "{error}");
+                } else {
+                    assert_eq!(found.unwrap(), [Some(old_record(n, 4))]);
+                }
+            }
+        });
+    }
 }

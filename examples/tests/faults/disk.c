@@ -6,6 +6,7 @@
  *   after       a write fails although it wrote
  *   sync        a sync fails, and what was written since the last one is taken for clean, as Linux does
  *   checkpoint  a write to the database itself fails, while its log takes more
+ *   database    a sync of the database itself fails, as with `sync`, while its log can be synced; it leaves a file `.failed`
  * Beside database and log a file `.durable` holds what a loss of power would leave of each: what was synced.
  */
 #define _GNU_SOURCE
@@ -136,10 +137,15 @@ ssize_t pwrite64(int fd, const void *bytes, size_t length, off_t at) {
 ssize_t pwrite(int fd, const void *bytes, size_t length, off_t at) { return pwrite64(fd, bytes, length, at); }
 
 static int sync_file(int fd, long number) {
-    char path[PATH_BYTES];
+    char path[PATH_BYTES], failed[PATH_BYTES + 16];
     if (!is_ours(fd, path)) return (int)syscall(number, fd);
-    int fails = commanded("sync");
+    int database = ends_with(path, ".db") && commanded("database");
+    int fails = database || commanded("sync");
     synced(fd, path, !fails);
+    if (database) {
+        snprintf(failed, sizeof failed, "%s.failed", path);
+        close(open(failed, O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    }
     if (fails) { errno = EIO; return -1; }
     return 0;
 }

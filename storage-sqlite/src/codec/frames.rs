@@ -1,0 +1,90 @@
+//! Heartbeats in a row, one frame each: its number and arrival as differences from the frame before, then its content.
+//!
+//! Frames are moved from the log to histories without looking at their content.
+
+use super::{CodecError, Reader, write_bytes, write_number, write_signed};
+
+/// One heartbeat whose content is not decoded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Frame<'a> {
+    pub(crate) n: u64,
+    /// Milliseconds.
+    pub(crate) arrived_at: i64,
+    pub(crate) content: &'a [u8],
+}
+
+/// Writes frames.
+#[derive(Default)]
+pub(crate) struct Packer {
+    pub(crate) bytes: Vec<u8>,
+    n: u64,
+    arrived_at: i64,
+}
+
+impl Packer {
+    /// Writes behind what is there already.
+    pub(crate) fn behind(bytes: Vec<u8>) -> Self {
+        Self { bytes, ..Self::default() }
+    }
+
+    pub(crate) fn push(&mut self, frame: Frame<'_>) {
+        write_number(&mut self.bytes, frame.n.wrapping_sub(self.n));
+        write_signed(&mut self.bytes, frame.arrived_at.wrapping_sub(self.arrived_at));
+        write_bytes(&mut self.bytes, frame.content);
+        (self.n, self.arrived_at) = (frame.n, frame.arrived_at);
+    }
+}
+
+/// Reads frames, in the order in which they were written.
+pub(crate) struct Unpacker<'a> {
+    rest: Reader<'a>,
+    n: u64,
+    arrived_at: i64,
+}
+
+impl<'a> Unpacker<'a> {
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self { rest: Reader::new(bytes), n: 0, arrived_at: 0 }
+    }
+
+    fn frame(&mut self) -> Result<Frame<'a>, CodecError> {
+        self.n = self.n.wrapping_add(self.rest.number()?);
+        self.arrived_at = self.arrived_at.wrapping_add(self.rest.signed()?);
+        Ok(Frame { n: self.n, arrived_at: self.arrived_at, content: self.rest.bytes()? })
+    }
+}
+
+impl<'a> Iterator for Unpacker<'a> {
+    type Item = Result<Frame<'a>, CodecError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let frame = self.frame();
+        if frame.is_err() {
+            // What follows cannot be found.
+            self.rest = Reader::new(&[]);
+        }
+        Some(frame)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn frames_are_read_as_they_were_written() {
+        let frames = [
+            Frame { n: 7, arrived_at: -5, content: b"a" },
+            Frame { n: 8, arrived_at: i64::MAX, content: b"" },
+            Frame { n: 3, arrived_at: i64::MIN, content: &[9; 300] },
+        ];
+        let mut packer = Packer::default();
+        frames.iter().for_each(|frame| packer.push(*frame));
+        assert_eq!(Unpacker::new(&packer.bytes).collect::<Result<Vec<_>, _>>().unwrap(), frames);
+        let cut = &packer.bytes[..packer.bytes.len() - 1];
+        assert_eq!(Unpacker::new(cut).map(|frame| frame.is_ok()).collect::<Vec<_>>(), [true, true, false]);
+    }
+}

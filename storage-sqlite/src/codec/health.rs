@@ -1,0 +1,286 @@
+//! A monitor's state. A monitor that is down, flaps or is pursued has more to say, and says it in JSON; the first byte tells
+//! which form it is.
+
+use heartbeat_engine::{
+    EndedRun, Expectation, Flaps, Health, LastPing, OutageMoves, Pursuit, Run, RunId, Signal, State, Timestamp,
+};
+
+use super::{CodecError, Reader, write_number, write_signed};
+
+/// The first byte of the binary form. JSON begins with a brace.
+const BINARY: u8 = 1;
+
+const STATES: [State; 4] = [State::New, State::Up, State::Down, State::Paused];
+const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
+
+// The two low bits are the state.
+const ARMED: u64 = 1 << 2;
+const HEARD: u64 = 1 << 3;
+const EXPECTATION: u64 = 1 << 4;
+const LAST_PING: u64 = 1 << 5;
+const LATEST: u64 = 1 << 6;
+const COUNTS: u64 = 1 << 7;
+const MANUAL_RESUME: u64 = 1 << 8;
+const EXCUSED: u64 = 1 << 9;
+const MOVES: u64 = 1 << 10;
+const RUNS: u64 = 1 << 11;
+const DEGRADED: u64 = 1 << 12;
+const KNOWN: u64 = (1 << 13) - 1;
+
+/// Appends a state.
+pub(crate) fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CodecError> {
+    // A new field must be written, or make the state one that is written as JSON.
+    let Health {
+        state: _,
+        manual_resume: _,
+        armed: _,
+        failures,
+        successes,
+        based_at,
+        heard: _,
+        latest_at,
+        expectation,
+        moves,
+        runs,
+        ended_runs,
+        incident,
+        pursuit,
+        flaps,
+        ping_count,
+        last_ping,
+    } = health;
+    if incident.is_some() || !pursuit.is_empty() || !flaps.is_empty() {
+        return serde_json::to_writer(out, health).map_err(|error| CodecError(error.to_string()));
+    }
+    let flags = flags(health);
+    out.push(BINARY);
+    write_number(out, flags);
+    let base = based_at.as_millis();
+    write_signed(out, base);
+    write_number(out, *ping_count);
+    if flags & LATEST != 0 {
+        write_time(out, *latest_at, base);
+    }
+    if flags & COUNTS != 0 {
+        write_number(out, (*failures).into());
+        write_number(out, (*successes).into());
+    }
+    if let Some(expectation) = expectation {
+        write_time(out, expectation.occurrence, base);
+        write_time(out, expectation.deadline, expectation.occurrence.as_millis());
+    }
+    if let Some(last) = last_ping {
+        write_number(out, ping_count.wrapping_sub(last.n));
+        write_time(out, last.arrived_at, base);
+        write_time(out, last.at, last.arrived_at.as_millis());
+        out.push(SIGNALS.iter().position(|signal| *signal == last.signal).unwrap_or(0) as u8);
+    }
+    if flags & MOVES != 0 {
+        write_moves(out, moves, base);
+    }
+    if flags & RUNS != 0 {
+        write_runs(out, runs, ended_runs, base);
+    }
+    Ok(())
+}
+
+fn flags(health: &Health) -> u64 {
+    let set = [
+        (ARMED, health.armed),
+        (HEARD, health.heard),
+        (EXPECTATION, health.expectation.is_some()),
+        (LAST_PING, health.last_ping.is_some()),
+        (LATEST, health.latest_at != health.based_at),
+        (COUNTS, (health.failures, health.successes) != (0, 0)),
+        (MANUAL_RESUME, health.manual_resume),
+        (EXCUSED, health.expectation.is_some_and(|expectation| expectation.excused)),
+        (MOVES, health.moves != OutageMoves::default()),
+        (RUNS, !health.runs.is_empty() || !health.ended_runs.is_empty()),
+        (DEGRADED, health.last_ping.as_ref().is_some_and(|last| last.degraded)),
+    ];
+    let state = STATES.iter().position(|state| *state == health.state).unwrap_or(0) as u64;
+    set.iter().filter(|(_, is)| *is).fold(state, |flags, (flag, _)| flags | flag)
+}
+
+fn write_time(out: &mut Vec<u8>, time: Timestamp, base: i64) {
+    write_signed(out, time.as_millis().wrapping_sub(base));
+}
+
+fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CodecError> {
+    Ok(Timestamp::from_millis(base.wrapping_add(reader.signed()?)))
+}
+
+fn write_moves(out: &mut Vec<u8>, moves: &OutageMoves, base: i64) {
+    let OutageMoves { first, extended, seen, held } = moves;
+    out.push(*extended);
+    out.push(u8::from(first.is_some()) | u8::from(held.is_some()) << 1);
+    write_time(out, *seen, base);
+    for time in first.iter().flat_map(|(from, to)| [from, to]).chain(held) {
+        write_time(out, *time, base);
+    }
+}
+
+fn read_moves(reader: &mut Reader<'_>, base: i64) -> Result<OutageMoves, CodecError> {
+    let (extended, which) = (reader.byte()?, reader.byte()?);
+    let seen = read_time(reader, base)?;
+    let first = if which & 1 != 0 { Some((read_time(reader, base)?, read_time(reader, base)?)) } else { None };
+    let held = if which & 2 != 0 { Some(read_time(reader, base)?) } else { None };
+    Ok(OutageMoves { first, extended, seen, held })
+}
+
+fn write_runs(out: &mut Vec<u8>, runs: &[Run], ended: &[EndedRun], base: i64) {
+    write_number(out, runs.len() as u64);
+    for Run { id, began_at, limit_at } in runs {
+        out.push(u8::from(id.is_some()) | u8::from(limit_at.is_some()) << 1);
+        out.extend(id.iter().flat_map(RunId::as_bytes));
+        write_time(out, *began_at, base);
+        if let Some(limit_at) = limit_at {
+            write_time(out, *limit_at, base);
+        }
+    }
+    write_number(out, ended.len() as u64);
+    for EndedRun { id, overran } in ended {
+        out.push(u8::from(id.is_some()) | u8::from(*overran) << 1);
+        out.extend(id.iter().flat_map(RunId::as_bytes));
+    }
+}
+
+fn read_runs(reader: &mut Reader<'_>, base: i64) -> Result<(Vec<Run>, Vec<EndedRun>), CodecError> {
+    let count = reader.number()?;
+    let run = |reader: &mut Reader<'_>| {
+        let which = reader.byte()?;
+        let id = if which & 1 != 0 { Some(RunId::from_bytes(reader.array()?)) } else { None };
+        let began_at = read_time(reader, base)?;
+        let limit_at = if which & 2 != 0 { Some(read_time(reader, base)?) } else { None };
+        Ok(Run { id, began_at, limit_at })
+    };
+    let runs = (0..count).map(|_| run(reader)).collect::<Result<_, CodecError>>()?;
+    let count = reader.number()?;
+    let ended = |reader: &mut Reader<'_>| {
+        let which = reader.byte()?;
+        let id = if which & 1 != 0 { Some(RunId::from_bytes(reader.array()?)) } else { None };
+        Ok(EndedRun { id, overran: which & 2 != 0 })
+    };
+    let ended = (0..count).map(|_| ended(reader)).collect::<Result<_, CodecError>>()?;
+    Ok((runs, ended))
+}
+
+/// Reads a state in either form.
+pub(crate) fn read_health(bytes: &[u8]) -> Result<Health, CodecError> {
+    let mut reader = Reader::new(bytes);
+    if bytes.first() != Some(&BINARY) {
+        return serde_json::from_slice(bytes).map_err(|error| CodecError(error.to_string()));
+    }
+    reader.byte()?;
+    let flags = reader.number()?;
+    if flags & !KNOWN != 0 {
+        return Err(CodecError::new("it has unknown flags"));
+    }
+    let has = |flag: u64| flags & flag != 0;
+    let base = reader.signed()?;
+    let ping_count = reader.number()?;
+    let latest_at = if has(LATEST) { read_time(&mut reader, base)? } else { Timestamp::from_millis(base) };
+    let (failures, successes) = if has(COUNTS) { (reader.small()?, reader.small()?) } else { (0, 0) };
+    let expectation = if has(EXPECTATION) {
+        let occurrence = read_time(&mut reader, base)?;
+        let deadline = read_time(&mut reader, occurrence.as_millis())?;
+        Some(Expectation { occurrence, deadline, excused: has(EXCUSED) })
+    } else {
+        None
+    };
+    let last_ping = if has(LAST_PING) { Some(read_last(&mut reader, ping_count, base, has(DEGRADED))?) } else { None };
+    let moves = if has(MOVES) { read_moves(&mut reader, base)? } else { OutageMoves::default() };
+    let (runs, ended_runs) = if has(RUNS) { read_runs(&mut reader, base)? } else { Default::default() };
+    if !reader.is_empty() {
+        return Err(CodecError::new("it is longer than it says"));
+    }
+    Ok(Health {
+        state: STATES[(flags & 3) as usize],
+        manual_resume: has(MANUAL_RESUME),
+        armed: has(ARMED),
+        failures,
+        successes,
+        based_at: Timestamp::from_millis(base),
+        heard: has(HEARD),
+        latest_at,
+        expectation,
+        moves,
+        runs,
+        ended_runs,
+        incident: None,
+        pursuit: Pursuit::default(),
+        flaps: Flaps::default(),
+        ping_count,
+        last_ping,
+    })
+}
+
+fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> Result<LastPing, CodecError> {
+    let n = count.wrapping_sub(reader.number()?);
+    let arrived_at = read_time(reader, base)?;
+    let at = read_time(reader, arrived_at.as_millis())?;
+    let signal = SIGNALS.get(usize::from(reader.byte()?)).ok_or_else(|| CodecError::new("it has no signal"))?;
+    Ok(LastPing { n, arrived_at, at, signal: *signal, degraded })
+}
+
+#[cfg(test)]
+mod tests {
+    use heartbeat_engine::testing::fixtures::{at, full_record, health, run_id};
+
+    use super::*;
+
+    fn again(health: &Health) -> (Health, usize) {
+        let mut out = Vec::new();
+        write_health(&mut out, health).unwrap();
+        (read_health(&out).unwrap(), out.len())
+    }
+
+    /// With a value in every field that the binary form has.
+    fn laden() -> Health {
+        let full = full_record(1).health;
+        Health { state: State::Paused, incident: None, ..full }
+    }
+
+    #[test]
+    fn states_are_read_as_they_were_written() {
+        let plain = health(at(3600));
+        let alone = [
+            Health { state: State::New, armed: false, expectation: None, heard: false, ..plain.clone() },
+            Health { manual_resume: true, latest_at: at(5), ..plain.clone() },
+            Health {
+                expectation: Some(Expectation { occurrence: at(9), deadline: Timestamp::MAX, excused: true }),
+                ..plain.clone()
+            },
+            Health { moves: OutageMoves { held: Some(at(3)), ..OutageMoves::default() }, ..plain.clone() },
+            Health { runs: vec![Run { id: Some(run_id(1)), began_at: at(1), limit_at: None }], ..plain.clone() },
+            Health { ended_runs: vec![EndedRun { id: None, overran: true }], failures: 3, ..plain.clone() },
+            Health { based_at: Timestamp::MIN, latest_at: Timestamp::MAX, ping_count: u64::MAX, ..laden() },
+            laden(),
+            full_record(1).health,
+            plain,
+        ];
+        for health in alone {
+            assert_eq!(again(&health).0, health);
+        }
+    }
+
+    #[test]
+    fn a_plain_state_is_small() {
+        let last = LastPing { n: 1000, arrived_at: at(10), at: at(10), signal: Signal::Success, degraded: false };
+        let health =
+            Health { based_at: at(10), latest_at: at(10), ping_count: 1000, last_ping: Some(last), ..health(at(3610)) };
+        assert!(again(&health).1 <= 24, "{} bytes", again(&health).1);
+    }
+
+    #[test]
+    fn what_is_cut_or_unknown_is_refused() {
+        let mut out = Vec::new();
+        write_health(&mut out, &laden()).unwrap();
+        for end in 0..out.len() {
+            assert!(read_health(&out[..end]).is_err(), "cut at {end}");
+        }
+        assert!(read_health(b"{").is_err() && read_health(&[BINARY, 0xff, 0xff, 3]).is_err());
+        out.push(0);
+        assert!(read_health(&out).is_err());
+    }
+}

@@ -1,0 +1,114 @@
+//! Makes of what monitors have in the log what is to be written.
+
+use heartbeat_engine::MonitorId;
+use rusqlite::{Connection, OptionalExtension};
+
+use super::gather::Entries;
+use crate::codec::CodecError;
+use crate::damage::Damage;
+use crate::error;
+use crate::log::Position;
+use crate::pings::{self, FOLDED, Stored};
+use crate::readers::{Read, ReadError};
+
+/// What is to be written of some monitors.
+pub(crate) type Slice = Vec<Item>;
+
+/// What is to be written of one monitor.
+pub(crate) struct Item {
+    pub(crate) id: [u8; 16],
+    /// What its row has taken of the log so far; when that has changed, somebody removed the monitor.
+    pub(crate) from: Position,
+    /// What its row has taken then.
+    pub(crate) to: Position,
+    pub(crate) partition: u16,
+    pub(crate) version: u64,
+    pub(crate) wake_at: i64,
+    pub(crate) health: Vec<u8>,
+    /// `None` when no heartbeats came.
+    pub(crate) pings: Option<pings::Folded>,
+}
+
+impl Item {
+    /// About how much is written.
+    pub(super) fn bytes(&self) -> usize {
+        let of_pings = |pings: &pings::Folded| {
+            pings.recent.len() + pings.chunks.len() + pings.added.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        };
+        self.health.len() + self.pings.as_ref().map_or(0, of_pings)
+    }
+}
+
+/// `None` when everything is in the monitor's row already, or the monitor is removed.
+pub(super) fn item(
+    connection: &Connection,
+    entries: Entries<'_>,
+    keep: u64,
+    last_chunk: &mut i64,
+    damage: &mut Damage,
+) -> Read<Option<Item>> {
+    let id = entries.id();
+    let folded = connection.prepare_cached(FOLDED)?.query_row([&id], |row| row.get(0)).optional()?;
+    let Some(from) = folded.map(Position::from_column) else { return Ok(None) };
+    let mut item = None;
+    let (mut frames, mut newest) = (Vec::new(), None);
+    for entry in entries.backwards() {
+        let (position, entry) = entry?;
+        if position <= from {
+            break;
+        }
+        item.get_or_insert_with(|| Item {
+            id,
+            from,
+            to: position,
+            partition: entry.partition,
+            version: entry.version,
+            wake_at: entry.wake_at,
+            health: entry.health.to_vec(),
+            pings: None,
+        });
+        if entry.pings.is_empty() {
+            continue;
+        }
+        let Some((first, last)) = range(&id, position, entry.pings, damage) else { continue };
+        frames.push(entry.pings);
+        // What is older is forgotten already.
+        if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
+            break;
+        }
+    }
+    let Some(item) = item else { return Ok(None) };
+    if frames.is_empty() {
+        return Ok(Some(item));
+    }
+    frames.reverse();
+    let pings = fold(connection, &id, &frames, keep, last_chunk)?;
+    Ok(Some(Item { pings: Some(pings), ..item }))
+}
+
+/// The numbers of the first and the last heartbeat of an entry; `None` when they are damaged.
+fn range(id: &[u8; 16], position: Position, frames: &[u8], damage: &mut Damage) -> Option<(u64, u64)> {
+    let lost = |error: CodecError| {
+        let monitor = MonitorId::from_bytes(*id);
+        tracing::error!(%monitor, %error, "heartbeats in the log are damaged and lost");
+        damage.note(position.seq());
+    };
+    pings::range(frames).map_err(lost).ok()
+}
+
+/// The heartbeats of the log behind those that are stored. Of these, what is damaged is left out: nothing would ever be
+/// folded again otherwise.
+fn fold(
+    connection: &Connection,
+    id: &[u8; 16],
+    frames: &[&[u8]],
+    keep: u64,
+    last_chunk: &mut i64,
+) -> Read<pings::Folded> {
+    let (stored, damaged) = Stored::readable(connection, id)?;
+    if let Some(error) = damaged {
+        tracing::error!(monitor = %MonitorId::from_bytes(*id), %error, "some of its older heartbeats are lost");
+    }
+    let unreadable = |error: CodecError| ReadError::Undecodable(error::undecodable(&"heartbeats in the log", &error));
+    stored.fold(frames, keep, last_chunk).map_err(unreadable)
+}
