@@ -2,6 +2,7 @@
 //! as it is in a server. `storage-sqlite/examples/sustained.rs` looks at a longer time.
 #![allow(missing_docs, reason = "criterion makes public functions")]
 #![allow(clippy::expect_used, reason = "a benchmark that cannot go on stops")]
+#![allow(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 
 use std::hint::black_box;
 use std::sync::Arc;

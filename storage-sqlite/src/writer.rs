@@ -434,7 +434,10 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let worker = worker(&directory);
         let ((reply, answer), (lease, mut swapped)) = (channel(), swap());
-        worker.refuse(vec![Write::Trim(fold::Trim::default(), reply), lease], &StorageError::Unavailable("no disk".to_owned()));
+        worker.refuse(
+            vec![Write::Trim(fold::Trim::default(), reply), lease],
+            &StorageError::Unavailable("no disk".to_owned()),
+        );
         assert_eq!(answer.recv(), Ok(false));
         assert!(swapped.try_recv().unwrap().is_err());
         assert_eq!(worker.counters.snapshot().writes, 1);
