@@ -89,9 +89,9 @@ pub(crate) async fn read_beginning(
 
 /// The JSON of a body.
 pub(crate) fn json(body: &[u8]) -> Result<Value, Problem> {
-    distinct::from_slice(body).map_err(|error| {
-        let what = if error.is_data() { "cannot be used" } else { "is not JSON" };
-        Problem::bad_request(format!("the body {what}: {error}"))
+    distinct::from_slice(body).map_err(|fault| match fault {
+        distinct::Fault::Syntax(error) => Problem::bad_request(format!("the body is not JSON: {error}")),
+        distinct::Fault::Twice(field) => Problem::field(&field, "is given twice; give it once"),
     })
 }
 
