@@ -227,6 +227,29 @@ fn what_is_handed_over_while_the_store_is_read_is_told_once() {
 }
 
 #[test]
+fn what_did_not_fit_into_memory_is_told_when_the_window_ends() {
+    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, parallel: 8 });
+    let began = world.now;
+    for monitor in 0..60 {
+        world.owe(monitor);
+    }
+    settle(&mut world);
+    assert_eq!(world.log.len(), 2, "the burst");
+    world.advance(seconds(10));
+    while !world.unsettled().is_empty() {
+        settle(&mut world);
+        world.answer_page(true);
+        assert!(world.now == began + seconds(10), "no further window is waited for");
+        let wakes = world.outbox.poll_wake(world.now);
+        let idle =
+            world.page.is_none() && world.fresh.is_empty() && world.writes.is_empty() && world.under_way.is_empty();
+        assert!(!idle || world.unsettled().is_empty(), "it waits until {wakes}: {:#?}", world.outbox.status());
+    }
+    assert!(world.log[2..].iter().all(|(at, told, _)| *at == began + seconds(10) && told.digest.is_some()));
+    assert!(world.log.len() <= 2 + 60 / 4, "{} messages", world.log.len());
+}
+
+#[test]
 fn another_channel_of_the_same_name_fails_from_now_on_and_gets_what_waits_at_once() {
     let mut world = World::new(Grouping::NONE, ROOMY);
     let [first, _] = [world.owe(1), world.owe(2)];

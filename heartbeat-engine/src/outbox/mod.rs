@@ -152,6 +152,8 @@ pub struct Outbox {
     phase: Phase,
     queue: Queue,
     window: Window,
+    /// A window has ended, and more that was owed within it is only in the store.
+    draining: bool,
     refill: Refill,
     settled: Settled,
     fortune: Fortune,
@@ -175,6 +177,7 @@ impl Outbox {
             phase: Phase::Loading,
             queue: Queue::default(),
             window: Window::default(),
+            draining: false,
             refill: Refill::default(),
             settled: Settled::default(),
             fortune: Fortune::default(),
@@ -341,11 +344,18 @@ impl Outbox {
         }
     }
 
-    /// Lets a burst of messages out one by one, and makes a digest of the others when their window ends (S7.9).
+    /// Lets a burst of messages out one by one, and makes a digest of the others when their window ends (S7.9). What does
+    /// not fit into memory is told in further digests right away, not a window later each.
     fn group(&mut self, now: Timestamp) {
         let grouping = self.settings.grouping;
-        if self.window.close(now, grouping) {
+        let ended = self.window.close(now, grouping);
+        if ended || (self.draining && !self.reads(now)) {
             self.end_window(now);
+            self.draining = !grouping.wait.is_zero() && self.refill.is_behind();
+        }
+        // Where digests do not get through, single messages may.
+        if self.draining && self.queue.unsettled_digests() < DIGESTS_MAX {
+            return;
         }
         for waiting in self.queue.not_admitted() {
             if !self.window.admit(now, grouping) {

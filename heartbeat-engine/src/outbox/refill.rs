@@ -32,6 +32,13 @@ struct Scan {
     retried: BTreeSet<NotificationId>,
 }
 
+impl Refill {
+    /// Whether something that is owed may be only in the store.
+    pub(super) fn is_behind(&self) -> bool {
+        self.overflow || self.scan.is_some()
+    }
+}
+
 impl Outbox {
     /// Which page of the store must be read: the notifications behind this `seq` ([`crate::Storage::outbox`]). It is handed
     /// in by [`Outbox::handle_page`]; until then nothing more is asked for.
@@ -119,6 +126,11 @@ impl Outbox {
             return;
         }
         self.queue.push(owed);
+    }
+
+    /// Whether the store is being read, or is to be read now.
+    pub(super) fn reads(&self, now: Timestamp) -> bool {
+        self.refill.scan.is_some() || self.may_scan(now)
     }
 
     /// Whether there is room for a good part of what is only in the store, which knows of most of what was settled.
