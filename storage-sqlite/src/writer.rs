@@ -24,6 +24,9 @@ use crate::room::Room;
 pub(crate) const QUEUE_MAX: usize = 4096;
 /// How many transitions one transaction takes before it lets no further batch in.
 const GROUP_TRANSITIONS_MAX: usize = 4096;
+/// A write of so many transitions has a transaction of its own. Beside others it would need a savepoint, and SQLite goes through
+/// all that one holds at the end of each statement: a hundred thousand monitors that go down would take minutes.
+const TRANSITIONS_OF_ITS_OWN: usize = 128;
 /// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
 const FOLD_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -126,7 +129,12 @@ impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         while let Ok(first) = inbox.recv() {
             let group = collect(first, inbox, &self.gauge);
-            self.group(group);
+            let (large, small): (Vec<Write>, Vec<Write>) =
+                group.into_iter().partition(|write| transitions(write) >= TRANSITIONS_OF_ITS_OWN);
+            large.into_iter().for_each(|write| self.group(vec![write]));
+            if !small.is_empty() {
+                self.group(small);
+            }
             self.copy_rest();
         }
     }
@@ -212,20 +220,26 @@ impl Worker {
 
     fn within(&mut self, connection: &Connection, group: &[Write]) -> rusqlite::Result<Vec<Answer>> {
         let mut answers = Vec::with_capacity(group.len());
+        // What is alone is rolled back with the transaction.
+        let alone = group.len() == 1;
         for write in group {
-            connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+            if !alone {
+                connection.prepare_cached("SAVEPOINT batch")?.execute([])?;
+            }
             self.applier.begin();
             let answer = match self.write(connection, write) {
                 Ok(answer) => answer,
                 Err(error) => {
                     self.applier.roll_back();
                     let error = self.refused(connection, write, error)?;
-                    connection.prepare_cached("ROLLBACK TO batch")?.execute([])?;
+                    connection.execute_batch(if alone { "ROLLBACK; BEGIN IMMEDIATE" } else { "ROLLBACK TO batch" })?;
                     Answer::Failed(error)
                 }
             };
             answers.push(answer);
-            connection.prepare_cached("RELEASE batch")?.execute([])?;
+            if !alone {
+                connection.prepare_cached("RELEASE batch")?.execute([])?;
+            }
         }
         self.applier.sweep(connection)?;
         Ok(answers)

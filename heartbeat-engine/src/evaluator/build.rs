@@ -15,6 +15,9 @@ use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
 };
 
+/// How many monitors one batch takes because they are due. Going down costs a storage far more than a heartbeat does, and
+/// heartbeats that come meanwhile wait for two batches.
+const DUE_MAX: usize = 256;
 /// Of how many monitors what is needed is read ahead.
 const FETCHED: usize = 32;
 
@@ -153,10 +156,11 @@ impl Evaluator {
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
     /// them: a heartbeat among these may be stamped before the deadline (S3.7).
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
+        let most = self.batch_max.min(DUE_MAX);
         let mut due = Vec::new();
         let mut put_back = Vec::new();
         let mut moves = MOVES_MAX;
-        while due.len() < self.batch_max
+        while due.len() < most
             && let Some((at, number)) = self.queue.pop_before(now, &mut moves)
         {
             let Some(id) = self.slots.at(number).map(|slot| slot.record.id()) else { continue };
@@ -171,20 +175,20 @@ impl Evaluator {
         put_back.into_iter().for_each(|(at, number)| self.queue.set(number, at));
         // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.
         let mut later = Vec::new();
-        while due.len() < self.batch_max
+        while due.len() < most
             && let Some(id) = self.ahead.pop()
         {
             if waiting.contains(&id) { later.push(id) } else { due.push(id) }
         }
         self.ahead.append(&mut later);
-        while due.len() < self.batch_max
+        while due.len() < most
             && let Some(id) = self.pop_misheld()
         {
             if waiting.contains(&id) { later.push(id) } else { due.push(id) }
         }
         later.into_iter().for_each(|id| self.look_if_misheld(id));
         if self.must_save() {
-            let room = self.batch_max.saturating_sub(due.len());
+            let room = most.saturating_sub(due.len());
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
         }
         due
