@@ -18,7 +18,7 @@ use std::time::Duration;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ffi};
 
-use crate::open;
+use crate::{open, threads};
 
 /// After how many pages of 4 KiB the write-ahead log is copied into the file.
 pub(crate) const LOG_PAGES: u64 = 4 << 10;
@@ -162,11 +162,7 @@ impl Drop for Checkpointer {
     fn drop(&mut self) {
         self.gauge.stop.store(true, Ordering::Release);
         self.gauge.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the checkpointer of the database ended by a panic");
-        }
+        threads::join(self.thread.take(), "checkpointer");
     }
 }
 

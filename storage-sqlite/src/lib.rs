@@ -25,6 +25,7 @@ mod retention;
 mod room;
 mod staged;
 mod storage;
+mod threads;
 mod wishes;
 mod writer;
 

@@ -10,7 +10,7 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 
 use crate::error;
-use crate::open;
+use crate::{open, threads};
 
 /// How many reads may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
@@ -93,11 +93,7 @@ impl Readers {
 impl Drop for Readers {
     fn drop(&mut self) {
         self.queue = None;
-        for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a reader of the database ended by a panic");
-            }
-        }
+        self.threads.drain(..).for_each(|thread| threads::join(Some(thread), "reader"));
     }
 }
 

@@ -19,6 +19,7 @@ use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
 use crate::room::Room;
+use crate::threads;
 
 /// How many writes may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
@@ -95,11 +96,7 @@ impl Writer {
 impl Drop for Writer {
     fn drop(&mut self) {
         self.queue = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the writer of the database ended by a panic");
-        }
+        threads::join(self.thread.take(), "writer");
     }
 }
 

@@ -181,6 +181,24 @@ fn child_process() {
     drop(open(Path::new(&path)));
 }
 
+/// Upgrades in a process of its own, which is killed once the write-ahead log is longer than so many bytes: the longer it is,
+/// the further the upgrade is.
+fn upgrade_until(victim: &Path, bytes: u64) {
+    let log = PathBuf::from(format!("{}-wal", victim.display()));
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["child_process", "--exact"])
+        .env(INTERRUPTED, victim)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= bytes {
+        std::thread::yield_now();
+    }
+    child.kill().unwrap();
+    child.wait().unwrap();
+}
+
 #[test]
 fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
     const CHANGES: u64 = 20_000;
@@ -191,21 +209,7 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
     for round in 0..12_u32 {
         let victim = directory.path().join(format!("{round}.db"));
         fs::copy(&path, &victim).unwrap();
-        let log = PathBuf::from(format!("{}-wal", victim.display()));
-        let mut child = Command::new(std::env::current_exe().unwrap())
-            .args(["child_process", "--exact"])
-            .env(INTERRUPTED, &victim)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        // The more the log has grown, the further the upgrade is.
-        let far = u64::from(round) * 400_000;
-        while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= far {
-            std::thread::yield_now();
-        }
-        child.kill().unwrap();
-        child.wait().unwrap();
+        upgrade_until(&victim, u64::from(round) * 400_000);
         *versions.entry(version_of(&victim)).or_insert(0) += 1;
         let storage = open(&victim);
         let found = run(events(&storage));
@@ -247,22 +251,9 @@ fn a_kill_while_monitors_are_moved_loses_none() {
     for round in 0..8_u64 {
         let victim = directory.path().join(format!("{round}.db"));
         fs::copy(&path, &victim).unwrap();
-        let log = PathBuf::from(format!("{}-wal", victim.display()));
         // Killed twice: what goes on from the middle may be cut short, too.
         for part in 1..=2 {
-            let mut child = Command::new(std::env::current_exe().unwrap())
-                .args(["child_process", "--exact"])
-                .env(INTERRUPTED, &victim)
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-                .unwrap();
-            let far = (round + part) * 300_000;
-            while child.try_wait().unwrap().is_none() && fs::metadata(&log).map_or(0, |log| log.len()) <= far {
-                std::thread::yield_now();
-            }
-            child.kill().unwrap();
-            child.wait().unwrap();
+            upgrade_until(&victim, (round + part) * 300_000);
         }
         assert_nothing_is_lost(&victim, MONITORS, PINGS);
     }

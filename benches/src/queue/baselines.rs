@@ -28,6 +28,11 @@ impl Queue for Flat {
     }
 }
 
+fn pop_before(heap: &mut BinaryHeap<Reverse<(i64, u32)>>, now: i64) -> Option<(i64, u32)> {
+    heap.peek().filter(|first| first.0.0 < now)?;
+    heap.pop().map(|first| first.0)
+}
+
 /// The standard library's heap, re-armed lazily.
 #[derive(Debug, Default)]
 pub struct LazyHeap {
@@ -43,20 +48,15 @@ impl Queue for LazyHeap {
     }
 
     fn look(&mut self, now: i64, due: &mut dyn FnMut(i64, u32)) -> bool {
-        let mut left = BATCH;
-        while let Some(&Reverse((at, index))) = self.heap.peek().filter(|first| first.0.0 < now) {
-            if left == 0 {
-                return true;
-            }
-            left -= 1;
-            self.heap.pop();
+        for _ in 0..BATCH {
+            let Some((at, index)) = pop_before(&mut self.heap, now) else { return false };
             match self.armed.judge(at, index) {
                 Verdict::Due => due(at, index),
                 Verdict::Later(deadline) => self.heap.push(Reverse((deadline, index))),
                 Verdict::Stale => {}
             }
         }
-        false
+        true
     }
 }
 
@@ -79,19 +79,14 @@ impl Queue for EagerHeap {
     }
 
     fn look(&mut self, now: i64, due: &mut dyn FnMut(i64, u32)) -> bool {
-        let mut left = BATCH;
-        while let Some(&Reverse((at, index))) = self.heap.peek().filter(|first| first.0.0 < now) {
-            if left == 0 {
-                return true;
-            }
-            left -= 1;
-            self.heap.pop();
+        for _ in 0..BATCH {
+            let Some((at, index)) = pop_before(&mut self.heap, now) else { return false };
             if self.deadlines[index as usize] == at {
                 self.deadlines[index as usize] = NEVER;
                 due(at, index);
             }
         }
-        false
+        true
     }
 }
 

@@ -11,12 +11,25 @@ use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 const OURS_ONCE_IN: usize = 3;
 
 static TARGET: LazyLock<&Target> = LazyLock::new(|| {
-    let name = std::env::var("HEARTBEAT_FUZZ_TARGET").expect("HEARTBEAT_FUZZ_TARGET names a target");
-    TARGETS.iter().find(|target| target.name == name).expect("a target of heartbeat-fuzz")
+    let name = std::env::var("HEARTBEAT_FUZZ_TARGET").unwrap_or_default();
+    let found = TARGETS.iter().find(|target| target.name == name);
+    found.unwrap_or_else(|| {
+        let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
+        stop(&format!("HEARTBEAT_FUZZ_TARGET is `{name}`; set it to one of {}", names.join(", ")))
+    })
 });
 static CORPUS: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
-    corpus::read(*TARGET).expect("the corpus can be read").into_iter().map(|(_, input)| input).collect()
+    let kept = corpus::read(*TARGET);
+    let kept = kept.unwrap_or_else(|error| stop(&format!("the corpus of {} cannot be read: {error}", TARGET.name)));
+    kept.into_iter().map(|(_, input)| input).collect()
 });
+
+/// Ends without a panic, which libFuzzer would take for a broken promise of the target.
+fn stop(why: &str) -> ! {
+    eprintln!("error: {why}");
+    std::process::exit(2)
+}
+
 static MUTATOR: LazyLock<Mutator<'static>> = LazyLock::new(|| Mutator::new(TARGET.dictionary, &CORPUS));
 
 fuzz_target!(|input: &[u8]| (TARGET.run)(input));

@@ -9,6 +9,8 @@
 //! ===
 //! GET /ping/$PING/new-job?create=1
 //! ```
+//!
+//! Each `expect` states a promise about our own answer or record, and its panic is what a target reports when one is broken.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine as _;
@@ -103,7 +105,7 @@ fn check_any(wish: &Wish, answer: &Answer) {
     assert!(status != StatusCode::UNAUTHORIZED || has("www-authenticate"), "{answer:?}");
     assert!(status != StatusCode::METHOD_NOT_ALLOWED || has("allow"), "{answer:?}");
     assert!(status != StatusCode::TOO_MANY_REQUESTS || has("retry-after"), "{answer:?}");
-    let kind = answer.headers.get("content-type").map_or("", |kind| kind.to_str().unwrap());
+    let kind = answer.headers.get("content-type").map_or("", |kind| kind.to_str().expect("a content type is text"));
     if kind.ends_with("json") && wish.method != Method::HEAD {
         let said: Value = serde_json::from_slice(&answer.body).expect("an answer that says JSON is JSON");
         if kind == "application/problem+json" {
@@ -146,7 +148,7 @@ fn check_request(wish: &Wish, answer: &Answer, cost: &Cost) {
     let is_json = wish.body.is_empty() || serde_json::from_slice::<Value>(&wish.body).is_ok();
     let has_conditions = wish.headers.contains_key("if-match") || wish.headers.contains_key("if-none-match");
     if answer.status == StatusCode::BAD_REQUEST && is_json && !has_conditions {
-        let said: Value = serde_json::from_slice(&answer.body).unwrap();
+        let said: Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
         let errors = said["errors"].as_array().map_or(0, Vec::len);
         assert!(errors > 0, "no field is named: {said} for {wish:?}");
     }
@@ -160,10 +162,12 @@ async fn check_stored(world: &World) {
     assert_eq!(stored.len(), shown.len());
     for (stored, shown) in stored.iter().zip(&shown) {
         assert_eq!(*stored, **shown, "readers see another record than is stored");
-        let text = serde_json::to_string(&*stored.monitor).unwrap();
-        assert_eq!(serde_json::from_str::<heartbeat_engine::Monitor>(&text).unwrap(), *stored.monitor, "{text}");
-        let text = serde_json::to_string(&stored.health).unwrap();
-        assert_eq!(serde_json::from_str::<heartbeat_engine::Health>(&text).unwrap(), stored.health, "{text}");
+        let text = serde_json::to_string(&*stored.monitor).expect("a monitor can be written down");
+        let read: heartbeat_engine::Monitor = serde_json::from_str(&text).expect("what was written down can be read");
+        assert_eq!(read, *stored.monitor, "{text}");
+        let text = serde_json::to_string(&stored.health).expect("a state can be written down");
+        let read: heartbeat_engine::Health = serde_json::from_str(&text).expect("what was written down can be read");
+        assert_eq!(read, stored.health, "{text}");
     }
 }
 

@@ -37,6 +37,7 @@ use crate::damage::Damage;
 use crate::index::Index;
 use crate::open;
 use crate::readers::ReadError;
+use crate::threads;
 use crate::writer::Write;
 
 /// How many monitors one transaction folds at least, while there are more…
@@ -226,11 +227,7 @@ impl Drop for Folder {
     fn drop(&mut self) {
         self.gauge.stop.store(true, Ordering::Release);
         self.gauge.wake();
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            tracing::error!("the folder of the database ended by a panic");
-        }
+        threads::join(self.thread.take(), "folder");
     }
 }
 
