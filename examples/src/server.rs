@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::routing::get;
 use heartbeat_engine::{ChannelKind, Engine, EngineBuilder, MemoryStorage, zone_data};
-use heartbeat_http::{AdminKey, Drained, HttpSettings, ServeOptions, Site, ensure_admin_key, serve};
+use heartbeat_http::{AdminKey, Drained, HostGauge, HttpSettings, ServeOptions, Site, ensure_admin_key, serve};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
@@ -25,6 +25,8 @@ use crate::{banner, self_ping, systemd};
 /// How long requests that are under way may take when the server stops; the engine then has the rest of the 10 s.
 const DRAIN: Duration = Duration::from_secs(4);
 const ENGINE_STOP: Duration = Duration::from_secs(4);
+/// Of the write-ahead log.
+const PAGE_BYTES: u64 = 4096;
 
 /// Why the server did not run, or not on.
 #[derive(Debug)]
@@ -63,8 +65,10 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let Running { engine, mut driver, new_admin_key } = running;
-    let mut site = Site::new(engine.clone(), http_settings(&settings, &url)?);
+    let Running { engine, mut driver, gauges, new_admin_key } = running;
+    let mut http = http_settings(&settings, &url)?;
+    http.gauges = gauges;
+    let mut site = Site::new(engine.clone(), http);
     if settings.noop_route {
         site = site.with_routes(Router::new().route("/noop", get(async || "OK")));
     }
@@ -99,6 +103,7 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
 struct Running {
     engine: Engine,
     driver: JoinHandle<()>,
+    gauges: Vec<HostGauge>,
     new_admin_key: Option<String>,
 }
 
@@ -113,7 +118,7 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
     for (path, warning) in &declarations.warnings {
         tracing::warn!("{}", settings.fault(path, warning));
     }
-    let builder = engine_builder(&settings.storage).await?;
+    let (builder, gauges) = engine_builder(&settings.storage).await?;
     let (engine, mut driver) = builder
         .channel_kind(WebhookKind::new())
         .channel_kind(EmailKind::new())
@@ -135,14 +140,15 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         Some(_) => None,
         None => ensure_admin_key(&engine).await.map_err(|error| Failure::Run(error.to_string()))?,
     };
-    Ok(Running { engine, driver, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
+    Ok(Running { engine, driver, gauges, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
 }
 
-async fn engine_builder(storage: &StorageUrl) -> Result<EngineBuilder, Failure> {
+/// An engine on the storage, and what the storage has told at `/metrics`.
+async fn engine_builder(storage: &StorageUrl) -> Result<(EngineBuilder, Vec<HostGauge>), Failure> {
     match storage {
         StorageUrl::Memory => {
             tracing::warn!("storage is memory: nothing outlives this process");
-            Ok(Engine::builder(MemoryStorage::new()))
+            Ok((Engine::builder(MemoryStorage::new()), Vec::new()))
         }
         StorageUrl::Sqlite(path) => {
             let file = path.clone();
@@ -150,9 +156,28 @@ async fn engine_builder(storage: &StorageUrl) -> Result<EngineBuilder, Failure> 
                 tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default())).await;
             let opened = opened.map_err(|error| Failure::Run(error.to_string()))?;
             let storage = opened.map_err(|error| Failure::Run(error.to_string()))?;
-            Ok(Engine::builder(storage))
+            let storage = Arc::new(storage);
+            Ok((Engine::builder(storage.clone()), store_gauges(&storage)))
         }
     }
+}
+
+fn store_gauges(storage: &Arc<SqliteStorage>) -> Vec<HostGauge> {
+    let gauge = |name, help, read: fn(&SqliteStorage) -> u64| {
+        let storage = storage.clone();
+        HostGauge::new(name, help, move || read(&storage) as f64)
+    };
+    vec![
+        gauge("store_file_bytes", "Size of the database file", |storage| {
+            std::fs::metadata(storage.path()).map_or(0, |file| file.len())
+        }),
+        gauge("store_log_bytes", "What lies in the log within it and is not in rows yet", |storage| {
+            storage.stats().log_bytes
+        }),
+        gauge("store_wal_bytes", "Size of the write-ahead log beside it", |storage| {
+            storage.stats().wal_pages * PAGE_BYTES
+        }),
+    ]
 }
 
 fn serve_options(stop: &CancellationToken) -> ServeOptions {

@@ -32,7 +32,7 @@ impl App {
             admin_key: settings.admin_key.as_ref().map(|key| KeyHash::of(key.reveal())),
             rates: PingRates::new(settings.pings_per_minute),
             replays: Replays::default(),
-            metrics: HttpMetrics::new(engine.clone()),
+            metrics: HttpMetrics::new(engine.clone(), settings.gauges.clone()),
             request_ids: RequestIds::new(),
             engine,
             settings,

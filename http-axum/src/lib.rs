@@ -27,6 +27,7 @@ mod trace;
 
 pub use json::{MonitorWish, grouping_from_json, maintenance_from_json, monitor_from_json, route_from_json};
 pub use keys::{ApiKey, ensure_admin_key};
+pub use metrics::HostGauge;
 pub use router::router;
 pub use serve::{Drained, ServeOptions, Stopping, serve};
 pub use settings::{ADMIN_KEY_CHARS_MIN, AdminKey, AdminKeyError, HttpSettings, TrustForwarded};

@@ -4,6 +4,8 @@ use std::fmt;
 
 use heartbeat_engine::schedule::Zone;
 
+use crate::metrics::HostGauge;
+
 /// The fewest characters of an admin key that somebody chooses.
 pub const ADMIN_KEY_CHARS_MIN: usize = 16;
 
@@ -38,8 +40,10 @@ pub struct HttpSettings {
     pub forwarded: TrustForwarded,
     /// Streams of `/api/events` that are open at the same time; more are answered 503. Default 100.
     pub event_streams_max: usize,
-    /// Whether `/metrics` asks for a key that may read. Default `false`: it holds counts and no names.
+    /// Whether `/metrics` asks for a key that may read. Default `false`: it holds counts, and no names but those of channels.
     pub metrics_need_key: bool,
+    /// What the host adds to `/metrics`.
+    pub gauges: Vec<HostGauge>,
 }
 
 impl Default for HttpSettings {
@@ -56,6 +60,7 @@ impl Default for HttpSettings {
             forwarded: TrustForwarded::default(),
             event_streams_max: 100,
             metrics_need_key: false,
+            gauges: Vec::new(),
         }
     }
 }

@@ -8,7 +8,7 @@ use crate::runtime::channels::{ChannelInfo, ChannelSpec, DOCUMENT_KIND};
 use crate::runtime::engine::Engine;
 use crate::runtime::error::{EditError, Unavailable};
 use crate::runtime::inbox::Work;
-use crate::runtime::metrics::{Metrics, Readiness, read};
+use crate::runtime::metrics::{ChannelMetrics, Metrics, Readiness, read};
 use crate::runtime::random;
 use crate::{
     Attempt, DOCUMENT_BYTES_MAX, Delivery, DeliveryError, DeliveryState, Document, DocumentWrite, FieldError,
@@ -221,7 +221,8 @@ impl Engine {
         let now = self.now();
         let counters = &self.shared.counters;
         let standing = counters.standing();
-        let backlog = counters.backlog();
+        let channels = counters.channels(now);
+        let sum = |of: fn(&ChannelMetrics) -> u64| channels.iter().map(of).sum();
         let mut monitors = [0u64; 5];
         let mut windows = self.maintenance();
         windows.retain(|window| window.spec.current(now).is_some());
@@ -248,11 +249,15 @@ impl Engine {
             transitions: read(&counters.transitions),
             commit_errors: read(&counters.commit_errors),
             outages: read(&counters.outages),
-            delivered: read(&counters.delivered),
-            delivery_errors: read(&counters.delivery_errors),
-            dead: read(&counters.dead),
-            undelivered: backlog.count,
-            oldest_undelivered: backlog.oldest.map(|at| now.since(at)),
+            commit_seconds: counters.commits.read(1e6),
+            batch_transitions: counters.batch_sizes.read(1.0),
+            alert_seconds: counters.alerts.read(1e3),
+            delivered: sum(|channel| channel.delivered),
+            delivery_errors: sum(|channel| channel.errors),
+            dead: sum(|channel| channel.dead),
+            undelivered: sum(|channel| channel.waiting),
+            oldest_undelivered: channels.iter().filter_map(|channel| channel.oldest_waiting).max(),
+            channels,
             inbox: self.shared.inbox.len() as u64,
             overdue,
             last_commit_age: standing.committed_at.map(|at| now.since(at)),
@@ -284,7 +289,7 @@ impl Engine {
         };
         // A far end that fails is no trouble of ours: it is told as a failing channel (S7.4).
         let idle_max = self.shared.limits.attempt_timeout.saturating_mul(3);
-        let idle_since = self.shared.counters.backlog().idle_since;
+        let idle_since = self.shared.counters.idle_since();
         let delivery = idle_since
             .map(|at| now.since(at))
             .filter(|idle| *idle > idle_max)

@@ -231,7 +231,7 @@ impl Driver {
         batch: Batch,
         replies: Vec<oneshot::Sender<Result<Outcome, StorageError>>>,
     ) -> Result<(), ()> {
-        let result = self.store(&batch).await;
+        let result = self.timed(self.store(&batch)).await;
         evaluator.handle_applied(&result);
         match &result {
             Ok(applied) => self.committed(&batch, applied),
@@ -274,6 +274,15 @@ impl Driver {
         commit.await
     }
 
+    /// Counts how long a commit takes.
+    async fn timed<T>(&self, commit: impl Future<Output = T>) -> T {
+        let clock = &self.shared.clock;
+        let began = clock.monotonic();
+        let result = commit.await;
+        self.shared.counters.commits.count_us(clock.monotonic().saturating_sub(began));
+        result
+    }
+
     fn committed(&mut self, batch: &Batch, applied: &Applied) {
         self.failed = 0;
         let counters = &self.shared.counters;
@@ -283,6 +292,7 @@ impl Driver {
             standing.store_error = None;
         });
         add(&counters.batches, 1);
+        counters.batch_sizes.count(batch.transitions.len() as u64);
         add(&counters.outages, usize::from(batch.outage.is_some()));
         for (transition, outcome) in batch.transitions.iter().zip(&applied.transitions) {
             if *outcome == Outcome::Committed {

@@ -1,11 +1,11 @@
 //! What the engine counts and how it stands; no global recorder.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::runtime::distribution::{Distribution, Tally};
 use crate::{Signal, State, StatusWord, Timestamp};
 
 /// A snapshot of what the engine counted since it started, and of how it stands.
@@ -34,6 +34,13 @@ pub struct Metrics {
     pub changes: Vec<(State, u64)>,
     /// Outages of the watcher that were found.
     pub outages: u64,
+    /// How long commits took until they were durable, also those that failed; seconds.
+    pub commit_seconds: Distribution,
+    /// Transitions in each batch that was committed.
+    pub batch_transitions: Distribution,
+    /// How long it took from the moment when a monitor went down ([`crate::Incident::opened_at`]) until a channel had taken the
+    /// message of its own that says so; seconds. What a channel's window gathers into digests is not among them.
+    pub alert_seconds: Distribution,
     /// Notifications that were delivered.
     pub delivered: u64,
     /// Attempts to deliver that failed.
@@ -44,12 +51,34 @@ pub struct Metrics {
     pub undelivered: u64,
     /// How long the oldest undelivered notification has been owed.
     pub oldest_undelivered: Option<Duration>,
+    /// The same by channel, of every one that had something to deliver since the start, in the order of names.
+    pub channels: Vec<ChannelMetrics>,
     /// Calls that wait to be decided.
     pub inbox: u64,
     /// Monitors whose deadline has passed and is not judged yet.
     pub overdue: u64,
     /// How long ago the last batch became durable.
     pub last_commit_age: Option<Duration>,
+}
+
+/// What was counted of the deliveries of one channel.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub struct ChannelMetrics {
+    /// The channel's name.
+    pub name: String,
+    /// Notifications that were delivered.
+    pub delivered: u64,
+    /// Attempts that failed and are made again.
+    pub errors: u64,
+    /// Notifications that were given up.
+    pub dead: u64,
+    /// Notifications that wait, by what is known in memory.
+    pub waiting: u64,
+    /// How long the oldest of them has been owed.
+    pub oldest_waiting: Option<Duration>,
+    /// Whether its attempts fail so that it counts as failing (S7.4).
+    pub failing: bool,
 }
 
 /// Whether the engine does its work.
@@ -71,7 +100,7 @@ pub struct Readiness {
 }
 
 /// The counters behind [`Metrics`].
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Counters {
     pub(crate) pings: [AtomicU64; 5],
     pub(crate) changes: [AtomicU64; 4],
@@ -79,14 +108,27 @@ pub(crate) struct Counters {
     pub(crate) transitions: AtomicU64,
     pub(crate) commit_errors: AtomicU64,
     pub(crate) outages: AtomicU64,
-    pub(crate) delivered: AtomicU64,
-    pub(crate) delivery_errors: AtomicU64,
-    pub(crate) dead: AtomicU64,
     pub(crate) loaded: AtomicU64,
     pub(crate) expected: AtomicU64,
+    /// In microseconds.
+    pub(crate) commits: Tally,
+    /// In transitions.
+    pub(crate) batch_sizes: Tally,
+    /// In milliseconds.
+    pub(crate) alerts: Tally,
     standing: Mutex<Standing>,
-    troubles: Mutex<HashMap<String, Trouble>>,
-    backlogs: Mutex<HashMap<String, Backlog>>,
+    channels: Mutex<BTreeMap<String, ChannelStanding>>,
+}
+
+/// What is known of a channel's deliveries.
+#[derive(Debug, Default)]
+pub(crate) struct ChannelStanding {
+    pub(crate) delivered: u64,
+    pub(crate) errors: u64,
+    pub(crate) dead: u64,
+    pub(crate) backlog: Backlog,
+    /// While it fails.
+    pub(crate) trouble: Option<Trouble>,
 }
 
 /// A channel whose every attempt fails.
@@ -123,6 +165,30 @@ pub(crate) fn read(counter: &AtomicU64) -> u64 {
 const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
 const STATES: [State; 4] = [State::New, State::Up, State::Down, State::Paused];
 
+const COMMIT_BOUNDS_US: &[u64] = &[250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000];
+const BATCH_BOUNDS: &[u64] = &[1, 4, 16, 64, 256, 1_024, 4_096];
+const ALERT_BOUNDS_MS: &[u64] = &[2, 5, 10, 25, 100, 500, 1_000, 5_000, 15_000, 60_000, 300_000];
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            pings: Default::default(),
+            changes: Default::default(),
+            batches: AtomicU64::default(),
+            transitions: AtomicU64::default(),
+            commit_errors: AtomicU64::default(),
+            outages: AtomicU64::default(),
+            loaded: AtomicU64::default(),
+            expected: AtomicU64::default(),
+            commits: Tally::new(COMMIT_BOUNDS_US),
+            batch_sizes: Tally::new(BATCH_BOUNDS),
+            alerts: Tally::new(ALERT_BOUNDS_MS),
+            standing: Mutex::default(),
+            channels: Mutex::default(),
+        }
+    }
+}
+
 impl Counters {
     pub(crate) fn count_ping(&self, signal: Signal) {
         add(&self.pings[signal as usize], 1);
@@ -149,31 +215,39 @@ impl Counters {
     }
 
     pub(crate) fn trouble(&self, channel: &str) -> Option<Trouble> {
-        self.troubles.lock().unwrap_or_else(PoisonError::into_inner).get(channel).cloned()
+        self.lock_channels().get(channel).and_then(|standing| standing.trouble.clone())
     }
 
-    /// Notes that a channel fails, or (`None`) that it works.
-    pub(crate) fn set_trouble(&self, channel: &str, trouble: Option<Trouble>) {
-        let mut troubles = self.troubles.lock().unwrap_or_else(PoisonError::into_inner);
-        match trouble {
-            Some(trouble) => troubles.insert(channel.to_owned(), trouble),
-            None => troubles.remove(channel),
-        };
-    }
-
-    /// Notes what waits for a channel.
-    pub(crate) fn set_backlog(&self, channel: &str, backlog: Backlog) {
-        self.backlogs.lock().unwrap_or_else(PoisonError::into_inner).insert(channel.to_owned(), backlog);
-    }
-
-    /// What waits for all channels together.
-    pub(crate) fn backlog(&self) -> Backlog {
-        let backlogs = self.backlogs.lock().unwrap_or_else(PoisonError::into_inner);
-        Backlog {
-            count: backlogs.values().map(|backlog| backlog.count).sum(),
-            oldest: backlogs.values().filter_map(|backlog| backlog.oldest).min(),
-            idle_since: backlogs.values().filter_map(|backlog| backlog.idle_since).min(),
+    /// Changes what is known of a channel.
+    pub(crate) fn of_channel(&self, channel: &str, change: impl FnOnce(&mut ChannelStanding)) {
+        let mut channels = self.lock_channels();
+        if !channels.contains_key(channel) {
+            channels.insert(channel.to_owned(), ChannelStanding::default());
         }
+        channels.get_mut(channel).map(change);
+    }
+
+    /// The deliveries of every channel, in the order of names.
+    pub(crate) fn channels(&self, now: Timestamp) -> Vec<ChannelMetrics> {
+        let of = |(name, standing): (&String, &ChannelStanding)| ChannelMetrics {
+            name: name.clone(),
+            delivered: standing.delivered,
+            errors: standing.errors,
+            dead: standing.dead,
+            waiting: standing.backlog.count,
+            oldest_waiting: standing.backlog.oldest.map(|at| now.since(at)),
+            failing: standing.trouble.is_some(),
+        };
+        self.lock_channels().iter().map(of).collect()
+    }
+
+    /// Since when some channel has had an attempt due that nobody made.
+    pub(crate) fn idle_since(&self) -> Option<Timestamp> {
+        self.lock_channels().values().filter_map(|standing| standing.backlog.idle_since).min()
+    }
+
+    fn lock_channels(&self) -> MutexGuard<'_, BTreeMap<String, ChannelStanding>> {
+        self.channels.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn standing(&self) -> Standing {

@@ -94,6 +94,7 @@ async fn another_grouping_wakes_a_channel_that_holds_messages_back() {
     fails(&engine, "second").await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(switch.taken().len(), 0);
+    assert_eq!(engine.metrics().channels[0].oldest_waiting, Some(Duration::from_secs(60)));
 
     engine.put_channel("ops", channel(true, Grouping { burst: 0, wait: Duration::from_secs(30) })).await.unwrap();
     tokio::time::sleep(SOON).await;
@@ -121,6 +122,14 @@ async fn a_channel_that_is_mended_gets_what_waits_at_once_and_fails_no_more() {
     assert_eq!(engine.channel("ops").unwrap().failing_since, None);
     let [(at, _)] = switch.taken()[..] else { panic!("{:?}", switch.taken()) };
     assert!(at.since(mended_at) < SOON, "told {at}, mended {mended_at}");
+
+    let metrics = engine.metrics();
+    let [counted] = &metrics.channels[..] else { panic!("{:?}", metrics.channels) };
+    assert_eq!((counted.name.as_str(), counted.delivered, counted.dead, counted.waiting), ("ops", 1, 0, 0));
+    assert!(counted.errors >= 1 && !counted.failing, "{counted:?}");
+    // A minute and the moment in which the channel was mended.
+    let lags: Vec<_> = metrics.alert_seconds.buckets.iter().filter(|(_, count)| *count > 0).collect();
+    assert_eq!(lags, [&(300.0, 1)], "{:?}", metrics.alert_seconds);
 }
 
 #[tokio::test(start_paused = true)]

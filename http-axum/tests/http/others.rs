@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use heartbeat_engine::{Engine, MemoryStorage};
+use heartbeat_http::{HostGauge, HttpSettings};
 use serde_json::{Value, json};
 
 use crate::server::Server;
@@ -216,9 +218,29 @@ async fn metrics_tell_counts_and_no_secrets() {
         "heartbeat_pings_total{signal=\"fail\"} 1",
         "heartbeat_http_requests_total{method=\"GET\",route=\"/ping/{token}\",status=\"404\"} 1",
         "heartbeat_ready 1",
+        "heartbeat_part_ready{part=\"store\"} 1",
+        "heartbeat_commit_seconds_bucket{le=\"+Inf\"} ",
+        "heartbeat_batch_transitions_bucket{le=\"4.0\"} ",
+        "heartbeat_alert_lag_seconds_count 0",
+        "heartbeat_build_info{version=",
         "# EOF",
     ] {
         assert!(text.contains(line), "{line} is missing in:\n{text}");
     }
+    if cfg!(target_os = "linux") {
+        let resident = text.lines().find_map(|line| line.strip_prefix("process_resident_memory_bytes "));
+        assert!(resident.unwrap().parse::<f64>().unwrap() > 1e6, "{resident:?}");
+    }
     assert!(!text.contains("token-of-job") && !text.contains("unknown"));
+}
+
+#[tokio::test]
+async fn a_host_adds_figures_of_its_own() {
+    let engine = Engine::builder(MemoryStorage::new()).spawn().await.unwrap();
+    let mut settings = HttpSettings::default();
+    settings.gauges.push(HostGauge::new("store_file_bytes", "Size of the database", || 4096.0));
+    let router = heartbeat_http::router(engine, settings);
+    let text = crate::server::ask(&router, "GET", "/metrics", "").await.text();
+    assert!(text.contains("# HELP heartbeat_store_file_bytes Size of the database.\n"), "{text}");
+    assert!(text.contains("\nheartbeat_store_file_bytes 4096.0\n"), "{text}");
 }

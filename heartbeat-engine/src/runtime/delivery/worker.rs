@@ -10,10 +10,12 @@ use super::Outlet;
 use super::attempt::attempt;
 use crate::outbox::{OutboxSettings, Verdict};
 use crate::runtime::inbox::Work;
-use crate::runtime::metrics::{Backlog, Trouble, add};
+use crate::runtime::metrics::{Backlog, ChannelStanding, Trouble};
 use crate::runtime::random;
 use crate::runtime::shared::Shared;
-use crate::{DeliveryError, NotificationId, OutboxEntry, Page, Receipt, StorageError};
+use crate::{
+    DeliveryError, Notification, NotificationId, NotificationKind, OutboxEntry, Page, Receipt, StorageError, Timestamp,
+};
 
 /// How many notifications are read from the store at a time.
 const PAGE: usize = 256;
@@ -30,8 +32,23 @@ pub(super) fn settings(shared: &Shared, channel: &str) -> (OutboxSettings, u64) 
 /// Something that was under way and has ended.
 #[derive(Debug)]
 enum Ended {
-    Attempt(NotificationId, Result<Receipt, DeliveryError>),
+    Attempt(Tried, Result<Receipt, DeliveryError>),
     Page(Result<Page<OutboxEntry>, StorageError>),
+}
+
+/// What was tried to be delivered.
+#[derive(Debug, Clone, Copy)]
+struct Tried {
+    id: NotificationId,
+    /// Where it tells that a monitor is down, since when.
+    down_since: Option<Timestamp>,
+}
+
+impl Tried {
+    fn new(notification: &Notification) -> Self {
+        let incident = notification.incident.as_ref().filter(|_| notification.kind == NotificationKind::Down);
+        Self { id: notification.id, down_since: incident.map(|incident| incident.opened_at) }
+    }
 }
 
 #[derive(Debug)]
@@ -73,8 +90,8 @@ impl Worker {
         let now = self.shared.clock.now();
         let mut outbox = self.outlet.outbox();
         while let Some(due) = outbox.poll_attempt(now) {
-            let (shared, id) = (self.shared.clone(), due.notification.id);
-            self.under_way.spawn(async move { Ended::Attempt(id, attempt(shared, due, now).await) });
+            let (shared, tried) = (self.shared.clone(), Tried::new(&due.notification));
+            self.under_way.spawn(async move { Ended::Attempt(tried, attempt(shared, due, now).await) });
         }
         if let Some(after) = outbox.poll_page(now) {
             let storage = self.shared.storage.clone();
@@ -86,13 +103,11 @@ impl Worker {
         let status = outbox.status();
         let wake_at = (!outbox.is_closed(now)).then(|| outbox.poll_wake(now));
         drop(outbox);
-        let counters = &self.shared.counters;
-        counters.set_backlog(
-            &self.channel,
-            Backlog { count: status.waiting as u64, oldest: status.oldest, idle_since: status.idle_since },
-        );
-        let trouble = status.failing.map(|failing| Trouble { since: failing.since, error: failing.error });
-        counters.set_trouble(&self.channel, trouble);
+        self.shared.counters.of_channel(&self.channel, |standing| {
+            standing.backlog =
+                Backlog { count: status.waiting as u64, oldest: status.oldest, idle_since: status.idle_since };
+            standing.trouble = status.failing.map(|failing| Trouble { since: failing.since, error: failing.error });
+        });
         wake_at.map(|at| at.since(now).clamp(Duration::from_millis(1), SLEEP_MAX))
     }
 
@@ -107,9 +122,9 @@ impl Worker {
     fn ended(&mut self, ended: Result<Ended, tokio::task::JoinError>) {
         let now = self.shared.clock.now();
         match ended {
-            Ok(Ended::Attempt(id, outcome)) => {
-                let verdict = self.outlet.outbox().handle_outcome(id, &outcome, now, random::unit());
-                self.note(id, verdict);
+            Ok(Ended::Attempt(tried, outcome)) => {
+                let verdict = self.outlet.outbox().handle_outcome(tried.id, &outcome, now, random::unit());
+                self.note(tried, verdict, now);
             }
             Ok(Ended::Page(Ok(page))) => self.outlet.outbox().handle_page(page),
             Ok(Ended::Page(Err(error))) => {
@@ -121,16 +136,23 @@ impl Worker {
         }
     }
 
-    fn note(&self, id: NotificationId, verdict: Option<Verdict>) {
-        let (counters, channel) = (&self.shared.counters, &self.channel);
+    fn note(&self, Tried { id, down_since }: Tried, verdict: Option<Verdict>, now: Timestamp) {
+        let channel = &self.channel;
+        let count = |change: fn(&mut ChannelStanding)| self.shared.counters.of_channel(channel, change);
         match verdict {
-            Some(Verdict::Delivered) => add(&counters.delivered, 1),
+            Some(Verdict::Delivered) => {
+                count(|standing| standing.delivered += 1);
+                if let Some(down_since) = down_since {
+                    let lag = u64::try_from(now.since(down_since).as_millis()).unwrap_or(u64::MAX);
+                    self.shared.counters.alerts.count(lag);
+                }
+            }
             Some(Verdict::Waits(reason)) => {
-                add(&counters.delivery_errors, 1);
+                count(|standing| standing.errors += 1);
                 tracing::warn!(%channel, notification = %id, %reason, "a delivery failed and will be tried again");
             }
             Some(Verdict::Dead(reason)) => {
-                add(&counters.dead, 1);
+                count(|standing| standing.dead += 1);
                 tracing::error!(%channel, notification = %id, %reason, "a notification was given up");
             }
             None => {}

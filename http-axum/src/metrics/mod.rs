@@ -1,5 +1,9 @@
 //! `/metrics`: what the engine and the HTTP surface counted, as Prometheus text.
 
+mod engine;
+mod host;
+mod process;
+
 use std::fmt;
 use std::sync::OnceLock;
 use std::time::Duration;
@@ -11,19 +15,23 @@ use axum::http::{HeaderMap, HeaderValue};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use heartbeat_engine::Engine;
-use prometheus_client::collector::Collector;
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;
-use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
-use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::app::AppState;
 use crate::auth::Caller;
 use crate::keys::Scope;
 use crate::problem::Problem;
+use engine::EngineCollector;
+use host::HostCollector;
+pub use host::HostGauge;
+use process::ProcessCollector;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 /// The older text format; what OpenMetrics adds are comments to its readers.
@@ -83,8 +91,13 @@ struct RouteLabels {
 }
 
 impl HttpMetrics {
-    pub(crate) fn new(engine: Engine) -> Self {
-        let mut registry = Registry::with_prefix("heartbeat");
+    /// What is told of this engine, and what the host adds.
+    pub(crate) fn new(engine: Engine, host: Vec<HostGauge>) -> Self {
+        let mut all = Registry::default();
+        // Its names are a convention of all programs.
+        all.register_collector(Box::new(ProcessCollector));
+        let registry = all.sub_registry_with_prefix("heartbeat");
+        registry.register("build", "Which program this is", Info::new([("version", env!("CARGO_PKG_VERSION"))]));
         let requests = Family::default();
         let durations = Family::new_with_constructor(new_histogram as fn() -> Histogram);
         registry.register("http_requests", "HTTP requests, by route", requests.clone());
@@ -97,7 +110,8 @@ impl HttpMetrics {
         let streams = Gauge::default();
         registry.register("event_streams", "Streams of events that are open", streams.clone());
         registry.register_collector(Box::new(EngineCollector { engine }));
-        Self { registry, requests, durations: Family::clone(&durations), streams }
+        registry.register_collector(Box::new(HostCollector { gauges: host }));
+        Self { registry: all, requests, durations: Family::clone(&durations), streams }
     }
 
     /// Counts a stream of events for as long as the answer lives; `None` when so many are open.
@@ -137,85 +151,4 @@ fn new_histogram() -> Histogram {
 pub(crate) struct CountersAtHand {
     requests: OnceLock<Counter>,
     durations: OnceLock<Histogram>,
-}
-
-/// Reads the engine's own counts at each scrape.
-#[derive(Debug)]
-struct EngineCollector {
-    engine: Engine,
-}
-
-impl Collector for EngineCollector {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let metrics = self.engine.metrics();
-        let ready = u64::from(self.engine.readiness().ready);
-        let seconds = |age: Option<Duration>| age.map_or(0.0, |age| age.as_secs_f64());
-        let out = &mut encoder;
-        gauges(out, "monitors", "Monitors by status", "status", metrics.monitors.iter().map(|(w, n)| (w.name(), *n)))?;
-        let pings = metrics.pings.iter().map(|(signal, n)| (signal.name(), *n));
-        counters(out, "pings", "Heartbeats that were stored, by signal", "signal", pings)?;
-        let changes = metrics.changes.iter().map(|(state, n)| (heartbeat_engine::StatusWord::from(*state).name(), *n));
-        counters(out, "state_changes", "Changes of state, by the new state", "state", changes)?;
-        for (name, help, count) in [
-            ("batches", "Batches that were committed", metrics.batches),
-            ("transitions", "Transitions that were committed", metrics.transitions),
-            ("commit_errors", "Commits that failed", metrics.commit_errors),
-            ("outages", "Outages of the watcher that were found", metrics.outages),
-            ("notifications_delivered", "Notifications that were delivered", metrics.delivered),
-            ("notification_errors", "Attempts to deliver that failed", metrics.delivery_errors),
-            ("notifications_dead", "Notifications that were given up", metrics.dead),
-        ] {
-            let counter = ConstCounter::new(count);
-            counter.encode(out.encode_descriptor(
-                name,
-                help,
-                None,
-                prometheus_client::metrics::MetricType::Counter,
-            )?)?;
-        }
-        for (name, help, value) in [
-            ("ready", "Whether store, evaluator and delivery are well", ready as f64),
-            ("notifications_waiting", "Notifications that wait", metrics.undelivered as f64),
-            ("notification_oldest_seconds", "Age of the oldest undelivered", seconds(metrics.oldest_undelivered)),
-            ("monitors_in_maintenance", "Monitors that a maintenance window covers now", metrics.in_maintenance as f64),
-            ("monitors_flapping", "Monitors that flap", metrics.flapping as f64),
-            ("incidents_acknowledged", "Open incidents that somebody takes care of", metrics.acknowledged as f64),
-            ("incidents_held", "Open incidents held back by what they depend on", metrics.held as f64),
-            ("inbox", "Calls that wait to be decided", metrics.inbox as f64),
-            ("overdue", "Monitors whose deadline has passed and is not judged yet", metrics.overdue as f64),
-            ("last_commit_age_seconds", "How long ago the last batch became durable", seconds(metrics.last_commit_age)),
-        ] {
-            let gauge = ConstGauge::new(value);
-            gauge.encode(out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?)?;
-        }
-        Ok(())
-    }
-}
-
-fn gauges(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    label: &'static str,
-    values: impl Iterator<Item = (&'static str, u64)>,
-) -> fmt::Result {
-    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Gauge)?;
-    for (word, value) in values {
-        ConstGauge::new(value as f64).encode(family.encode_family(&[(label, word)])?)?;
-    }
-    Ok(())
-}
-
-fn counters(
-    out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
-    label: &'static str,
-    values: impl Iterator<Item = (&'static str, u64)>,
-) -> fmt::Result {
-    let mut family = out.encode_descriptor(name, help, None, prometheus_client::metrics::MetricType::Counter)?;
-    for (word, value) in values {
-        ConstCounter::new(value).encode(family.encode_family(&[(label, word)])?)?;
-    }
-    Ok(())
 }
