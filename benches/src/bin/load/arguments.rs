@@ -38,6 +38,11 @@ pub(crate) struct Arguments {
     /// Kills the server with SIGKILL while heartbeats are under way, instead of stopping it
     #[arg(long)]
     pub(crate) kill: bool,
+    /// Kills the server with SIGKILL so many times during the run, at random, and starts it again on the same database; says
+    /// for each stretch between how fast it was and what it used
+    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u32).range(..=1000), requires = "rate",
+          conflicts_with_all = ["kill", "restart", "alerts", "overdue", "growth"])]
+    pub(crate) kills: u32,
     /// Starts the server once more at the end and says how long that takes
     #[arg(long)]
     pub(crate) restart: bool,

@@ -72,6 +72,11 @@ impl Connection {
         Err(Failure::new("the server closes every connection"))
     }
 
+    /// Closes it, if it is open.
+    pub(crate) fn close(&mut self) {
+        (self.stream, self.flight) = (None, None);
+    }
+
     fn open(&mut self, registry: &Registry, address: SocketAddr) -> Outcome<()> {
         let connect = || {
             let stream = std::net::TcpStream::connect_timeout(&address, CONNECT_PATIENCE)?;

@@ -100,6 +100,12 @@ impl<'a> Driver<'a> {
         })
     }
 
+    /// Turns to another server; what the connections had to the one before is over.
+    pub(crate) fn turn_to(&mut self, address: SocketAddr) {
+        self.address = address;
+        self.connections.iter_mut().for_each(Connection::close);
+    }
+
     /// Drives one slice and waits for its answers. `at_end` is called when nothing is sent any more and answers are
     /// still under way.
     pub(crate) fn run(&mut self, slice: &Slice<'_>, at_end: impl FnOnce() -> Outcome<()>) -> Outcome<Tally> {

@@ -21,6 +21,7 @@ mod request;
 mod response;
 mod run;
 mod server;
+mod soak;
 mod tally;
 mod timer;
 mod usage;
@@ -54,6 +55,10 @@ fn start(arguments: &Arguments) -> Outcome<()> {
     let runtime = runtime.map_err(Failure::of("the async runtime"))?;
     let interrupted = catch_signals(&runtime)?;
     let stage = Stage { runtime: &runtime, program: &program, interrupted: &interrupted };
+    if arguments.kills > 0 {
+        let soak = soak::run(&stage, arguments)?;
+        return print(&if arguments.json { format!("{}\n", soak.json()) } else { soak.table() });
+    }
     let Some(growth) = &arguments.growth else {
         let report = run::run(&stage, arguments)?;
         return print(&if arguments.json { format!("{}\n", report.json()) } else { report.table() });

@@ -57,10 +57,7 @@ struct Measured {
 /// Runs with these arguments.
 pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     let folder = TempDir::with_prefix("heartbeat-load-").map_err(Failure::of("a temporary directory"))?;
-    let file = arguments.file.clone().unwrap_or_else(|| folder.path().join("heartbeat.db"));
-    if file.exists() {
-        return Err(Failure::new(format!("{} exists already; name a new file with --file", file.display())));
-    }
+    let file = new_file(arguments, folder.path())?;
     let clock = Clock::start();
     let population = Population { monitors: arguments.monitors, mix: arguments.mix, seed: arguments.seed };
     population.provide(stage.runtime, &file, arguments.prepared.as_deref(), stage.interrupted)?;
@@ -159,7 +156,17 @@ fn restart(launch: &Launch<'_>) -> Outcome<f64> {
     Ok(seconds)
 }
 
-fn log_of(file: &Path) -> PathBuf {
+/// Where the database of a run comes to be.
+pub(crate) fn new_file(arguments: &Arguments, folder: &Path) -> Outcome<PathBuf> {
+    let file = arguments.file.clone().unwrap_or_else(|| folder.join("heartbeat.db"));
+    if file.exists() {
+        return Err(Failure::new(format!("{} exists already; name a new file with --file", file.display())));
+    }
+    Ok(file)
+}
+
+/// The write-ahead log of a database.
+pub(crate) fn log_of(file: &Path) -> PathBuf {
     let mut name = file.as_os_str().to_owned();
     name.push("-wal");
     name.into()

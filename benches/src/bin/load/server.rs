@@ -41,6 +41,7 @@ pub(crate) struct Launch<'a> {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
+    file: PathBuf,
     log: PathBuf,
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -72,7 +73,8 @@ impl Launch<'_> {
         let mut child = command.spawn().map_err(Failure::of("the server does not start"))?;
         let lines = lines_of(&mut child);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server = Server { child, log, address, ready: Duration::ZERO, _lines: lines };
+        let mut server =
+            Server { child, file: self.file.to_owned(), log, address, ready: Duration::ZERO, _lines: lines };
         server.address = server.banner(self.interrupted)?;
         let mut api = Api::new(server.address, KEY);
         while api.send("GET", "/readyz", None)?.status != 200 {
@@ -136,6 +138,11 @@ impl Server {
         let lines: Vec<&str> = log.lines().rev().take(5).collect();
         let last = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
         Failure::new(format!("the server ended by itself ({status}):\n{last}"))
+    }
+
+    /// Its database.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
     }
 
     /// Its process id.
