@@ -13,13 +13,13 @@ use crate::error;
 use crate::log::{self, Position};
 use crate::readers::{Read, ReadError};
 
-/// How many bytes of heartbeats stay with the newest. With keys and chunks it must stay below a quarter of a page.
-const RECENT_BYTES: usize = 800;
+/// How many bytes of heartbeats stay with the newest. With keys, chunks and hours it must stay below a quarter of a page.
+const RECENT_BYTES: usize = 700;
 /// How large a chunk may be, unless it is one heartbeat: with its head it fits on a page.
 const CHUNK_BYTES: usize = 3900;
 
 pub(crate) const FOLDED: &str = "SELECT folded FROM monitors WHERE id = ?1";
-pub(crate) const RECENT: &str = "SELECT chunks, pings FROM recent WHERE monitor = ?1";
+pub(crate) const RECENT: &str = "SELECT chunks, pings, counts FROM recent WHERE monitor = ?1";
 pub(crate) const CHUNK: &str = "SELECT pings FROM chunks WHERE key = ?1";
 
 /// A chunk as the row of the newest knows it.
@@ -37,6 +37,8 @@ pub(crate) struct Stored {
     chunks: Vec<Chunk>,
     /// Frames.
     recent: Vec<u8>,
+    /// The newest hours, see [`crate::counts`].
+    pub(crate) hours: Vec<u8>,
 }
 
 /// What folding makes of it.
@@ -51,24 +53,29 @@ pub(crate) struct Folded {
 
 impl Stored {
     pub(crate) fn read(connection: &Connection, id: &[u8; 16]) -> Read<Self> {
-        let (chunks, recent) = Self::columns(connection, id)?;
-        Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent })
+        let (chunks, recent, hours) = Self::columns(connection, id)?;
+        Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent, hours })
     }
 
     /// What of it can be read, and why the rest cannot: the list of chunks and the newest are damaged each for itself.
     pub(crate) fn readable(connection: &Connection, id: &[u8; 16]) -> Read<(Self, Option<CodecError>)> {
-        let (chunks, recent) = Self::columns(connection, id)?;
+        let (chunks, recent, hours) = Self::columns(connection, id)?;
         let (chunks, lost) = read_chunks(&chunks).map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
         Ok(match range(&recent) {
-            Ok(_) => (Self { chunks, recent }, lost),
-            Err(error) => (Self { chunks, recent: Vec::new() }, Some(error)),
+            Ok(_) => (Self { chunks, recent, hours }, lost),
+            Err(error) => (Self { chunks, recent: Vec::new(), hours }, Some(error)),
         })
     }
 
-    /// The list of chunks, and the newest.
-    fn columns(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<(Vec<u8>, Vec<u8>)> {
+    /// The newest hours alone.
+    pub(crate) fn hours(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<Vec<u8>> {
+        Ok(Self::columns(connection, id)?.2)
+    }
+
+    /// The list of chunks, the newest, and the newest hours.
+    fn columns(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         let mut statement = connection.prepare_cached(RECENT)?;
-        let found = statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let found = statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
         Ok(found.unwrap_or_default())
     }
 
@@ -254,7 +261,7 @@ mod tests {
     }
 
     fn stored(folded: &Folded) -> Stored {
-        Stored { chunks: read_chunks(&folded.chunks).unwrap(), recent: folded.recent.clone() }
+        Stored { chunks: read_chunks(&folded.chunks).unwrap(), recent: folded.recent.clone(), hours: Vec::new() }
     }
 
     #[test]
@@ -279,7 +286,7 @@ mod tests {
             alive.extend(folded.added.iter().map(|(key, _)| *key));
             alive.retain(|key| !folded.dropped.contains(key));
             assert!(folded.kept >= n.min(100) && folded.kept < 100 + 12, "{} are kept after {n}", folded.kept);
-            assert!(folded.chunks.len() + folded.recent.len() < 950);
+            assert!(folded.chunks.len() + folded.recent.len() < 800);
             now = stored(&folded);
             assert_eq!(now.keys().collect::<Vec<_>>(), alive);
         }
