@@ -34,7 +34,7 @@ fn no_query_scans_or_sorts() {
         (CHUNK.to_owned(), "PRIMARY KEY"),
         (crate::counts::BELOW.to_owned(), "USING PRIMARY KEY (span<?)"),
         (crate::counts::ROWS.to_owned(), "USING PRIMARY KEY (span=? AND monitor=?)"),
-        (crate::counts::INSERT.to_owned(), "USING PRIMARY KEY (span=? AND monitor=?)"),
+        (crate::counts::LAST.to_owned(), "USING PRIMARY KEY (span=? AND monitor=?)"),
         (crate::counts::FORGET.to_owned(), "USING PRIMARY KEY (span<?)"),
         (crate::counts::REMOVE.to_owned(), "counts USING PRIMARY KEY (span=? AND monitor=?)"),
         (LOAD.to_owned(), "PRIMARY KEY"),

@@ -95,7 +95,9 @@ pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CodecError>) {
 /// Writes the rows of a monitor within the writer's transaction.
 pub(crate) fn write(connection: &Connection, id: &[u8; 16], folded: &Folded) -> rusqlite::Result<()> {
     for (span, hours) in &folded.rows {
-        connection.prepare_cached(INSERT)?.execute(params![span, id, hours])?;
+        let last: Option<i64> =
+            connection.prepare_cached(LAST)?.query_row(params![span, id], |row| row.get(0)).optional()?;
+        connection.prepare_cached(INSERT)?.execute(params![span, id, last.unwrap_or(0) + 1, hours])?;
     }
     Ok(())
 }
@@ -123,9 +125,8 @@ pub(crate) fn forget(connection: &Connection, below: i64) -> rusqlite::Result<()
     Ok(())
 }
 
-/// With the parameters span, monitor and hours.
-pub(crate) const INSERT: &str = "INSERT INTO counts (span, monitor, k, hours)
-    VALUES (?1, ?2, (SELECT coalesce(max(k), 0) + 1 FROM counts WHERE span = ?1 AND monitor = ?2), ?3)";
+pub(crate) const LAST: &str = "SELECT k FROM counts WHERE span = ?1 AND monitor = ?2 ORDER BY k DESC LIMIT 1";
+const INSERT: &str = "INSERT INTO counts (span, monitor, k, hours) VALUES (?1, ?2, ?3, ?4)";
 pub(crate) const FORGET: &str = "DELETE FROM counts WHERE (span, monitor, k) IN
     (SELECT span, monitor, k FROM counts WHERE span < ?1 ORDER BY span, monitor, k LIMIT ?2)";
 /// Looks into each span that there is, because they come first in the key.
