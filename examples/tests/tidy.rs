@@ -12,11 +12,12 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 22] = [
+const CORE: [&str; 23] = [
     "duration",
     "time",
     "id",
     "signal",
+    "counts",
     "schedule",
     "incident",
     "monitor",

@@ -36,7 +36,7 @@ pub struct StateChange {
 pub enum Change {
     /// It is made or replaced by this one.
     Put(#[serde(with = "shared")] Arc<Record>),
-    /// It is removed with its pings and its state changes; incidents and notifications stay.
+    /// It is removed with its pings, their counts and its state changes; incidents and notifications stay.
     Remove,
 }
 

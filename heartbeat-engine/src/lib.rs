@@ -5,6 +5,7 @@ mod address;
 mod backoff;
 mod batch;
 mod clock;
+mod counts;
 mod deadline;
 mod duration;
 pub mod evaluator;
@@ -37,6 +38,7 @@ pub use batch::{
     Applied, Batch, Change, DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, StateChange, Transition,
 };
 pub use clock::{Clock, SystemClock};
+pub use counts::{Counts, CountsPer, Durations};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Acknowledgement, Cause, Closing, Incident, IncidentNote};

@@ -21,6 +21,8 @@ use crate::{
 pub struct MemoryLimits {
     /// Heartbeats of each monitor, 100 unless told.
     pub pings_per_monitor: usize,
+    /// Hours of each monitor in which heartbeats arrived and are counted, 1000 unless told.
+    pub hours_per_monitor: usize,
     /// Changes of state of each monitor, 1000 unless told.
     pub changes_per_monitor: usize,
     /// Closed incidents of each monitor, 1000 unless told.
@@ -35,6 +37,7 @@ impl Default for MemoryLimits {
     fn default() -> Self {
         Self {
             pings_per_monitor: 100,
+            hours_per_monitor: 1000,
             changes_per_monitor: 1000,
             incidents_per_monitor: 1000,
             incidents_closed: 10_000,

@@ -26,6 +26,9 @@ pub enum Signal {
 }
 
 impl Signal {
+    /// Every signal.
+    pub const ALL: [Self; 5] = [Self::Success, Self::Start, Self::Fail, Self::Log, Self::Report];
+
     /// Its name: `success`, `start`, `fail`, `log` or `report`.
     #[must_use]
     pub const fn name(self) -> &'static str {

@@ -6,8 +6,8 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Applied, Batch, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry, PartitionId, PingEntry,
-    Record, StateChange, Timestamp, TokenHash,
+    Applied, Batch, Counts, CountsPer, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry,
+    PartitionId, PingEntry, Record, StateChange, Timestamp, TokenHash,
 };
 
 /// Why a storage did not do it, by what the caller may conclude.
@@ -111,6 +111,19 @@ pub enum HistoryQuery {
         /// Only those before this one.
         before: Option<u64>,
     },
+    /// How many heartbeats of a monitor arrived in which hour or day, each as a [`HistoryItem::Counts`]. Hours without
+    /// heartbeats are left out. They are kept longer than the heartbeats: every heartbeat of a committed transition is
+    /// counted, exactly once, also those that are beyond a storage's limit for [`HistoryQuery::Pings`].
+    Counts {
+        /// The monitor.
+        monitor: MonitorId,
+        /// Whether hours or days are wanted.
+        per: CountsPer,
+        /// Only those that began at this instant or later.
+        since: Option<Timestamp>,
+        /// Only those that began before this instant.
+        before: Option<Timestamp>,
+    },
     /// Changes of state of a monitor. `before` is the version of the last one seen. A page never ends between two
     /// changes of one version, so it may hold a few more than were asked for.
     Changes {
@@ -158,6 +171,8 @@ pub enum HistoryQuery {
 pub enum HistoryItem {
     /// A heartbeat.
     Ping(Box<PingEntry>),
+    /// The heartbeats of an hour or a day.
+    Counts(Counts),
     /// A change of state.
     Change(StateChange),
     /// An incident.

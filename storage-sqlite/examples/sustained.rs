@@ -6,7 +6,10 @@
 //! ```
 //!
 //! `--callers` commit at once, `--batch` heartbeats each; `--payload` is the length of their message in bytes, `--rate` a
-//! limit per second, `--log-mib` the size of the log, `--db` a file that is kept, and used again when it is there.
+//! limit per second, `--log-mib` the size of the log, `--db` a file that is kept, and used again when it is there. It ends
+//! after `--beats` heartbeats of each monitor on average, if that is sooner. With `--interval` so many seconds lie between
+//! the heartbeats of a monitor by their stamps, and each says how long its run took; `--counts-days` is for how many days they
+//! stay counted, 0 for not at all.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -33,6 +36,9 @@ struct Wish {
     payload: usize,
     rate: u64,
     log_mib: u64,
+    beats: u64,
+    interval: u64,
+    counts_days: u32,
     db: Option<PathBuf>,
 }
 
@@ -54,6 +60,9 @@ impl Wish {
             payload: number("--payload", 64) as usize,
             rate: number("--rate", u64::MAX),
             log_mib: number("--log-mib", 128),
+            beats: number("--beats", u64::MAX),
+            interval: number("--interval", 0),
+            counts_days: number("--counts-days", 366) as u32,
             db: found.get("--db").map(PathBuf::from),
         }
     }
@@ -82,10 +91,12 @@ fn made(n: u64) -> Record {
 }
 
 /// The next heartbeat of a monitor, as the engine makes it.
-fn beat(now: &mut Record, message: &str, time: Timestamp) -> Transition {
+fn beat(now: &mut Record, message: &str, time: Timestamp, interval: u64) -> Transition {
     let expected = Some(now.version);
     now.version = Version(now.version.0 + 1);
     now.health.ping_count += 1;
+    let count = now.health.ping_count;
+    let time = if interval > 0 { at((count * interval).cast_signed()) } else { time };
     now.health.based_at = time;
     now.health.latest_at = time;
     if let Some(expectation) = &mut now.health.expectation {
@@ -96,7 +107,8 @@ fn beat(now: &mut Record, message: &str, time: Timestamp) -> Transition {
         arrived_at: time,
         at: time,
         message: (!message.is_empty()).then(|| message.to_owned()),
-        ..ping(now.health.ping_count)
+        run_duration: (interval > 0).then(|| Duration::from_millis(60_000 + count * 7919 % 10_000)),
+        ..ping(count)
     };
     Transition {
         monitor: now.id(),
@@ -138,14 +150,15 @@ async fn call(storage: Arc<SqliteStorage>, mut records: Vec<Record>, wish: Arc<W
     let message = "x".repeat(wish.payload);
     let (began, mut took, mut sent) = (Instant::now(), Vec::new(), 0);
     let span = Duration::from_secs(wish.seconds);
-    while began.elapsed() < span {
+    let most = wish.beats.saturating_mul(records.len() as u64);
+    while began.elapsed() < span && sent < most {
         let mut transitions = Vec::with_capacity(wish.batch);
         let mut chosen = std::collections::HashSet::with_capacity(wish.batch);
         let time = at(i64::try_from(began.elapsed().as_secs()).unwrap());
         while transitions.len() < wish.batch.min(records.len()) {
             let index = random.below(records.len() as u64) as usize;
             if chosen.insert(index) {
-                transitions.push(beat(&mut records[index], &message, time));
+                transitions.push(beat(&mut records[index], &message, time, wish.interval));
             }
         }
         let both = batch(transitions);
@@ -221,7 +234,7 @@ impl Cpu {
 async fn measure(wish: Wish) {
     let directory = tempfile::tempdir().unwrap();
     let path = wish.db.clone().unwrap_or_else(|| directory.path().join("heartbeat.db"));
-    let options = || SqliteOptions::new().log_bytes(wish.log_mib << 20);
+    let options = || SqliteOptions::new().log_bytes(wish.log_mib << 20).counts_days(wish.counts_days);
     if !path.exists() {
         create_all(&SqliteStorage::open(&path, options()).unwrap(), &wish).await;
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use heartbeat_engine::{Applied, Lease, Outcome, StorageError, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
+use crate::counts;
 use crate::encode::{
     Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement,
     EncodedTransition,
@@ -217,6 +218,7 @@ impl Applier {
             "DELETE FROM names WHERE monitor = ?1",
             "DELETE FROM recent WHERE monitor = ?1",
             "DELETE FROM changes WHERE monitor = ?1",
+            counts::REMOVE,
         ] {
             connection.prepare_cached(sql)?.execute([id])?;
         }

@@ -3,8 +3,10 @@
 use heartbeat_engine::{HistoryItem, HistoryQuery, IncidentId, MonitorId, Page, StateChange, StorageError, Timestamp};
 use rusqlite::{Connection, Row, ToSql, params};
 
+use crate::counts::{self, Wanted};
 use crate::encode::state_number;
 use crate::index::Index;
+use crate::options::Kept;
 use crate::pings;
 use crate::read::{cursor, json, one_more, outbox_entry, page};
 use crate::readers::{Read, ReadError};
@@ -15,19 +17,25 @@ pub(crate) const CHANGES: &str =
 pub(crate) const FEED: &str = "SELECT seq, change FROM changes WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 pub(crate) const LATEST_EVENT: &str = "SELECT seq, change FROM changes ORDER BY seq DESC LIMIT 1";
 
-/// `pings_kept` is how many heartbeats of a monitor are kept; older ones may be there still.
+/// Heartbeats that are older than those that are kept may be there still.
 pub(crate) fn history(
     connection: &Connection,
     index: &Index,
-    pings_kept: u64,
+    kept: Kept,
     query: &HistoryQuery,
     limit: usize,
 ) -> Read<Page<HistoryItem>> {
     match query {
         HistoryQuery::Pings { monitor, before } => {
             let newest = index.read().tail(monitor.as_bytes());
-            pings::page(connection, monitor.as_bytes(), *before, limit, newest, pings_kept)
+            pings::page(connection, monitor.as_bytes(), *before, limit, newest, kept.pings)
         }
+        HistoryQuery::Counts { monitor, per, since, before } if kept.counts() => {
+            let newest = index.read().tail(monitor.as_bytes());
+            let wanted = Wanted { per: *per, since: *since, before: *before, limit };
+            counts::page(connection, monitor.as_bytes(), newest, &wanted)
+        }
+        HistoryQuery::Counts { .. } => Ok(Page::empty()),
         HistoryQuery::Changes { monitor, before } => changes(connection, *monitor, *before, limit),
         HistoryQuery::Incidents { monitor, open, before } => incidents(connection, *monitor, *open, *before, limit),
         HistoryQuery::Incident(id) => {

@@ -4,6 +4,7 @@ mod apply;
 mod backup;
 mod checkpoint;
 mod codec;
+mod counts;
 mod damage;
 mod encode;
 mod error;

@@ -15,6 +15,22 @@ pub enum Synchronous {
 /// What part of the limit on the size of the file the log may have before it is folded.
 const LOG_PART: u64 = 16;
 
+/// What of a monitor's heartbeats is kept.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    /// How many.
+    pub(crate) pings: u64,
+    /// For how many days they stay counted.
+    pub(crate) counts_days: u32,
+}
+
+impl Kept {
+    /// Whether they are counted at all.
+    pub(crate) const fn counts(self) -> bool {
+        self.counts_days > 0
+    }
+}
+
 /// Settings of a [`crate::SqliteStorage`].
 ///
 /// ```
@@ -29,6 +45,7 @@ pub struct SqliteOptions {
     pub(crate) max_file_bytes: Option<u64>,
     pub(crate) log_bytes: u64,
     pub(crate) pings_per_monitor: u32,
+    pub(crate) counts_days: u32,
     pub(crate) changes_per_monitor: u32,
     pub(crate) incidents_per_monitor: u32,
     pub(crate) incidents_closed: u32,
@@ -45,6 +62,7 @@ impl SqliteOptions {
             max_file_bytes: None,
             log_bytes: 128 << 20,
             pings_per_monitor: 100,
+            counts_days: 366,
             changes_per_monitor: 1000,
             incidents_per_monitor: 1000,
             incidents_closed: 100_000,
@@ -96,6 +114,23 @@ impl SqliteOptions {
     #[must_use]
     pub fn pings_per_monitor(self, pings: u32) -> Self {
         Self { pings_per_monitor: pings.max(1), ..self }
+    }
+
+    /// For how many days it stays known how many heartbeats of which signal a monitor had in which hour and day, and how long
+    /// its runs took ([`heartbeat_engine::HistoryQuery::Counts`]): 366 unless told; with 0 nothing is counted. Reckoned from
+    /// the latest mark of life ([`heartbeat_engine::Batch::mark`]); up to 30 days more are kept, and more at times, as they are
+    /// forgotten a little at a time whenever the log was put into the rows.
+    ///
+    /// Only hours with heartbeats take room: about 6 bytes each where one or many heartbeats say how long they took, about
+    /// 3 where none does. When it is made smaller, what is older is forgotten; with 0, all of it, and what was not counted
+    /// meanwhile stays uncounted.
+    #[must_use]
+    pub fn counts_days(self, days: u32) -> Self {
+        Self { counts_days: days, ..self }
+    }
+
+    pub(crate) fn kept(&self) -> Kept {
+        Kept { pings: self.pings_per_monitor.into(), counts_days: self.counts_days }
     }
 
     /// How many changes of state are kept of each monitor, 1000 unless told. A few more are kept at times.

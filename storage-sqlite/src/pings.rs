@@ -13,13 +13,19 @@ use crate::error;
 use crate::log::{self, Position};
 use crate::readers::{Read, ReadError};
 
-/// How many bytes of heartbeats stay with the newest. With keys and chunks it must stay below a quarter of a page.
-const RECENT_BYTES: usize = 800;
-/// How large a chunk may be, unless it is one heartbeat: with its head it fits on a page.
-const CHUNK_BYTES: usize = 3900;
+/// How many bytes of heartbeats and of the list of chunks stay in the row of the newest. With its key and the hours it must
+/// stay below a quarter of a page.
+const RECENT_BYTES: usize = 735;
+/// How large a chunk may be, unless it is one heartbeat: five of these fill a page. Little of it is left free, because what
+/// outgrew the row of the newest is nearly as large.
+const CHUNK_BYTES: usize = 808;
+/// About how many bytes a frame has beside its content…
+const FRAME_BYTES: usize = 8;
+/// …and the list for a chunk.
+const CHUNK_ENTRY_BYTES: usize = 4;
 
 pub(crate) const FOLDED: &str = "SELECT folded FROM monitors WHERE id = ?1";
-pub(crate) const RECENT: &str = "SELECT chunks, pings FROM recent WHERE monitor = ?1";
+pub(crate) const RECENT: &str = "SELECT chunks, pings, counts FROM recent WHERE monitor = ?1";
 pub(crate) const CHUNK: &str = "SELECT pings FROM chunks WHERE key = ?1";
 
 /// A chunk as the row of the newest knows it.
@@ -37,6 +43,8 @@ pub(crate) struct Stored {
     chunks: Vec<Chunk>,
     /// Frames.
     recent: Vec<u8>,
+    /// The newest hours, see [`crate::counts`].
+    pub(crate) hours: Vec<u8>,
 }
 
 /// What folding makes of it.
@@ -51,24 +59,29 @@ pub(crate) struct Folded {
 
 impl Stored {
     pub(crate) fn read(connection: &Connection, id: &[u8; 16]) -> Read<Self> {
-        let (chunks, recent) = Self::columns(connection, id)?;
-        Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent })
+        let (chunks, recent, hours) = Self::columns(connection, id)?;
+        Ok(Self { chunks: read_chunks(&chunks).map_err(|error| damaged(id, &error))?, recent, hours })
     }
 
     /// What of it can be read, and why the rest cannot: the list of chunks and the newest are damaged each for itself.
     pub(crate) fn readable(connection: &Connection, id: &[u8; 16]) -> Read<(Self, Option<CodecError>)> {
-        let (chunks, recent) = Self::columns(connection, id)?;
+        let (chunks, recent, hours) = Self::columns(connection, id)?;
         let (chunks, lost) = read_chunks(&chunks).map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
         Ok(match range(&recent) {
-            Ok(_) => (Self { chunks, recent }, lost),
-            Err(error) => (Self { chunks, recent: Vec::new() }, Some(error)),
+            Ok(_) => (Self { chunks, recent, hours }, lost),
+            Err(error) => (Self { chunks, recent: Vec::new(), hours }, Some(error)),
         })
     }
 
-    /// The list of chunks, and the newest.
-    fn columns(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<(Vec<u8>, Vec<u8>)> {
+    /// The newest hours alone.
+    pub(crate) fn hours(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<Vec<u8>> {
+        Ok(Self::columns(connection, id)?.2)
+    }
+
+    /// The list of chunks, the newest, and the newest hours.
+    fn columns(connection: &Connection, id: &[u8; 16]) -> rusqlite::Result<(Vec<u8>, Vec<u8>, Vec<u8>)> {
         let mut statement = connection.prepare_cached(RECENT)?;
-        let found = statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+        let found = statement.query_row([id], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?))).optional()?;
         Ok(found.unwrap_or_default())
     }
 
@@ -83,21 +96,16 @@ impl Stored {
         let mut frames = all.collect::<Result<Vec<_>, _>>()?;
         let last = frames.last().map_or(0, |last| last.n);
         frames.retain(|frame| is_kept(frame.n, last, keep));
-        let bytes: usize = frames.iter().map(|frame| frame.content.len() + 4).sum();
+        let mut made = pack_chunks(&frames);
+        let room = RECENT_BYTES.saturating_sub(write_chunks(&self.chunks).len() + made.len() * CHUNK_ENTRY_BYTES);
+        let stays = made.pop_if(|(_, _, bytes)| bytes.len() <= room);
+        let oldest = stays.as_ref().map_or(u64::MAX, |(first, _, _)| *first);
+        let (recent_count, recent) = stays.map_or_else(Default::default, |(_, count, bytes)| (count, bytes));
         let mut added = Vec::new();
-        let mut recent = Packer::default();
-        let mut recent_count = 0;
-        let mut oldest = u64::MAX;
-        if bytes <= RECENT_BYTES {
-            oldest = frames.first().map_or(oldest, |frame| frame.n);
-            frames.iter().for_each(|frame| recent.push(*frame));
-            recent_count = frames.len() as u64;
-        } else {
-            for (first, count, bytes) in pack_chunks(&frames) {
-                *last_key += 1;
-                self.chunks.push(Chunk { key: *last_key, first, count });
-                added.push((*last_key, bytes));
-            }
+        for (first, count, bytes) in made {
+            *last_key += 1;
+            self.chunks.push(Chunk { key: *last_key, first, count });
+            added.push((*last_key, bytes));
         }
         let behind = self.chunks.iter().skip(1).map(|chunk| chunk.first).chain([oldest]);
         // A chunk ends before the next one begins.
@@ -105,7 +113,7 @@ impl Stored {
             self.chunks.iter().zip(behind).take_while(|(_, next)| *next > 0 && !is_kept(*next - 1, last, keep)).count();
         let dropped = self.chunks.drain(..gone).map(|chunk| chunk.key).collect();
         let kept = self.chunks.iter().map(|chunk| chunk.count).sum::<u64>() + recent_count;
-        Ok(Folded { kept, chunks: write_chunks(&self.chunks), recent: recent.bytes, added, dropped })
+        Ok(Folded { kept, chunks: write_chunks(&self.chunks), recent, added, dropped })
     }
 }
 
@@ -132,7 +140,7 @@ fn pack_chunks(frames: &[Frame<'_>]) -> Vec<(u64, u64, Vec<u8>)> {
         let mut packer = Packer::default();
         let mut count = 0;
         for frame in rest {
-            if count > 0 && packer.bytes.len() + frame.content.len() + 8 > CHUNK_BYTES {
+            if count > 0 && packer.bytes.len() + frame.content.len() + FRAME_BYTES > CHUNK_BYTES {
                 break;
             }
             packer.push(*frame);
@@ -254,7 +262,7 @@ mod tests {
     }
 
     fn stored(folded: &Folded) -> Stored {
-        Stored { chunks: read_chunks(&folded.chunks).unwrap(), recent: folded.recent.clone() }
+        Stored { chunks: read_chunks(&folded.chunks).unwrap(), recent: folded.recent.clone(), hours: Vec::new() }
     }
 
     #[test]
@@ -279,19 +287,32 @@ mod tests {
             alive.extend(folded.added.iter().map(|(key, _)| *key));
             alive.retain(|key| !folded.dropped.contains(key));
             assert!(folded.kept >= n.min(100) && folded.kept < 100 + 12, "{} are kept after {n}", folded.kept);
-            assert!(folded.chunks.len() + folded.recent.len() < 950);
+            assert!(folded.chunks.len() + folded.recent.len() <= RECENT_BYTES);
+            assert!(folded.added.iter().all(|(_, bytes)| (600..=CHUNK_BYTES).contains(&bytes.len())));
             now = stored(&folded);
             assert_eq!(now.keys().collect::<Vec<_>>(), alive);
         }
     }
 
     #[test]
-    fn a_chunk_fits_on_a_page_unless_it_is_one_heartbeat() {
+    fn a_chunk_fits_on_a_fifth_of_a_page_unless_it_is_one_heartbeat() {
         let mut key = 0;
-        let folded =
-            Stored::default().fold(&[&frames(1..=100, 500), &frames(101..=101, 50_000)], 1000, &mut key).unwrap();
+        let all = [&frames(1..=100, 90)[..], &frames(101..=101, 50_000), &frames(102..=103, 90)];
+        let folded = Stored::default().fold(&all, 1000, &mut key).unwrap();
         let (large, small): (Vec<_>, Vec<_>) = folded.added.iter().partition(|(_, bytes)| bytes.len() > CHUNK_BYTES);
-        assert_eq!((large.len(), folded.kept, folded.recent.len()), (1, 101, 0));
-        assert!(small.iter().all(|(_, bytes)| bytes.len() > CHUNK_BYTES - 600 || bytes.len() < 2600));
+        assert_eq!((large.len(), folded.kept), (1, 103));
+        assert!(small.iter().filter(|(_, bytes)| bytes.len() < CHUNK_BYTES - 2 * 98).count() <= 1, "but for the last");
+        assert_eq!(range(&folded.recent).unwrap(), (102, 103), "what is new stays where there is room");
+    }
+
+    #[test]
+    fn many_chunks_leave_less_room_for_the_newest() {
+        let mut key = i64::from(u32::MAX);
+        let folded = Stored::default().fold(&[&frames(1..=130, 500)], 1000, &mut key).unwrap();
+        assert_eq!((folded.added.len(), folded.recent.len()), (130, 0));
+        let folded = stored(&folded).fold(&[&frames(131..=131, 350)], 1000, &mut key).unwrap();
+        assert_eq!(folded.added.len(), 1, "a list of {} bytes", folded.chunks.len());
+        let folded = stored(&folded).fold(&[&frames(132..=132, 100)], 1000, &mut key).unwrap();
+        assert!(folded.added.is_empty() && !folded.recent.is_empty());
     }
 }

@@ -15,7 +15,7 @@ use crate::checkpoint::{Checkpointer, WalGauge};
 use crate::fold::{Folder, Gauge};
 use crate::index::Index;
 use crate::open::{self, OpenError};
-use crate::options::{Counters, SqliteOptions, SqliteStats};
+use crate::options::{Counters, Kept, SqliteOptions, SqliteStats};
 use crate::read::Loaded;
 use crate::readers::Readers;
 use crate::replay::replay;
@@ -43,7 +43,7 @@ pub struct SqliteStorage {
     index: Arc<Index>,
     gauge: Arc<Gauge>,
     wal: Arc<WalGauge>,
-    pings_kept: u64,
+    kept: Kept,
     counters: Arc<Counters>,
     path: PathBuf,
 }
@@ -61,7 +61,7 @@ impl SqliteStorage {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
         let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
-        let (reader_count, pings_kept) = (options.readers, u64::from(options.pings_per_monitor));
+        let (reader_count, kept) = (options.readers, options.kept());
         let index = Arc::new(Index::new(replayed.table));
         let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes_max()));
         let wal = Arc::clone(&opened.wal);
@@ -72,15 +72,9 @@ impl SqliteStorage {
             Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
         let readers = Readers::start(&path, reader_count).map_err(failed)?;
         let checkpointer = Checkpointer::start(&path, Arc::clone(&wal)).map_err(failed)?;
-        let folder = Folder::start(
-            &path,
-            Arc::clone(&index),
-            Arc::clone(&gauge),
-            writer.queue(),
-            pings_kept,
-            replayed.last_chunk,
-        )
-        .map_err(failed)?;
+        let folder =
+            Folder::start(&path, Arc::clone(&index), Arc::clone(&gauge), writer.queue(), kept, replayed.last_chunk)
+                .map_err(failed)?;
         Ok(Self {
             readers,
             _folder: folder,
@@ -89,7 +83,7 @@ impl SqliteStorage {
             index,
             gauge,
             wal,
-            pings_kept,
+            kept,
             counters,
             path,
         })
@@ -172,7 +166,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
-        let (query, index, kept) = (query.clone(), Arc::clone(&self.index), self.pings_kept);
+        let (query, index, kept) = (query.clone(), Arc::clone(&self.index), self.kept);
         self.readers.read(move |connection| history::history(connection, &index, kept, &query, limit)).await
     }
 

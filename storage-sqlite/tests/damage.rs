@@ -210,7 +210,8 @@ fn what_is_whole_of_a_history_outlives_what_is_damaged() {
     let (_directory, path) = fresh();
     let storage = open(&path, 1);
     run(async {
-        let (many, now) = beat(&record(1), 40, 300);
+        // Too large to stay with the newest.
+        let (many, now) = beat(&record(1), 40, 800);
         commit(&storage, create(&record(1))).await;
         commit(&storage, many).await;
         settle(&storage).await;

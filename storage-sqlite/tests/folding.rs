@@ -13,8 +13,8 @@ use heartbeat_engine::testing::fixtures::{
 };
 use heartbeat_engine::testing::run;
 use heartbeat_engine::{
-    Batch, Health, HistoryItem, HistoryQuery, MemoryStorage, Name, Outcome, PartitionId, PingEntry, Record, Rotating,
-    State, StateChange, Storage, Timestamp, Transition,
+    Batch, CountsPer, Health, HistoryItem, HistoryQuery, MemoryStorage, Name, Outcome, PartitionId, PingEntry, Record,
+    Rotating, State, StateChange, Storage, Timestamp, Transition,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, Synchronous};
 use proptest::prelude::*;
@@ -238,6 +238,10 @@ async fn everything(storage: &dyn Storage) -> Vec<String> {
                 let page = storage.history(&HistoryQuery::Pings { monitor, before }, limit).await.unwrap();
                 found.push(format!("{n} {before:?} {limit} {page:?}"));
             }
+        }
+        for per in [CountsPer::Hour, CountsPer::Day] {
+            let counts = HistoryQuery::Counts { monitor, per, since: None, before: None };
+            found.push(format!("{:?}", storage.history(&counts, 100).await.unwrap()));
         }
         let changes = HistoryQuery::Changes { monitor, before: None };
         found.push(format!("{:?}", storage.history(&changes, 100).await.unwrap()));

@@ -7,12 +7,14 @@ use std::process::{Command, Stdio};
 
 use heartbeat_engine::testing::fixtures::{at, batch, change, create, full_ping, monitor_id, record};
 use heartbeat_engine::{
-    Batch, HistoryItem, HistoryQuery, Name, PingEntry, Record, StateChange, Storage, Transition, Version,
+    Batch, CountsPer, HistoryItem, HistoryQuery, Name, PingEntry, Record, StateChange, Storage, Transition, Version,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, backup};
 use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
+/// The present version.
+const VERSION: i32 = 4;
 const INTERRUPTED: &str = "HEARTBEAT_TEST_UPGRADE";
 
 fn run<T>(future: impl Future<Output = T>) -> T {
@@ -132,7 +134,7 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
         let storage = open(&path);
         run(assert_all_is_there(&storage));
         drop(storage);
-        assert_eq!(version_of(&path), 3);
+        assert_eq!(version_of(&path), VERSION);
     }
     // It works on from there.
     let storage = open(&path);
@@ -172,6 +174,48 @@ fn an_old_database_is_backed_up_as_it_is() {
     assert_eq!((report.version, report.monitors, report.pings, report.incidents), (1, 1, 2, 1));
     assert_eq!((version_of(&copy), version_of(&path)), (1, 1), "neither is brought to another version");
     run(assert_all_is_there(&open(&copy)));
+}
+
+/// A database as version 3 left it.
+fn version_3() -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("heartbeat.db");
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "journal_mode", "WAL").unwrap();
+    connection.execute_batch(include_str!("fixtures/v3.sql")).unwrap();
+    (directory, path)
+}
+
+async fn hours(storage: &SqliteStorage, name: &str) -> Vec<(String, u64)> {
+    let monitor = storage.find(&Name::Slug(name.to_owned())).await.unwrap().unwrap();
+    let query = HistoryQuery::Counts { monitor, per: CountsPer::Hour, since: None, before: None };
+    let counts = |item| match item {
+        HistoryItem::Counts(counts) => (counts.begins_at.to_string(), counts.total()),
+        other => panic!("{other:?}"),
+    };
+    storage.history(&query, 10).await.unwrap().items.into_iter().map(counts).collect()
+}
+
+/// What was folded by version 3 is not counted, what was still in its log is, once, also when it is folded by and by.
+#[test]
+fn heartbeats_are_counted_from_the_upgrade_of_version_3_on() {
+    let (_directory, path) = version_3();
+    assert_eq!(version_of(&path), 3);
+    for log_bytes in [1 << 20, 1, 1 << 20] {
+        let storage = SqliteStorage::open(&path, SqliteOptions::new().log_bytes(log_bytes)).unwrap();
+        run(async {
+            while log_bytes == 1 && storage.stats().log_bytes > 0 {
+                tokio::task::yield_now().await;
+            }
+            let monitor = storage.find(&Name::Slug("cert-sync".to_owned())).await.unwrap().unwrap();
+            let page = storage.history(&HistoryQuery::Pings { monitor, before: None }, 100).await.unwrap();
+            assert_eq!(page.items.len(), 33, "all heartbeats are there");
+            assert_eq!(hours(&storage, "cert-sync").await, [("2026-11-29T15:00:00Z".to_owned(), 3)]);
+            assert_eq!(hours(&storage, "quiet").await, []);
+        });
+        drop(storage);
+        assert_eq!(version_of(&path), VERSION);
+    }
 }
 
 /// Not a test of its own: the process that is killed while it brings a database to the present version.
@@ -216,7 +260,7 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
         assert_eq!(found.len() as u64, CHANGES + 1, "round {round}");
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         drop(storage);
-        assert_eq!(version_of(&victim), 3);
+        assert_eq!(version_of(&victim), VERSION);
     }
     assert!(versions.contains_key(&1), "no upgrade was cut short: {versions:?}");
     println!("versions after a kill, and how often: {versions:?}");
@@ -279,7 +323,7 @@ fn an_upgrade_that_stopped_in_the_middle_goes_on_from_there() {
         let error = SqliteStorage::open(&path, SqliteOptions::new()).unwrap_err().to_string();
         assert!(error.contains("stop"), "{error}");
         // An older program refuses it from here on.
-        assert_eq!((version_of(&path), left(&path)), (3, 1 + 700 - 256));
+        assert_eq!((version_of(&path), left(&path)), (VERSION, 1 + 700 - 256));
     }
     Connection::open(&path).unwrap().execute_batch("DROP TRIGGER stop").unwrap();
     assert_nothing_is_lost(&path, MONITORS, PINGS);

@@ -13,6 +13,14 @@ impl State {
                 let wanted = pings.filter(|ping| before.is_none_or(|n| ping.n < n));
                 Page::cut(wanted.map(|ping| HistoryItem::Ping(Box::new(ping.clone()))), limit)
             }
+            HistoryQuery::Counts { monitor, per, since, before } => {
+                let hours = self.monitors.get(monitor).into_iter().flat_map(|slot| slot.hours.values().rev());
+                let counts = per.gather(hours.copied()).filter(|counts| {
+                    since.is_none_or(|since| counts.begins_at >= since)
+                        && before.is_none_or(|before| counts.begins_at < before)
+                });
+                Page::cut(counts.map(HistoryItem::Counts), limit)
+            }
             HistoryQuery::Changes { monitor, before } => self.changes(*monitor, *before, limit),
             HistoryQuery::Incidents { monitor, open, before } => self.incident_page(*monitor, *open, *before, limit),
             HistoryQuery::Incident(id) => Page::cut(self.incidents.get(id).cloned().map(HistoryItem::Incident), limit),

@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::MemoryLimits;
 use crate::{
-    Applied, Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, Document, DocumentWrite, Epoch, Incident,
-    IncidentId, Lease, MonitorId, Name, Notification, NotificationId, Outage, OutboxEntry, Outcome, Page, PartitionId,
-    PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition, Version, WatchLog,
+    Applied, Batch, Change, Counts, CountsPer, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, Document, DocumentWrite,
+    Epoch, Incident, IncidentId, Lease, MonitorId, Name, Notification, NotificationId, Outage, OutboxEntry, Outcome,
+    Page, PartitionId, PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition, Version,
+    WatchLog,
 };
 
 /// A monitor with its own history, oldest first.
@@ -17,8 +18,23 @@ pub(crate) struct Slot {
     partition: PartitionId,
     record: Record,
     pub(crate) pings: VecDeque<PingEntry>,
+    /// By the beginning of the hour.
+    pub(crate) hours: BTreeMap<Timestamp, Counts>,
     /// With their places in the feed, which only grow.
     pub(crate) changes: VecDeque<(u64, StateChange)>,
+}
+
+impl Slot {
+    fn count(&mut self, pings: &[PingEntry], hours_max: usize) {
+        for ping in pings {
+            let begins_at = CountsPer::Hour.begin(ping.arrived_at);
+            let counts = self.hours.entry(begins_at).or_insert_with(|| Counts::new(begins_at));
+            counts.add(ping.signal, ping.took());
+        }
+        while self.hours.len() > hours_max {
+            self.hours.pop_first();
+        }
+    }
 }
 
 pub(crate) struct State {
@@ -108,10 +124,12 @@ impl State {
                 if let Some(name) = taken {
                     return Outcome::NameTaken { field: name.field() };
                 }
-                let (pings, changes) = self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.changes));
+                let (pings, hours, changes) =
+                    self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.hours, slot.changes));
                 self.names.extend(Name::all_of(record).map(|name| (name, id)));
                 self.due.insert((partition, record.health.wake_at(), id));
-                let mut slot = Slot { partition, record: (**record).clone(), pings, changes };
+                let mut slot = Slot { partition, record: (**record).clone(), pings, hours, changes };
+                slot.count(&transition.pings, self.limits.hours_per_monitor);
                 slot.pings.extend(transition.pings.iter().cloned());
                 surplus(&mut slot.pings, self.limits.pings_per_monitor);
                 slot.changes.extend(transition.changes.iter().map(|change| {

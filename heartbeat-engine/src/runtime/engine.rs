@@ -237,7 +237,7 @@ impl Engine {
         self.shared.directory.list(filter, limit, self.now())
     }
 
-    /// A page of history: pings, changes of state, incidents or notifications.
+    /// A page of history: pings and how many there were, changes of state, incidents or notifications.
     ///
     /// # Errors
     /// When the store cannot be read.

@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use heartbeat_engine::{
-    Applied, Batch, Document, Epoch, HistoryItem, HistoryQuery, IncidentId, Lease, MemoryStorage, MonitorId, Name,
-    OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Document, Durations, Epoch, HistoryItem, HistoryQuery, IncidentId, Lease, MemoryStorage, MonitorId,
+    Name, OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
 /// What a [`Broken`] storage does wrong.
@@ -62,6 +62,9 @@ pub enum Fault {
     BelievesEveryName,
     TakesEmptyForNone,
     KeepsFewPings,
+    LosesDurations,
+    CountsHoursWrong,
+    CountsTwiceAfterACrash,
     CountsChangesWrong,
     SplitsVersions,
     TakesLargeCursorsForNegative,
@@ -330,6 +333,20 @@ impl Storage for Broken {
                 page.more = true;
             }
             (Fault::KeepsFewPings, HistoryQuery::Pings { before: None, .. }) => page.items.truncate(50),
+            (Fault::CountsHoursWrong, HistoryQuery::Counts { .. }) => page.more |= page.items.len() == limit,
+            (Fault::LosesDurations, HistoryQuery::Counts { .. }) => {
+                for item in &mut page.items {
+                    if let HistoryItem::Counts(counts) = item {
+                        counts.durations = Durations::default();
+                    }
+                }
+            }
+            // As one that does not add up what came before and after a crash.
+            (Fault::CountsTwiceAfterACrash, HistoryQuery::Counts { .. })
+                if self.crashes.load(Ordering::Relaxed) > 0 =>
+            {
+                page.items.extend(page.items.last().cloned());
+            }
             _ => (),
         }
         page.more |= self.fault == Fault::CountsPagesWrong && page.items.len() == limit;

@@ -1,4 +1,4 @@
-//! What happened to a monitor: its heartbeats, its changes of state, its uptime.
+//! What happened to a monitor: its heartbeats, how many there were, its changes of state, its uptime.
 
 use axum::extract::{Path, State};
 use axum::http::HeaderValue;
@@ -6,7 +6,7 @@ use axum::http::header::{CONTENT_SECURITY_POLICY, CONTENT_TYPE};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
-use heartbeat_engine::{HistoryItem, HistoryQuery};
+use heartbeat_engine::{CountsPer, HistoryItem, HistoryQuery, Timestamp};
 use serde_json::Value;
 
 use super::request::{NoQuery, find_monitor, history_page};
@@ -24,6 +24,7 @@ pub(crate) fn routes() -> Router<AppState> {
     Router::new()
         .route("/api/monitors/{monitor}/pings", get(pings))
         .route("/api/monitors/{monitor}/pings/{n}/body", get(ping_body))
+        .route("/api/monitors/{monitor}/counts", get(counts))
         .route("/api/monitors/{monitor}/events", get(events))
         .route("/api/monitors/{monitor}/uptime", get(uptime_of))
 }
@@ -76,6 +77,47 @@ fn read_page(parameters: &mut Parameters<'_>) -> (Option<u64>, usize) {
 /// Whether only the last character is not whole.
 fn is_cut_text(body: &[u8]) -> bool {
     std::str::from_utf8(body).is_err_and(|error| error.error_len().is_none())
+}
+
+/// How many heartbeats came in which hour or day, newest first.
+async fn counts(
+    State(app): State<AppState>,
+    CanRead(caller): CanRead,
+    Path(name): Path<String>,
+    query: Query,
+) -> Result<Json<Value>, Problem> {
+    let wanted = query.read(read_counts)?;
+    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let CountsWish { per, since, before, limit } = wanted;
+    let found = app.engine.history(&HistoryQuery::Counts { monitor, per, since, before }, limit).await?;
+    Ok(history_page(&found, |item| match item {
+        HistoryItem::Counts(counts) => {
+            Some((counts.begins_at.as_millis().to_string(), Some(json::counts(counts, per))))
+        }
+        _ => None,
+    }))
+}
+
+struct CountsWish {
+    per: CountsPer,
+    since: Option<Timestamp>,
+    before: Option<Timestamp>,
+    limit: usize,
+}
+
+fn read_counts(parameters: &mut Parameters<'_>) -> CountsWish {
+    let right = "a time such as 2026-11-20T08:00:00Z";
+    let per = parameters.word("per", &[("hour", CountsPer::Hour), ("day", CountsPer::Day)]);
+    let since: Option<Timestamp> = parameters.parsed("from", right, |text| text.parse().ok());
+    let to: Option<Timestamp> = parameters.parsed("to", right, |text| text.parse().ok());
+    if let (Some(since), Some(to)) = (since, to)
+        && since >= to
+    {
+        parameters.fault("to", format!("`{to}` is not after `from`, which is {since}"));
+    }
+    let cursor = parameters.cursor(|text| text.parse().ok().map(Timestamp::from_millis));
+    let before = cursor.map_or(to, |cursor| Some(to.map_or(cursor, |to| to.min(cursor))));
+    CountsWish { per: per.unwrap_or(CountsPer::Day), since, before, limit: parameters.limit() }
 }
 
 /// Changes of state, newest first.

@@ -1,8 +1,10 @@
 //! Pieces of history: pings, changes of state, incidents, notifications.
 
+use std::time::Duration;
+
 use heartbeat_engine::{
-    AboutIncident, AboutMonitor, DeliveryState, Incident, IncidentNote, OutboxEntry, PingEntry, Record, StateChange,
-    Status, StatusWord, Timestamp, format_duration,
+    AboutIncident, AboutMonitor, Counts, CountsPer, DeliveryState, Durations, Incident, IncidentNote, OutboxEntry,
+    PingEntry, Record, Signal, StateChange, Status, StatusWord, Timestamp, format_duration,
 };
 use serde_json::{Value, json};
 
@@ -29,6 +31,26 @@ pub(crate) fn ping(entry: &PingEntry) -> Value {
         "user_agent": entry.user_agent,
         "degraded": entry.degraded,
     })
+}
+
+/// The heartbeats of an hour or a day.
+pub(crate) fn counts(counts: &Counts, per: CountsPer) -> Value {
+    let Durations { count, sum_ms, min_ms, max_ms } = counts.durations;
+    let length = |ms| format_duration(Duration::from_millis(ms));
+    let durations = sum_ms.checked_div(count).map(|mean_ms| {
+        json!({"count": count, "sum": length(sum_ms), "mean": length(mean_ms), "min": length(min_ms), "max": length(max_ms)})
+    });
+    let ends_at = Timestamp::from_millis(counts.begins_at.as_millis().saturating_add(per.millis()));
+    let mut value = json!({
+        "from": instant(counts.begins_at),
+        "to": instant(ends_at),
+        "heartbeats": counts.total(),
+        "durations": durations,
+    });
+    for signal in Signal::ALL {
+        value[signal.name()] = counts.of(signal).into();
+    }
+    value
 }
 
 pub(crate) fn change(change: &StateChange) -> Value {

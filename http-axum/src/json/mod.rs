@@ -13,7 +13,7 @@ mod schedule;
 pub use channel::grouping_from_json;
 pub(crate) use channel::{channel, read_channel};
 pub(crate) use fields::{Fields, read_object};
-pub(crate) use history::{change, event, incident, notification, ping};
+pub(crate) use history::{change, counts, event, incident, notification, ping};
 pub(crate) use key::{key, read_key};
 pub use maintenance::maintenance_from_json;
 pub(crate) use maintenance::{Coverage, Standing, maintenance};

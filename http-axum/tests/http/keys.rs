@@ -21,6 +21,7 @@ async fn each_scope_includes_those_before_it() {
         ("GET", "/api/monitors", NONE, 1),
         ("GET", "/api/monitors/job", NONE, 1),
         ("GET", "/api/monitors/job/pings", NONE, 1),
+        ("GET", "/api/monitors/job/counts", NONE, 1),
         ("GET", "/api/incidents", NONE, 1),
         ("GET", "/api/tags", NONE, 1),
         ("GET", "/api/channels", NONE, 1),
@@ -70,7 +71,10 @@ async fn limited_keys_see_and_touch_only_their_own() {
     let list = server.with_key(&key, "GET", "/api/monitors?cursor=a", &NONE).await.json();
     assert_eq!((&list["items"][0]["slug"], &list["next_cursor"]), (&json!("c"), &NONE));
     for (slug, status) in [("a", 200), ("b", 403), ("c", 200)] {
-        assert_eq!(server.with_key(&key, "GET", &format!("/api/monitors/{slug}"), &NONE).await.status, status);
+        for what in ["", "/counts"] {
+            let shown = server.with_key(&key, "GET", &format!("/api/monitors/{slug}{what}"), &NONE).await;
+            assert_eq!(shown.status, status, "{slug}{what}");
+        }
         let patched =
             server.with_key(&key, "PATCH", &format!("/api/monitors/{slug}"), &json!({"severity": "info"})).await;
         assert_eq!(patched.status, status);

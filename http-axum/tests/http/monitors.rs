@@ -297,6 +297,52 @@ async fn the_history_of_a_monitor() {
 }
 
 #[tokio::test]
+async fn heartbeats_are_counted() {
+    let server = Server::start().await;
+    let token = server.manage("POST", "/api/monitors", &wish("job")).await.json()["token"].as_str().unwrap().to_owned();
+    for end in ["/start", "", "/fail?duration=2000", "?duration=500", "/log"] {
+        assert_eq!(server.get(&format!("/ping/{token}{end}")).await.status, 200, "{end}");
+    }
+    let page = async |query: &str| {
+        let found = server.manage("GET", &format!("/api/monitors/job/counts{query}"), &NONE).await;
+        assert_eq!(found.status, 200, "{query}: {found:?}");
+        found.json()
+    };
+    let sum = |page: &Value, field: &str| -> u64 {
+        page["items"].as_array().unwrap().iter().map(|item| item[field].as_u64().unwrap()).sum()
+    };
+    for per in ["", "?per=day", "?per=hour"] {
+        // An hour may begin between two heartbeats.
+        let found = page(per).await;
+        let each = ["heartbeats", "success", "start", "fail", "log", "report"].map(|field| sum(&found, field));
+        assert_eq!(each, [5, 2, 1, 1, 1, 0], "{found}");
+        assert_eq!(found["next_cursor"], NONE);
+    }
+    let day = page("").await["items"][0].clone();
+    let (from, to) = (day["from"].as_str().unwrap(), day["to"].as_str().unwrap());
+    assert!(from.ends_with("T00:00:00Z") && to.ends_with("T00:00:00Z") && from < to, "{day}");
+    if day["heartbeats"] == 5 {
+        assert_eq!((&day["durations"]["count"], &day["durations"]["max"]), (&json!(3), &json!("2s")), "{day}");
+        assert_eq!(page(&format!("?from={from}&to={to}")).await["items"], json!([day]));
+        assert_eq!(page(&format!("?to={from}")).await["items"], json!([]));
+        assert_eq!(page("?cursor=0").await["items"], json!([]));
+    }
+    for (query, field) in [
+        ("per=week", "per"),
+        ("from=yesterday", "from"),
+        ("to=2026-11-20", "to"),
+        ("from=2026-11-20T08:00:00Z&to=2026-11-20T08:00:00Z", "to"),
+        ("cursor=x", "cursor"),
+        ("limit=0", "limit"),
+        ("days=3", "days"),
+    ] {
+        let answer = server.manage("GET", &format!("/api/monitors/job/counts?{query}"), &NONE).await;
+        assert_eq!(answer.wrong_fields(), [field], "{query}");
+    }
+    assert_eq!(server.manage("GET", "/api/monitors/nobody/counts", &NONE).await.status, 404);
+}
+
+#[tokio::test]
 async fn what_a_file_declares_is_edited_there() {
     let server = Server::start().await;
     let mut spec = heartbeat_engine::MonitorSpec::new(

@@ -9,7 +9,7 @@ mod ping;
 
 pub(crate) use frames::{Frame, Packer, Unpacker};
 pub(crate) use health::{read_health, write_health};
-pub(crate) use ping::{read_ping, write_ping};
+pub(crate) use ping::{read_counted, read_ping, write_ping};
 
 /// What cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -99,17 +99,36 @@ pub(crate) fn write_ping(out: &mut Vec<u8>, ping: &PingEntry) {
     }
 }
 
+/// Reads what is counted of a heartbeat: its signal, and [`PingEntry::took`].
+pub(crate) fn read_counted(frame: &Frame<'_>) -> Result<(Signal, Option<Duration>), CodecError> {
+    let mut reader = Reader::new(frame.content);
+    let flags = reader.number()?;
+    let signal = signal(flags)?;
+    if flags & AT != 0 {
+        reader.signed()?;
+    }
+    if flags & RUN != 0 {
+        reader.array::<16>()?;
+    }
+    let took = if flags & (RUN_DURATION | DURATION) != 0 { Some(reader.number()?) } else { None };
+    Ok((signal, took.map(Duration::from_millis)))
+}
+
+fn signal(flags: u64) -> Result<Signal, CodecError> {
+    if flags & !KNOWN != 0 {
+        return Err(CodecError::new("a heartbeat has unknown flags"));
+    }
+    SIGNALS.get((flags & 7) as usize).copied().ok_or_else(|| CodecError::new("a heartbeat has no signal"))
+}
+
 /// Reads a heartbeat from its frame.
 pub(crate) fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CodecError> {
     let mut reader = Reader::new(frame.content);
     let flags = reader.number()?;
-    if flags & !KNOWN != 0 {
-        return Err(CodecError::new("a heartbeat has unknown flags"));
-    }
+    let signal = signal(flags)?;
     let has = |flag: u64| flags & flag != 0;
     let arrived_at = Timestamp::from_millis(frame.arrived_at);
     let since_arrival = |offset: i64| Timestamp::from_millis(frame.arrived_at.wrapping_add(offset));
-    let signal = *SIGNALS.get((flags & 7) as usize).ok_or_else(|| CodecError::new("a heartbeat has no signal"))?;
     let effect = EFFECTS[(flags >> 3 & 3) as usize];
     // In the order in which they were written.
     let at = if has(AT) { since_arrival(reader.signed()?) } else { arrived_at };
@@ -156,7 +175,9 @@ mod tests {
     fn again(ping: &PingEntry) -> PingEntry {
         let mut content = Vec::new();
         write_ping(&mut content, ping);
-        read_ping(&Frame { n: ping.n, arrived_at: ping.arrived_at.as_millis(), content: &content }).unwrap()
+        let frame = Frame { n: ping.n, arrived_at: ping.arrived_at.as_millis(), content: &content };
+        assert_eq!(read_counted(&frame), Ok((ping.signal, ping.took())));
+        read_ping(&frame).unwrap()
     }
 
     #[test]

@@ -33,9 +33,11 @@ pub(crate) use self::gather::ENTRIES;
 use self::gather::{Entries, GATHER_BYTES, Gathered};
 pub(crate) use self::prepare::Slice;
 pub(crate) use self::write::{Trim, write_pings, write_slice, write_trim};
+use crate::counts;
 use crate::damage::Damage;
 use crate::index::Index;
 use crate::open;
+use crate::options::Kept;
 use crate::readers::ReadError;
 use crate::threads;
 use crate::writer::Write;
@@ -205,7 +207,7 @@ impl Folder {
         index: Arc<Index>,
         gauge: Arc<Gauge>,
         writer: Option<SyncSender<Write>>,
-        pings_kept: u64,
+        kept: Kept,
         last_chunk: i64,
     ) -> std::io::Result<Self> {
         let Some(writer) = writer else { return Ok(Self { gauge, thread: None }) };
@@ -214,7 +216,7 @@ impl Folder {
             index,
             gauge: Arc::clone(&gauge),
             writer,
-            pings_kept,
+            kept,
             last_chunk,
             damage: Damage::default(),
         };
@@ -236,7 +238,7 @@ struct Worker {
     index: Arc<Index>,
     gauge: Arc<Gauge>,
     writer: SyncSender<Write>,
-    pings_kept: u64,
+    kept: Kept,
     /// The largest key that a chunk of history has.
     last_chunk: i64,
     damage: Damage,
@@ -297,12 +299,22 @@ impl Worker {
         let mut next = first;
         while next <= last {
             let up_to = next.saturating_add(TRIM_ROWS_MAX - 1).min(last);
-            let trim = Trim { up_to, damaged: self.damage.up_to(up_to) };
+            let trim = Trim { up_to, damaged: self.damage.up_to(up_to), ..Trim::default() };
             self.hand_over(|reply| Write::Trim(trim, reply))?;
             self.damage.forget(up_to);
             next = up_to + 1;
         }
         self.gauge.deleted.store(bytes, Ordering::Release);
+        self.forget(&connection)
+    }
+
+    /// Forgets counts that are old, a little at a time, as long as there is nothing more urgent.
+    fn forget(&self, connection: &Connection) -> Result<(), Cut> {
+        let counts_below = counts::expired(connection, self.kept.counts_days)?;
+        let Some(below) = counts_below else { return Ok(()) };
+        while self.gauge.bytes() < self.gauge.max && counts::has_expired(connection, below)? {
+            self.hand_over(|reply| Write::Trim(Trim { counts_below, ..Trim::default() }, reply))?;
+        }
         Ok(())
     }
 
@@ -352,7 +364,7 @@ impl Worker {
             let Some(entries) = monitors.next() else { break };
             taken += 1;
             let (keys, damage) = (&mut self.last_chunk, &mut self.damage);
-            if let Some(item) = prepare::item(&snapshot, entries, self.pings_kept, keys, damage)? {
+            if let Some(item) = prepare::item(&snapshot, entries, self.kept, keys, damage)? {
                 bytes += item.bytes();
                 slice.push(item);
             }

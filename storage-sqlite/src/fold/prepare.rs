@@ -5,9 +5,11 @@ use rusqlite::{Connection, OptionalExtension};
 
 use super::gather::Entries;
 use crate::codec::CodecError;
+use crate::counts::{self, Hours};
 use crate::damage::Damage;
 use crate::error;
 use crate::log::Position;
+use crate::options::Kept;
 use crate::pings::{self, FOLDED, Stored};
 use crate::readers::{Read, ReadError};
 
@@ -26,14 +28,15 @@ pub(crate) struct Item {
     pub(crate) wake_at: i64,
     pub(crate) health: Vec<u8>,
     /// `None` when no heartbeats came.
-    pub(crate) pings: Option<pings::Folded>,
+    pub(crate) pings: Option<(pings::Folded, counts::Folded)>,
 }
 
 impl Item {
     /// About how much is written.
     pub(super) fn bytes(&self) -> usize {
-        let of_pings = |pings: &pings::Folded| {
-            pings.recent.len() + pings.chunks.len() + pings.added.iter().map(|(_, bytes)| bytes.len()).sum::<usize>()
+        let of_pings = |(pings, counts): &(pings::Folded, counts::Folded)| {
+            let added = pings.added.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+            pings.recent.len() + pings.chunks.len() + added + counts.bytes()
         };
         self.health.len() + self.pings.as_ref().map_or(0, of_pings)
     }
@@ -43,7 +46,7 @@ impl Item {
 pub(super) fn item(
     connection: &Connection,
     entries: Entries<'_>,
-    keep: u64,
+    kept: Kept,
     last_chunk: &mut i64,
     damage: &mut Damage,
 ) -> Read<Option<Item>> {
@@ -51,7 +54,8 @@ pub(super) fn item(
     let folded = connection.prepare_cached(FOLDED)?.query_row([&id], |row| row.get(0)).optional()?;
     let Some(from) = folded.map(Position::from_column) else { return Ok(None) };
     let mut item = None;
-    let (mut frames, mut newest) = (Vec::new(), None);
+    let (mut frames, mut newest, mut hours) = (Vec::new(), None, Hours::new());
+    let mut is_enough = false;
     for entry in entries.backwards() {
         let (position, entry) = entry?;
         if position <= from {
@@ -71,9 +75,15 @@ pub(super) fn item(
             continue;
         }
         let Some((first, last)) = range(&id, position, entry.pings, damage) else { continue };
-        frames.push(entry.pings);
-        // What is older is forgotten already.
-        if !pings::is_kept(first, *newest.get_or_insert(last), keep) {
+        if kept.counts() {
+            count(&mut hours, &id, entry.pings);
+        }
+        if !is_enough {
+            frames.push(entry.pings);
+        }
+        // What is older is forgotten already, and only counted.
+        is_enough |= !pings::is_kept(first, *newest.get_or_insert(last), kept.pings);
+        if is_enough && !kept.counts() {
             break;
         }
     }
@@ -82,8 +92,15 @@ pub(super) fn item(
         return Ok(Some(item));
     }
     frames.reverse();
-    let pings = fold(connection, &id, &frames, keep, last_chunk)?;
-    Ok(Some(Item { pings: Some(pings), ..item }))
+    let folded = fold(connection, &id, &frames, hours, kept, last_chunk)?;
+    Ok(Some(Item { pings: Some(folded), ..item }))
+}
+
+/// What cannot be read is not counted: nothing would ever be folded again otherwise.
+fn count(hours: &mut Hours, id: &[u8; 16], frames: &[u8]) {
+    if let Err(error) = counts::tally(hours, frames) {
+        tracing::error!(monitor = %MonitorId::from_bytes(*id), %error, "some heartbeats are damaged and not counted");
+    }
 }
 
 /// The numbers of the first and the last heartbeat of an entry; `None` when they are damaged.
@@ -102,13 +119,25 @@ fn fold(
     connection: &Connection,
     id: &[u8; 16],
     frames: &[&[u8]],
-    keep: u64,
+    hours: Hours,
+    kept: Kept,
     last_chunk: &mut i64,
-) -> Read<pings::Folded> {
+) -> Read<(pings::Folded, counts::Folded)> {
+    let monitor = MonitorId::from_bytes(*id);
     let (stored, damaged) = Stored::readable(connection, id)?;
     if let Some(error) = damaged {
-        tracing::error!(monitor = %MonitorId::from_bytes(*id), %error, "some of its older heartbeats are lost");
+        tracing::error!(%monitor, %error, "some of its older heartbeats are lost");
     }
+    let counts = if kept.counts() {
+        let (counts, damaged) = counts::fold(&stored.hours, hours);
+        if let Some(error) = damaged {
+            tracing::error!(%monitor, %error, "how many heartbeats it had in some of the last hours is lost");
+        }
+        counts
+    } else {
+        counts::Folded::default()
+    };
     let unreadable = |error: CodecError| ReadError::Undecodable(error::undecodable(&"heartbeats in the log", &error));
-    stored.fold(frames, keep, last_chunk).map_err(unreadable)
+    let pings = stored.fold(frames, kept.pings, last_chunk).map_err(unreadable)?;
+    Ok((pings, counts))
 }

@@ -14,7 +14,7 @@ use crate::fold::write_pings;
 use crate::options::SqliteOptions;
 use crate::pings::Stored;
 use crate::readers::{Read, ReadError};
-use crate::{codec, encode};
+use crate::{codec, counts, encode};
 
 /// How many monitors one transaction moves.
 const MONITORS: i64 = 256;
@@ -101,7 +101,8 @@ fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -
         let mut frames = Vec::new();
         encode::pack(&mut frames, &mut Vec::new(), &pings);
         let folded = Stored::default().fold(&[&frames], keep, last_key).map_err(|error| damaged(&old.id, &error))?;
-        write_pings(connection, &old.id, &folded)?;
+        // Older ones are gone, so their counts would be wrong.
+        write_pings(connection, &old.id, &folded, &counts::Folded::default())?;
     }
     // Since which version it is wished so is not known; since this one at the latest.
     connection

@@ -2,7 +2,10 @@
 
 use super::super::fixtures::{change, create, full_ping, monitor_id, next, ping, record, replace};
 use super::{StorageHarness, history, pings, put};
-use crate::{HistoryItem, HistoryQuery, MonitorId, Page, PingEntry, StateChange, Storage, Transition, Version};
+use crate::{
+    CountsPer, HistoryItem, HistoryQuery, MonitorId, Page, PingEntry, StateChange, Storage, Timestamp, Transition,
+    Version,
+};
 
 async fn changes(storage: &impl Storage, before: Option<u64>, limit: usize) -> Page<StateChange> {
     let page = history(storage, HistoryQuery::Changes { monitor: monitor_id(1), before }, limit).await;
@@ -115,6 +118,13 @@ pub async fn history_of_nothing_is_empty<H: StorageHarness>(harness: &H) {
     for query in [
         HistoryQuery::Pings { monitor, before: None },
         HistoryQuery::Changes { monitor, before: Some(u64::MAX) },
+        HistoryQuery::Counts { monitor, per: CountsPer::Hour, since: None, before: None },
+        HistoryQuery::Counts {
+            monitor,
+            per: CountsPer::Day,
+            since: Some(Timestamp::MIN),
+            before: Some(Timestamp::MAX),
+        },
         HistoryQuery::Incidents { monitor: None, open: None, before: None },
         HistoryQuery::Incidents { monitor: Some(monitor), open: Some(true), before: None },
         HistoryQuery::Feed { after: 0 },

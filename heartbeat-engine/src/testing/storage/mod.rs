@@ -4,6 +4,7 @@
 //! that is wrapped, slowed down or broken on purpose; [`storage_promises`] lists them.
 
 mod commit;
+mod counts;
 mod documents;
 mod feed;
 mod history;
@@ -17,6 +18,7 @@ use std::future::Future;
 use std::sync::Arc;
 
 pub use self::commit::*;
+pub use self::counts::*;
 pub use self::documents::*;
 pub use self::feed::*;
 pub use self::history::*;
@@ -129,6 +131,8 @@ macro_rules! __storage_promises {
             (pings_are_paged_newest_first)
             (a_ping_is_kept_with_all_that_it_carries)
             (the_newest_pings_are_kept)
+            (heartbeats_are_counted_by_the_hour)
+            (counts_are_paged_newest_first)
             (changes_are_paged_newest_first)
             (a_page_of_changes_never_splits_a_version)
             (history_of_nothing_is_empty)
