@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use heartbeat_engine::testing::fixtures::{batch, create, full_record, monitor_id, next, ping, record, replace};
+use heartbeat_engine::testing::fixtures::{
+    batch, create, full_record, incident, monitor_id, next, notification, ping, record, replace, settlement,
+};
 use heartbeat_engine::testing::run;
-use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Storage, Timestamp, Transition};
+use heartbeat_engine::{Batch, DeliveryState, HistoryItem, HistoryQuery, Storage, Timestamp, Transition};
 use heartbeat_storage_sqlite::{BackupError, SqliteOptions, SqliteStorage, Synchronous, backup};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -75,7 +77,7 @@ fn a_backup_holds_every_heartbeat_acknowledged_before_it_began() {
             let (from, to) = (path.clone(), directory.path().join(format!("copy-{round}.db")));
             let target = to.clone();
             let report = tokio::task::spawn_blocking(move || backup(from, target, false)).await.unwrap().unwrap();
-            assert_eq!((report.monitors, report.version), (WRITERS, 3));
+            assert_eq!((report.monitors, report.version), (WRITERS, 4));
             assert_eq!(report.bytes, fs::metadata(&to).unwrap().len());
             let copy = open(&to);
             for (n, acknowledged) in before.iter().enumerate() {
@@ -206,4 +208,27 @@ fn nobody_else_may_read_a_backup() {
     let (_directory, path, target) = made();
     backup(&path, &target, false).unwrap();
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
+fn a_backup_counts_what_a_large_batch_left_to_later() {
+    let (directory, path, target) = made();
+    let storage = SqliteStorage::open(&path, SqliteOptions::new().large_batch(1)).unwrap();
+    let id = monitor_id(1);
+    let owed = Batch {
+        transitions: vec![Transition { incidents: vec![incident(7, id)], ..create(&record(2)) }],
+        notifications: vec![notification(1), notification(2)],
+        settlements: vec![settlement(2, DeliveryState::Delivered)],
+        ..Batch::default()
+    };
+    run(async { drop(storage.commit(&owed).await.unwrap()) });
+    let report = backup(&path, &target, false).unwrap();
+    assert_eq!((report.incidents, report.notifications_owed), (1, 1));
+    assert_eq!(leftovers(&directory), [""; 0]);
+    drop(storage);
+    let copy = open(&target);
+    let query = HistoryQuery::Incident(incident(7, id).id);
+    run(async {
+        assert_eq!(copy.history(&query, 1).await.unwrap().items, [HistoryItem::Incident(incident(7, id))]);
+    });
 }

@@ -132,7 +132,7 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
         let storage = open(&path);
         run(assert_all_is_there(&storage));
         drop(storage);
-        assert_eq!(version_of(&path), 3);
+        assert_eq!(version_of(&path), 4);
     }
     // It works on from there.
     let storage = open(&path);
@@ -216,7 +216,7 @@ fn a_kill_in_the_middle_of_an_upgrade_leaves_the_old_database_or_the_new_one() {
         assert_eq!(found.len() as u64, CHANGES + 1, "round {round}");
         assert!(found.is_sorted_by(|a, b| a.0 < b.0));
         drop(storage);
-        assert_eq!(version_of(&victim), 3);
+        assert_eq!(version_of(&victim), 4);
     }
     assert!(versions.contains_key(&1), "no upgrade was cut short: {versions:?}");
     println!("versions after a kill, and how often: {versions:?}");
@@ -279,7 +279,7 @@ fn an_upgrade_that_stopped_in_the_middle_goes_on_from_there() {
         let error = SqliteStorage::open(&path, SqliteOptions::new()).unwrap_err().to_string();
         assert!(error.contains("stop"), "{error}");
         // An older program refuses it from here on.
-        assert_eq!((version_of(&path), left(&path)), (3, 1 + 700 - 256));
+        assert_eq!((version_of(&path), left(&path)), (4, 1 + 700 - 256));
     }
     Connection::open(&path).unwrap().execute_batch("DROP TRIGGER stop").unwrap();
     assert_nothing_is_lost(&path, MONITORS, PINGS);
