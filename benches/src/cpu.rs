@@ -11,6 +11,13 @@ pub fn cpu_time() -> Duration {
     Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
 }
 
+/// The time that all threads of this process have run so far.
+#[must_use]
+pub fn process_time() -> Duration {
+    let time = clock_gettime(ClockId::ProcessCPUTime);
+    Duration::new(time.tv_sec.try_into().unwrap_or_default(), time.tv_nsec.try_into().unwrap_or_default())
+}
+
 /// What `work` gives, and how long this thread ran for it.
 pub fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let begin = cpu_time();

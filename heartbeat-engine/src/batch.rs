@@ -21,7 +21,8 @@ pub struct StateChange {
     pub version: Version,
     /// When it happened: for a missed deadline, the deadline (S3.5).
     pub at: Timestamp,
-    /// When the engine saw it.
+    /// When the engine saw it: in what is stored, when it was decided; for those who look on, when that was known to be
+    /// durable, which is not earlier (S3.5).
     pub detected_at: Timestamp,
     /// The state before.
     pub from: State,

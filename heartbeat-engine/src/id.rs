@@ -89,11 +89,21 @@ fn derive(parts: &[&[u8]]) -> Uuid {
     uuid::Builder::from_custom_bytes(bytes).into_uuid()
 }
 
+/// The same for something of a monitor. It begins as the monitor's id does: what many monitors write at once lies in one
+/// order, whatever it is named by, and a storage that takes it in that order writes neighbours together.
+fn derive_of(monitor: MonitorId, parts: &[&[u8]]) -> Uuid {
+    const SHARED: usize = 6;
+    let mut bytes = derive(parts).into_bytes();
+    bytes[..SHARED].copy_from_slice(&monitor.as_bytes()[..SHARED]);
+    Uuid::from_bytes(bytes)
+}
+
 impl IncidentId {
     /// The incident that the `ordinal`-th change of `monitor` within its record's `version` opens.
     #[must_use]
     pub fn derive(monitor: MonitorId, version: Version, ordinal: usize) -> Self {
-        Self(derive(&[b"incident", monitor.as_bytes(), &version.0.to_be_bytes(), &(ordinal as u64).to_be_bytes()]))
+        let (version, ordinal) = (version.0.to_be_bytes(), (ordinal as u64).to_be_bytes());
+        Self(derive_of(monitor, &[b"incident", monitor.as_bytes(), &version, &ordinal]))
     }
 }
 
@@ -101,12 +111,9 @@ impl NotificationId {
     /// The notification to `channel` that the `ordinal`-th message of `monitor` within its record's `version` owes.
     #[must_use]
     pub fn derive(monitor: MonitorId, version: Version, ordinal: usize, channel: &str) -> Self {
-        Self::named(&[
-            monitor.as_bytes(),
-            &version.0.to_be_bytes(),
-            &(ordinal as u64).to_be_bytes(),
-            channel.as_bytes(),
-        ])
+        let (version, ordinal) = (version.0.to_be_bytes(), (ordinal as u64).to_be_bytes());
+        let parts: [&[u8]; 5] = [b"notification", monitor.as_bytes(), &version, &ordinal, channel.as_bytes()];
+        Self(derive_of(monitor, &parts))
     }
 
     /// The notification that these parts name, for messages that belong to no monitor.
@@ -172,6 +179,8 @@ mod tests {
         assert_ne!(id, NotificationId::derive(monitor, Version(4), 0, "ops"));
         assert_ne!(id, NotificationId::derive(monitor, Version(3), 0, "mail"));
         assert_ne!(NotificationId::named(&[b"ab", b"c"]), NotificationId::named(&[b"a", b"bc"]));
+        assert_eq!(id.as_bytes()[..6], monitor.as_bytes()[..6], "in the order of monitors");
+        assert_eq!(IncidentId::derive(monitor, Version(3), 0).as_bytes()[..6], [7; 6]);
         assert_eq!(id.to_string().parse::<NotificationId>().unwrap(), id);
         assert!("0b0e1c3c8d1e4c659d536fa1a2b3c4d5".parse::<RunId>().is_err());
     }

@@ -72,7 +72,8 @@ pub struct Incident {
     pub monitor: MonitorId,
     /// When the monitor went down: the deadline that passed, or the arrival of the failure (S3.5).
     pub opened_at: Timestamp,
-    /// When the engine saw it.
+    /// When the engine saw it: in what is stored, when it decided that the monitor is down; in what is told, when that was
+    /// known to be durable, which is not earlier (S3.5).
     pub detected_at: Timestamp,
     /// When it ended; `None` while open.
     pub closed_at: Option<Timestamp>,

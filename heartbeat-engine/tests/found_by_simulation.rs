@@ -64,7 +64,7 @@ fn s2_5_where_a_clock_change_brings_two_occurrences_close_together_one_early_rep
 
 #[test]
 fn s6_7_a_delivery_that_was_stored_before_the_clock_was_set_back_waits_an_hour_at_most() {
-    let mut outbox = Outbox::new("ops", OutboxSettings::default(), OutboxLimits { queue: 10, parallel: 1 });
+    let mut outbox = Outbox::new("ops", OutboxSettings::default(), OutboxLimits { queue: 10, held: 0, parallel: 1 });
     let notification = message(midnight() - d("2h"));
     let delivery = Delivery { attempts: 25, next_attempt_at: midnight() + d("12h"), ..Delivery::pending(midnight()) };
     outbox.handle_owed(Owed { notification, delivery });
@@ -121,7 +121,7 @@ fn s6_7_an_outage_that_ends_in_the_future_excuses_as_far_as_it_has_passed() {
 #[test]
 fn s6_7_a_failed_delivery_does_not_wait_for_a_clock_that_was_set_back() {
     let settings = OutboxSettings::default();
-    let mut outbox = Outbox::new("ops", settings, OutboxLimits { queue: 10, parallel: 1 });
+    let mut outbox = Outbox::new("ops", settings, OutboxLimits { queue: 10, held: 0, parallel: 1 });
     outbox.handle_loaded();
     let tomorrow = midnight() + d("24h");
     outbox.handle_owed(Owed::fresh(message(tomorrow)));

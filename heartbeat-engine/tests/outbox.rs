@@ -11,7 +11,7 @@ use heartbeat_engine::{DeliveryError, DeliveryState, Grouping, NotificationKind,
 use outbox_world::{DAY, World};
 use proptest::prelude::*;
 
-const ROOMY: OutboxLimits = OutboxLimits { queue: 1000, parallel: 8 };
+const ROOMY: OutboxLimits = OutboxLimits { queue: 1000, held: 1000, parallel: 8 };
 
 fn seconds(n: u64) -> Duration {
     Duration::from_secs(n)
@@ -97,10 +97,11 @@ proptest! {
     fn every_message_is_told_in_order_or_given_up(
         grouping in groupings(),
         queue in prop_oneof![Just(3usize), Just(8), Just(1000)],
+        held in prop_oneof![Just(0usize), Just(4), Just(1000)],
         parallel in 1usize..4,
         deeds in prop::collection::vec(deed(), 1..150),
     ) {
-        let mut world = World::new(grouping, OutboxLimits { queue, parallel });
+        let mut world = World::new(grouping, OutboxLimits { queue, held, parallel });
         for deed in deeds {
             act(&mut world, deed);
         }
@@ -189,7 +190,7 @@ fn texts(world: &World) -> Vec<String> {
 fn a_digest_that_was_being_made_is_not_overtaken_after_a_crash() {
     // The message of the same monitor is committed with the digest, just before it, or long before what else waits.
     for (together, queue) in [(true, 1000), (false, 1000), (true, 4)] {
-        let mut world = World::new(grouping(1, 10), OutboxLimits { queue, parallel: 8 });
+        let mut world = World::new(grouping(1, 10), OutboxLimits { queue, held: 0, parallel: 8 });
         (0..4).for_each(|_| _ = world.owe(1));
         world.commit(true);
         world.end(0, &Ok(Receipt::default()));
@@ -213,7 +214,7 @@ fn a_digest_that_was_being_made_is_not_overtaken_after_a_crash() {
 
 #[test]
 fn what_is_handed_over_while_the_store_is_read_is_told_once() {
-    let mut world = World::new(Grouping::NONE, OutboxLimits { queue: 8, parallel: 8 });
+    let mut world = World::new(Grouping::NONE, OutboxLimits { queue: 8, held: 0, parallel: 8 });
     (1..30).for_each(|monitor| _ = world.owe(monitor));
     world.commit(true);
     while world.page.is_none() {
@@ -226,9 +227,54 @@ fn what_is_handed_over_while_the_store_is_read_is_told_once() {
     assert_eq!(world.log.len(), 59);
 }
 
+/// A burst of any size is one digest; it lists the first, also those that do not fit into memory whole, and counts all (S7.9).
+#[test]
+fn what_is_held_back_is_one_digest_however_much_it_is() {
+    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, held: 10_000, parallel: 8 });
+    // Each of 250 monitors twice.
+    (0..500).for_each(|n| _ = world.owe((n % 250) as u8));
+    settle(&mut world);
+    assert_eq!((world.log.len(), world.outbox.status().waiting), (2, 498));
+    world.advance(seconds(10));
+    settle(&mut world);
+    assert_eq!(world.unsettled(), []);
+    let [_, _, (_, told, _)] = &world.log[..] else { panic!("{} messages", world.log.len()) };
+    let digest = told.digest.as_ref().unwrap();
+    assert_eq!((digest.total(), digest.items.len()), (498, 200));
+    let lines: Vec<&str> = told.message.lines().collect();
+    assert_eq!((lines[0], lines[1]), ("498 messages: 498 monitor.down", "message 3"));
+    assert_eq!((lines[200], lines[201]), ("message 202", "and 298 more"));
+    assert_eq!(world.outbox.poll_page(world.now), None, "nothing had to be read");
+}
+
+/// What was owed when the process ended is read in, and one digest again.
+#[test]
+fn what_waits_after_a_start_is_one_digest_however_much_it_is() {
+    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, held: 10_000, parallel: 8 });
+    (0..240).for_each(|monitor| _ = world.owe(monitor));
+    world.commit_and_crash(false);
+    settle(&mut world);
+    world.advance(seconds(10));
+    settle(&mut world);
+    let totals = world.log.iter().map(|(_, told, _)| told.digest.as_ref().map_or(1, |digest| digest.total()));
+    assert_eq!(totals.collect::<Vec<_>>(), [1, 1, 238]);
+}
+
+/// Another grouping takes effect at once also for what is held.
+#[test]
+fn what_is_held_goes_out_one_by_one_when_nothing_is_grouped_any_more() {
+    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, held: 10_000, parallel: 8 });
+    (0..100).for_each(|monitor| _ = world.owe(monitor));
+    settle(&mut world);
+    world.set_grouping(Grouping::NONE);
+    world.heal();
+    assert_eq!(world.log.len(), 100);
+    assert!(world.log.iter().all(|(_, told, _)| told.digest.is_none()));
+}
+
 #[test]
 fn what_did_not_fit_into_memory_is_told_when_the_window_ends() {
-    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, parallel: 8 });
+    let mut world = World::new(grouping(2, 10), OutboxLimits { queue: 8, held: 0, parallel: 8 });
     let began = world.now;
     for monitor in 0..60 {
         world.owe(monitor);
@@ -322,7 +368,7 @@ fn a_single_message_goes_out_as_itself_even_where_everything_is_grouped() {
 
 #[test]
 fn a_channel_that_fails_for_long_holds_few_digests_in_memory_and_loses_nothing() {
-    let mut world = World::new(grouping(0, 10), OutboxLimits { queue: 100, parallel: 8 });
+    let mut world = World::new(grouping(0, 10), OutboxLimits { queue: 100, held: 0, parallel: 8 });
     for _ in 0..100 {
         (1..4).for_each(|monitor| _ = world.owe(monitor));
         world.commit(true);

@@ -6,11 +6,12 @@ use heartbeat_engine::{Applied, Lease, Outcome, StorageError, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::counts;
+use crate::deferred::Deferred;
 use crate::encode::{
-    Encoded, EncodedChange, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement,
-    EncodedTransition,
+    Encoded, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement, EncodedTransition,
 };
 use crate::index::{Entry, Index, Newest};
+use crate::line::Line;
 use crate::log::{self, LogWriter};
 use crate::options::SqliteOptions;
 use crate::pings;
@@ -37,14 +38,27 @@ impl From<rusqlite::Error> for ApplyError {
 pub(crate) struct Applier {
     pub(crate) index: Arc<Index>,
     pub(crate) staged: Staged,
+    pub(crate) deferred: Deferred,
     log: LogWriter,
     retention: Retention,
+    /// From how many lines of history on a batch leaves them to later.
+    defer_from: usize,
+    /// The batch that is being written does.
+    defers: bool,
 }
 
 impl Applier {
     /// `last_seq` is the last row of the log.
-    pub(crate) fn new(options: &SqliteOptions, index: Arc<Index>, last_seq: u64) -> Self {
-        Self { index, staged: Staged::default(), log: LogWriter::new(last_seq), retention: Retention::new(options) }
+    pub(crate) fn new(options: &SqliteOptions, index: Arc<Index>, last_seq: u64, deferred: Deferred) -> Self {
+        Self {
+            index,
+            staged: Staged::default(),
+            deferred,
+            log: LogWriter::new(last_seq),
+            retention: Retention::new(options),
+            defer_from: options.defer_from(),
+            defers: false,
+        }
     }
 
     /// A write begins, which may be rolled back alone.
@@ -56,17 +70,20 @@ impl Applier {
     pub(crate) fn roll_back(&mut self) {
         self.staged.roll_back();
         self.log.discard();
+        self.deferred.discard();
     }
 
     /// The transaction is rolled back.
     pub(crate) fn forget(&mut self) {
         self.staged.clear();
         self.log.discard();
+        self.deferred.forget();
     }
 
     /// The transaction is committed; says how many bytes were appended to the log.
     pub(crate) fn publish(&mut self) -> u64 {
         self.staged.publish(&self.index);
+        self.deferred.publish();
         self.log.appended()
     }
 
@@ -80,7 +97,18 @@ impl Applier {
         self.retention.sweep(connection)
     }
 
+    /// Puts some of what large batches left to later into its tables.
+    pub(crate) fn put_deferred(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        self.deferred.put(connection, &mut self.retention)
+    }
+
+    /// Whether a batch is so large that it leaves its lines of history to later.
+    pub(crate) const fn is_large(&self, batch: &Encoded) -> bool {
+        batch.lines >= self.defer_from
+    }
+
     pub(crate) fn batch(&mut self, connection: &Connection, batch: &Encoded) -> Result<Applied, ApplyError> {
+        self.defers = self.is_large(batch) || !self.deferred.is_empty();
         let epoch = connection
             .prepare_cached("SELECT epoch FROM leases WHERE partition = ?1")?
             .query_row([batch.partition], |row| row.get::<_, i64>(0))
@@ -92,17 +120,20 @@ impl Applier {
         let mut applied = Applied::default();
         for transition in &batch.transitions {
             applied.transitions.push(self.transition(connection, batch, transition)?);
+            self.deferred.end_of_share(connection)?;
         }
         self.log.flush(connection)?;
         for document in &batch.documents {
             applied.documents.push(write_document(connection, document)?);
         }
-        for notification in &batch.notifications {
-            owe(connection, notification)?;
+        for line in batch.notifications.iter().map(EncodedNotification::line) {
+            self.line(connection, &line)?;
         }
-        for settlement in &batch.settlements {
-            self.settle(connection, settlement)?;
+        for line in batch.settlements.iter().map(EncodedSettlement::line) {
+            self.line(connection, &line)?;
+            self.deferred.end_of_share(connection)?;
         }
+        self.deferred.flush(connection)?;
         write_watch(connection, batch)?;
         Ok(applied)
     }
@@ -134,19 +165,26 @@ impl Applier {
                 }
                 self.put(connection, batch, monitor, record, found)?;
                 for change in &transition.changes {
-                    self.write_change(connection, monitor, change)?;
+                    self.line(connection, &change.line(monitor))?;
                 }
             }
             (None, Some(found)) => self.remove(connection, &found)?,
             (None, None) => (),
         }
-        for incident in &transition.incidents {
-            self.write_incident(connection, incident)?;
-        }
-        for notification in &transition.notifications {
-            owe(connection, notification)?;
+        let incidents = transition.incidents.iter().map(EncodedIncident::line);
+        for line in incidents.chain(transition.notifications.iter().map(EncodedNotification::line)) {
+            self.line(connection, &line)?;
         }
         Ok(Outcome::Committed)
+    }
+
+    /// Writes a line of history, or appends it to what is put into its table later.
+    fn line(&mut self, connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
+        if self.defers {
+            self.deferred.push(line);
+            return Ok(());
+        }
+        line.write(connection, &mut self.retention)
     }
 
     /// Appends the new state to the log. A new monitor gets its row, and an entry only for its heartbeats.
@@ -217,50 +255,12 @@ impl Applier {
             "DELETE FROM wishes WHERE id = ?1",
             "DELETE FROM names WHERE monitor = ?1",
             "DELETE FROM recent WHERE monitor = ?1",
-            "DELETE FROM changes WHERE monitor = ?1",
             counts::REMOVE,
         ] {
             connection.prepare_cached(sql)?.execute([id])?;
         }
+        self.line(connection, &Line::Removed { monitor: *id })?;
         self.staged.set(*id, None);
-        Ok(())
-    }
-
-    fn write_change(&mut self, connection: &Connection, id: &[u8; 16], change: &EncodedChange) -> rusqlite::Result<()> {
-        let k = 1 + connection
-            .prepare_cached("SELECT k FROM changes WHERE monitor = ?1 ORDER BY version DESC, k DESC LIMIT 1")?
-            .query_row([id], |row| row.get::<_, i64>(0))
-            .optional()?
-            .unwrap_or(0);
-        connection
-            .prepare_cached("INSERT INTO changes (monitor, version, k, change) VALUES (?1, ?2, ?3, ?4)")?
-            .execute(params![id, change.version.cast_signed(), k, change.change])?;
-        self.retention.changes(connection, id, k)
-    }
-
-    fn write_incident(&mut self, connection: &Connection, incident: &EncodedIncident) -> rusqlite::Result<()> {
-        let changed = connection
-            .prepare_cached("UPDATE incidents SET opened_at = ?2, open = ?3, incident = ?4 WHERE id = ?1")?
-            .execute(params![incident.id, incident.opened_at, incident.open, incident.incident])?;
-        if changed > 0 {
-            return Ok(());
-        }
-        let k: i64 = connection
-            .prepare_cached("SELECT coalesce(max(k), 0) + 1 FROM incidents WHERE monitor = ?1")?
-            .query_row([incident.monitor], |row| row.get(0))?;
-        connection
-            .prepare_cached(
-                "INSERT INTO incidents (id, monitor, k, opened_at, open, incident) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-            )?
-            .execute(params![incident.id, incident.monitor, k, incident.opened_at, incident.open, incident.incident])?;
-        self.retention.incidents(connection, &incident.monitor, k)
-    }
-
-    fn settle(&mut self, connection: &Connection, settlement: &EncodedSettlement) -> rusqlite::Result<()> {
-        connection
-            .prepare_cached("UPDATE notifications SET state = ?2, delivery = ?3 WHERE id = ?1")?
-            .execute(params![settlement.id, settlement.state, settlement.delivery])?;
-        self.retention.settled();
         Ok(())
     }
 }
@@ -278,23 +278,6 @@ pub(crate) fn swap_lease(connection: &Connection, expected: &Lease, next: &Lease
         .prepare_cached("INSERT OR REPLACE INTO leases (partition, epoch, node, expires_at) VALUES (?1, ?2, ?3, ?4)")?
         .execute(params![expected.partition.0, next.epoch.0.cast_signed(), next.node, next.expires_at.as_millis()])?;
     Ok(true)
-}
-
-/// What is stored under the id already stays as it is.
-fn owe(connection: &Connection, notification: &EncodedNotification) -> rusqlite::Result<()> {
-    connection
-        .prepare_cached(
-            "INSERT INTO notifications (id, state, incident, notification, ping_body, delivery)
-             SELECT ?1, 0, ?2, ?3, ?4, ?5 WHERE NOT EXISTS (SELECT 1 FROM notifications WHERE id = ?1)",
-        )?
-        .execute(params![
-            notification.id,
-            notification.incident,
-            notification.notification,
-            notification.ping_body,
-            notification.delivery
-        ])?;
-    Ok(())
 }
 
 fn write_document(connection: &Connection, document: &EncodedDocument) -> rusqlite::Result<Outcome> {

@@ -8,6 +8,7 @@ use heartbeat_engine::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
 use crate::codec::Unpacker;
+use crate::deferred;
 use crate::log::{self, Position};
 use crate::migrations::{self, VERSION};
 use crate::open::{self, OpenError};
@@ -221,6 +222,7 @@ impl Drop for Partial {
 /// Reads the whole copy, and says what is in it.
 fn inspect(copy: &Path, database: &Path) -> Result<BackupReport, BackupError> {
     let damaged = |detail: String| BackupError::Damaged { path: database.to_owned(), detail };
+    put_deferred(copy).map_err(|error| damaged(error.to_string()))?;
     let look = || -> rusqlite::Result<(Connection, String)> {
         let connection = open::reader(copy)?;
         let verdict = connection.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0))?;
@@ -234,6 +236,12 @@ fn inspect(copy: &Path, database: &Path) -> Result<BackupReport, BackupError> {
         1..=VERSION => Ok(report),
         version => Err(damaged(format!("it has version {version}"))),
     })
+}
+
+/// Puts what large batches left to later into its tables, so that the copy is counted as a whole.
+fn put_deferred(copy: &Path) -> rusqlite::Result<()> {
+    let connection = open::exclusive(copy)?;
+    if migrations::has_table(&connection, "deferred")? { deferred::put_all(&connection) } else { Ok(()) }
 }
 
 fn report(connection: &Connection, copy: &Path) -> rusqlite::Result<BackupReport> {

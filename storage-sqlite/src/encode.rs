@@ -10,6 +10,7 @@ use heartbeat_engine::{
 use serde::Serialize;
 
 use crate::codec::{self, CodecError, Frame, Packer};
+use crate::line::Line;
 
 /// A batch.
 pub(crate) struct Encoded {
@@ -21,6 +22,8 @@ pub(crate) struct Encoded {
     pub(crate) documents: Vec<EncodedDocument>,
     pub(crate) notifications: Vec<EncodedNotification>,
     pub(crate) settlements: Vec<EncodedSettlement>,
+    /// How many lines of history it has: changes of state, incidents, notifications and their outcomes.
+    pub(crate) lines: usize,
     pub(crate) mark: Option<i64>,
     /// From and to.
     pub(crate) outage: Option<(i64, i64)>,
@@ -86,6 +89,37 @@ pub(crate) struct EncodedDocument {
     pub(crate) body: Option<String>,
 }
 
+impl EncodedChange {
+    pub(crate) fn line(&self, monitor: &[u8; 16]) -> Line<'_> {
+        Line::Change { monitor: *monitor, version: self.version, change: &self.change }
+    }
+}
+
+impl EncodedIncident {
+    pub(crate) fn line(&self) -> Line<'_> {
+        let Self { id, monitor, opened_at, open, incident } = self;
+        Line::Incident { id: *id, monitor: *monitor, opened_at: *opened_at, open: *open, incident }
+    }
+}
+
+impl EncodedNotification {
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line::Owed {
+            id: self.id,
+            incident: self.incident,
+            notification: &self.notification,
+            ping_body: self.ping_body.as_deref(),
+            delivery: &self.delivery,
+        }
+    }
+}
+
+impl EncodedSettlement {
+    pub(crate) fn line(&self) -> Line<'_> {
+        Line::Outcome { id: self.id, state: self.state, delivery: &self.delivery }
+    }
+}
+
 impl EncodedDocument {
     /// How large it is when that is too large.
     pub(crate) fn excess(&self) -> Option<usize> {
@@ -107,7 +141,10 @@ pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
     let mut entries = Entries { partition: batch.partition.0, ..Entries::default() };
     let transitions =
         batch.transitions.iter().map(|found| transition(found, &mut entries)).collect::<Result<_, _>>()?;
+    let lines = |found: &Transition| found.changes.len() + found.incidents.len() + found.notifications.len();
+    let beside = batch.notifications.len() + batch.settlements.len();
     Ok(Encoded {
+        lines: batch.transitions.iter().map(lines).sum::<usize>() + beside,
         partition: batch.partition.0,
         epoch: batch.epoch.0,
         transitions,

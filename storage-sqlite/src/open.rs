@@ -143,6 +143,11 @@ pub(crate) fn checkpointer(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
+/// A connection to a database that nobody else works on.
+pub(crate) fn exclusive(path: &Path) -> rusqlite::Result<Connection> {
+    Connection::open_with_flags(path, writer_flags())
+}
+
 /// A connection that only reads.
 pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;

@@ -44,6 +44,7 @@ pub struct SqliteOptions {
     pub(crate) readers: usize,
     pub(crate) max_file_bytes: Option<u64>,
     pub(crate) log_bytes: u64,
+    pub(crate) large_batch: u32,
     pub(crate) pings_per_monitor: u32,
     pub(crate) counts_days: u32,
     pub(crate) changes_per_monitor: u32,
@@ -61,6 +62,7 @@ impl SqliteOptions {
             readers: 2,
             max_file_bytes: None,
             log_bytes: 128 << 20,
+            large_batch: 256,
             pings_per_monitor: 100,
             counts_days: 366,
             changes_per_monitor: 1000,
@@ -110,6 +112,21 @@ impl SqliteOptions {
         self.max_file_bytes.map_or(self.log_bytes, |bytes| self.log_bytes.min(bytes / LOG_PART))
     }
 
+    /// From how many lines of history on (changes of state, incidents, notifications and their outcomes) a batch is large,
+    /// 256 unless told. The lines of a large batch are appended in one piece and put into their tables in the background,
+    /// soon after, at the latest when history is read: reading waits for that. So many monitors can go down at one instant
+    /// without making anybody wait. Under [`SqliteOptions::max_file_bytes`] no batch is large, for this takes room twice.
+    #[must_use]
+    pub fn large_batch(self, lines: u32) -> Self {
+        Self { large_batch: lines, ..self }
+    }
+
+    /// The number of lines from which on a batch leaves them to later.
+    pub(crate) fn defer_from(&self) -> usize {
+        let lines = usize::try_from(self.large_batch).unwrap_or(usize::MAX);
+        if self.max_file_bytes.is_some() { usize::MAX } else { lines.max(1) }
+    }
+
     /// How many heartbeats are kept of each monitor, 100 unless told. A few more are kept at times.
     #[must_use]
     pub fn pings_per_monitor(self, pings: u32) -> Self {
@@ -146,15 +163,15 @@ impl SqliteOptions {
         Self { incidents_per_monitor: incidents.max(1), ..self }
     }
 
-    /// How many closed incidents are kept of all monitors together, also of removed ones, 100,000 unless told. A few
-    /// hundred more are kept at times.
+    /// How many closed incidents are kept of all monitors together, also of removed ones, 100,000 unless told. Some
+    /// are kept for longer, a sixteenth more or a few hundred.
     #[must_use]
     pub fn incidents_closed(self, incidents: u32) -> Self {
         Self { incidents_closed: incidents.max(1), ..self }
     }
 
-    /// How many notifications are kept that were delivered or given up, 100,000 unless told. A few hundred more are kept
-    /// at times.
+    /// How many notifications are kept that were delivered or given up, 100,000 unless told. Some are kept for
+    /// longer, a sixteenth more or a few hundred.
     #[must_use]
     pub fn notifications_settled(self, notifications: u32) -> Self {
         Self { notifications_settled: notifications.max(1), ..self }
@@ -183,6 +200,8 @@ pub struct SqliteStats {
     pub folded_at_once_max: u64,
     /// Bytes that lie in the log within the database, waiting for that.
     pub log_bytes: u64,
+    /// Rows of history of large batches that wait to be put into their tables.
+    pub deferred_rows: u64,
     /// Pages of 4 KiB that SQLite's write-ahead log has.
     pub wal_pages: u64,
 }

@@ -40,6 +40,7 @@ fn no_query_scans_or_sorts() {
         (LOAD.to_owned(), "PRIMARY KEY"),
         (MONITORS.to_owned(), "PRIMARY KEY"),
         (crate::fold::ENTRIES.to_owned(), "PRIMARY KEY"),
+        (crate::deferred::NEXT.to_owned(), "PRIMARY KEY"),
         (OUTBOX.to_owned(), "notifications_pending"),
         (CHANGES.to_owned(), "changes_of_monitor"),
         (FEED.to_owned(), "PRIMARY KEY"),

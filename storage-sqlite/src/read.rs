@@ -241,7 +241,8 @@ mod tests {
         fn open(path: &Path, index: &Arc<Index>) -> Self {
             let options = SqliteOptions::new();
             let connection = open::open(path, &options).unwrap().connection;
-            Self { connection, applier: Applier::new(&options, Arc::clone(index), 0) }
+            let deferred = crate::deferred::Deferred::open(&connection).unwrap();
+            Self { connection, applier: Applier::new(&options, Arc::clone(index), 0, deferred) }
         }
 
         fn commit(&mut self, batch: &Batch) {

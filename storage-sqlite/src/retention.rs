@@ -6,8 +6,10 @@ use crate::options::SqliteOptions;
 
 /// A monitor's own history is cut once for so many new entries.
 const CUT_EVERY: i64 = 16;
-/// What is bounded over all monitors is swept after so many new entries…
+/// What is bounded over all monitors is swept after so many new entries at least, and after one for so many that are kept: finding
+/// the first one to go walks over all that stay…
 const SWEEP_EVERY: u32 = 512;
+const KEPT_FOR_EACH: u32 = 16;
 /// …and at most so much is deleted at a time, so that a smaller limit does not stop the writer for long.
 const SWEEP_ROWS_MAX: i64 = 2000;
 
@@ -17,6 +19,7 @@ pub(crate) struct Retention {
     incidents_closed: i64,
     notifications_settled: i64,
     unswept: u32,
+    sweep_every: u32,
 }
 
 impl Retention {
@@ -27,7 +30,8 @@ impl Retention {
             incidents_closed: options.incidents_closed.into(),
             notifications_settled: options.notifications_settled.into(),
             // A process that never lives long must sweep too.
-            unswept: SWEEP_EVERY,
+            unswept: u32::MAX,
+            sweep_every: (options.incidents_closed.min(options.notifications_settled) / KEPT_FOR_EACH).max(SWEEP_EVERY),
         }
     }
 
@@ -59,7 +63,7 @@ impl Retention {
 
     /// Deletes what is beyond the limits over all monitors, if it is time.
     pub(crate) fn sweep(&mut self, connection: &Connection) -> rusqlite::Result<()> {
-        if self.unswept < SWEEP_EVERY {
+        if self.unswept < self.sweep_every {
             return Ok(());
         }
         let last: Option<i64> = connection

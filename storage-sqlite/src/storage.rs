@@ -12,6 +12,7 @@ use heartbeat_engine::{
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpointer, WalGauge};
+use crate::deferred::{Deferred, Waiting};
 use crate::fold::{Folder, Gauge};
 use crate::index::Index;
 use crate::open::{self, OpenError};
@@ -44,6 +45,7 @@ pub struct SqliteStorage {
     gauge: Arc<Gauge>,
     wal: Arc<WalGauge>,
     kept: Kept,
+    deferred: Arc<Waiting>,
     counters: Arc<Counters>,
     path: PathBuf,
 }
@@ -61,6 +63,8 @@ impl SqliteStorage {
         let opened = open::open(path.as_ref(), &options)?;
         let path = opened.path.clone();
         let replayed = replay(&opened.connection).map_err(|error| open::from_storage(&path, &error))?;
+        let deferred = Deferred::open(&opened.connection).map_err(|error| open::from_sqlite(&path, &error))?;
+        let waiting = deferred.waiting();
         let (reader_count, kept) = (options.readers, options.kept());
         let index = Arc::new(Index::new(replayed.table));
         let gauge = Arc::new(Gauge::new(replayed.log_bytes, replayed.last_seq, options.log_bytes_max()));
@@ -68,8 +72,8 @@ impl SqliteStorage {
         let counters = Arc::new(Counters::default());
         let failed = |error: std::io::Error| OpenError::Failed { path: path.clone(), detail: error.to_string() };
         let shared = (Arc::clone(&index), Arc::clone(&gauge));
-        let writer =
-            Writer::start(opened, options, Arc::clone(&counters), shared, replayed.last_seq).map_err(failed)?;
+        let writer = Writer::start(opened, options, Arc::clone(&counters), shared, (replayed.last_seq, deferred))
+            .map_err(failed)?;
         let readers = Readers::start(&path, reader_count).map_err(failed)?;
         let checkpointer = Checkpointer::start(&path, Arc::clone(&wal)).map_err(failed)?;
         let folder =
@@ -84,9 +88,20 @@ impl SqliteStorage {
             gauge,
             wal,
             kept,
+            deferred: waiting,
             counters,
             path,
         })
+    }
+
+    /// Has everything that is committed put into the tables of history: nobody sees that a large batch leaves that to later.
+    async fn put_deferred(&self) -> Result<(), StorageError> {
+        if self.deferred.rows() == 0 {
+            return Ok(());
+        }
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Write::PutDeferred(reply))?;
+        answer.await.unwrap_or_else(lost)
     }
 
     /// The file, by its full name.
@@ -98,7 +113,12 @@ impl SqliteStorage {
     /// What it has done since it was opened.
     #[must_use]
     pub fn stats(&self) -> SqliteStats {
-        SqliteStats { log_bytes: self.gauge.bytes(), wal_pages: self.wal.pages(), ..self.counters.snapshot() }
+        SqliteStats {
+            log_bytes: self.gauge.bytes(),
+            deferred_rows: self.deferred.rows(),
+            wal_pages: self.wal.pages(),
+            ..self.counters.snapshot()
+        }
     }
 }
 
@@ -153,6 +173,7 @@ impl Storage for SqliteStorage {
     }
 
     async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
+        self.put_deferred().await?;
         self.readers.read(move |connection| read::outbox(connection, after, limit)).await
     }
 
@@ -166,6 +187,9 @@ impl Storage for SqliteStorage {
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
+        if !matches!(query, HistoryQuery::Pings { .. } | HistoryQuery::Counts { .. }) {
+            self.put_deferred().await?;
+        }
         let (query, index, kept) = (query.clone(), Arc::clone(&self.index), self.kept);
         self.readers.read(move |connection| history::history(connection, &index, kept, &query, limit)).await
     }

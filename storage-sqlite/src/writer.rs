@@ -1,8 +1,11 @@
 //! The one thread that writes: it puts everything that waits into one transaction.
 
+#[cfg(test)]
+mod tests;
+
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -12,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::apply::{self, Applier, ApplyError};
 use crate::checkpoint::WalGauge;
+use crate::deferred::Deferred;
 use crate::encode::Encoded;
 use crate::error;
 use crate::fold::{self, FoldReply, Gauge};
@@ -28,6 +32,10 @@ const GROUP_TRANSITIONS_MAX: usize = 4096;
 /// A write of so many transitions has a transaction of its own. Beside others it would need a savepoint, and SQLite goes through
 /// all that one holds at the end of each statement: a hundred thousand monitors that go down would take minutes.
 const TRANSITIONS_OF_ITS_OWN: usize = 128;
+/// How long nothing must come before what large batches left to later is put into its tables.
+const QUIET: Duration = Duration::from_millis(20);
+/// How long to wait when that failed.
+const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
 const FOLD_PATIENCE: Duration = Duration::from_millis(20);
 
@@ -41,6 +49,10 @@ pub(crate) enum Write {
     Fold(fold::Slice, FoldReply),
     /// What of the log may be deleted.
     Trim(fold::Trim, FoldReply),
+    /// What was left to later so far is to be put into its tables before the answer.
+    PutDeferred(Reply<()>),
+    /// The next piece of that.
+    Deferred,
 }
 
 /// The handle on the thread. Dropping it lets the thread finish what waits and close the database.
@@ -56,7 +68,7 @@ impl Writer {
         options: SqliteOptions,
         counters: Arc<Counters>,
         (index, gauge): (Arc<Index>, Arc<Gauge>),
-        last_seq: u64,
+        (last_seq, deferred): (u64, Deferred),
     ) -> std::io::Result<Self> {
         let (queue, inbox) = sync_channel(QUEUE_MAX);
         let thread = thread::Builder::new().name("sqlite-writer".to_owned()).spawn(move || {
@@ -66,7 +78,8 @@ impl Writer {
                 path: opened.path,
                 connection: Some(opened.connection),
                 tainted: None,
-                applier: Applier::new(&options, index, last_seq),
+                applier: Applier::new(&options, index, last_seq, deferred),
+                waiting: Vec::new(),
                 options,
                 counters,
                 gauge,
@@ -109,6 +122,8 @@ struct Worker {
     tainted: Option<Connection>,
     options: SqliteOptions,
     applier: Applier,
+    /// Who waits until everything up to a row of what was left to later is in the tables.
+    waiting: Vec<(u64, Reply<()>)>,
     counters: Arc<Counters>,
     gauge: Arc<Gauge>,
     wal: Arc<WalGauge>,
@@ -124,16 +139,68 @@ enum Answer {
 
 impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
-        while let Ok(first) = inbox.recv() {
-            let group = collect(first, inbox, &self.gauge);
-            let (large, small): (Vec<Write>, Vec<Write>) =
-                group.into_iter().partition(|write| transitions(write) >= TRANSITIONS_OF_ITS_OWN);
-            large.into_iter().for_each(|write| self.group(vec![write]));
-            if !small.is_empty() {
-                self.group(small);
-            }
+        let mut patience = QUIET;
+        loop {
+            let puts = match self.next(inbox, patience) {
+                Ok(first) => self.take(first, inbox),
+                Err(RecvTimeoutError::Timeout) => true,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            // While large batches come one after the other, what they leave waits, unless it is too much.
+            let puts = puts || self.applier.deferred.is_full() || !self.waiting.is_empty();
+            patience = if puts { self.put_deferred() } else { QUIET };
             self.copy_rest();
         }
+    }
+
+    /// The next write; none for some time while there is something to be put into its tables.
+    fn next(&self, inbox: &Receiver<Write>, patience: Duration) -> Result<Write, RecvTimeoutError> {
+        if self.applier.deferred.is_empty() {
+            return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
+        }
+        if self.waiting.is_empty() || patience > QUIET {
+            return inbox.recv_timeout(patience);
+        }
+        inbox.try_recv().map_err(|error| match error {
+            TryRecvError::Empty => RecvTimeoutError::Timeout,
+            TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+        })
+    }
+
+    /// Writes what waits; says whether there were batches, none of which was large.
+    fn take(&mut self, first: Write, inbox: &Receiver<Write>) -> bool {
+        let mut group = collect(first, inbox, &self.gauge);
+        let asked: Vec<Write> = group.extract_if(.., |write| matches!(write, Write::PutDeferred(_))).collect();
+        let is_large = |write: &Write| matches!(write, Write::Batch(batch, _) if self.applier.is_large(batch));
+        let steady = group.iter().any(|write| matches!(write, Write::Batch(..))) && !group.iter().any(is_large);
+        let (large, small): (Vec<Write>, Vec<Write>) =
+            group.into_iter().partition(|write| transitions(write) >= TRANSITIONS_OF_ITS_OWN);
+        large.into_iter().for_each(|write| self.group(vec![write]));
+        if !small.is_empty() {
+            self.group(small);
+        }
+        let last = self.applier.deferred.last();
+        for write in asked {
+            if let Write::PutDeferred(reply) = write {
+                self.waiting.push((last, reply));
+            }
+        }
+        steady
+    }
+
+    /// Puts a piece of what was left to later into its tables, and answers those who waited for that; says how long to wait
+    /// for the next piece.
+    fn put_deferred(&mut self) -> Duration {
+        let result = if self.applier.deferred.is_empty() { Ok(()) } else { self.put_some() };
+        let deferred = &self.applier.deferred;
+        for (row, reply) in std::mem::take(&mut self.waiting) {
+            match &result {
+                Ok(()) if !deferred.has_put(row) => self.waiting.push((row, reply)),
+                // Nobody may be waiting any more.
+                result => drop(reply.send(result.clone())),
+            }
+        }
+        if result.is_ok() { QUIET } else { PATIENCE }
     }
 
     /// Copies the rest of the write-ahead log into the file, when it is time to.
@@ -145,11 +212,27 @@ impl Worker {
         }
     }
 
-    /// Writes a group and answers it. When one write takes the whole transaction down, each is tried alone.
-    fn group(&mut self, group: Vec<Write>) {
+    fn put_some(&mut self) -> Result<(), StorageError> {
+        self.may_write()?;
+        let failed = self.transaction(&[Write::Deferred])?.into_iter().find_map(|answer| match answer {
+            Answer::Failed(error) => Some(error),
+            _ => None,
+        });
+        failed.map_or(Ok(()), Err)
+    }
+
+    fn may_write(&self) -> Result<(), StorageError> {
         if self.wal.is_full() {
             let text = "the disk could not sync the database, and its write-ahead log is full; restart the program";
-            return self.refuse(group, &StorageError::Unavailable(text.to_owned()));
+            return Err(StorageError::Unavailable(text.to_owned()));
+        }
+        Ok(())
+    }
+
+    /// Writes a group and answers it. When one write takes the whole transaction down, each is tried alone.
+    fn group(&mut self, group: Vec<Write>) {
+        if let Err(error) = self.may_write() {
+            return self.refuse(group, &error);
         }
         match self.transaction(&group) {
             Ok(answers) => {
@@ -257,6 +340,9 @@ impl Worker {
             Write::Lease(swap, _) => return Ok(Answer::Swapped(apply::swap_lease(connection, &swap.0, &swap.1)?)),
             Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)?,
             Write::Trim(trim, _) => fold::write_trim(connection, trim)?,
+            Write::Deferred => self.applier.put_deferred(connection)?,
+            // It writes nothing itself.
+            Write::PutDeferred(_) => (),
         }
         Ok(Answer::Folded)
     }
@@ -334,12 +420,13 @@ fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
     group
 }
 
+/// How much it writes: monitors, or lines of their history where these are more.
 fn transitions(write: &Write) -> usize {
     match write {
-        Write::Batch(batch, _) => batch.transitions.len().max(1),
+        Write::Batch(batch, _) => batch.transitions.len().max(batch.lines).max(1),
         Write::Lease(..) => 1,
         // They are bounded by themselves.
-        Write::Fold(..) | Write::Trim(..) => 0,
+        Write::Fold(..) | Write::Trim(..) | Write::PutDeferred(_) | Write::Deferred => 0,
     }
 }
 
@@ -365,110 +452,10 @@ fn reply(write: Write, answer: Answer) {
         (Write::Fold(_, reply) | Write::Trim(_, reply), answer) => {
             reply.send(matches!(answer, Answer::Folded)).ok();
         }
+        (Write::PutDeferred(_) | Write::Deferred, _) => (),
         (Write::Batch(..), Answer::Swapped(_) | Answer::Folded)
         | (Write::Lease(..), Answer::Applied(_) | Answer::Folded) => {
             tracing::error!("a write got the answer of another kind");
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::sync::atomic::{AtomicBool, Ordering};
-    use std::sync::mpsc::channel;
-
-    use heartbeat_engine::{Epoch, PartitionId, Timestamp};
-    use rusqlite::ffi;
-
-    use super::*;
-
-    type Swapped = oneshot::Receiver<Result<bool, StorageError>>;
-
-    fn swap() -> (Write, Swapped) {
-        let lease = Lease {
-            partition: PartitionId(0),
-            epoch: Epoch(0),
-            node: String::new(),
-            expires_at: Timestamp::from_secs(0),
-        };
-        let (reply, answer) = oneshot::channel();
-        (Write::Lease(Box::new((lease.clone(), lease)), reply), answer)
-    }
-
-    fn worker(directory: &tempfile::TempDir) -> Worker {
-        let options = SqliteOptions::new();
-        let opened = open::open(&directory.path().join("heartbeat.db"), &options).unwrap();
-        let index = Arc::new(Index::new(crate::index::Table::with_capacity(0)));
-        Worker {
-            path: opened.path,
-            connection: Some(opened.connection),
-            tainted: None,
-            applier: Applier::new(&options, index, 0),
-            options,
-            counters: Arc::default(),
-            gauge: Arc::new(Gauge::new(0, 0, 1000)),
-            wal: opened.wal,
-        }
-    }
-
-    /// Writes keep coming, each soon after the one before, and nothing is folded: a group ends all the same.
-    #[test]
-    fn a_group_waits_once_for_a_slice_however_many_writes_come_meanwhile() {
-        let (queue, inbox) = sync_channel(QUEUE_MAX);
-        let gauge = Gauge::new(2000, 0, 1000);
-        assert!(gauge.is_overdue());
-        let ended = AtomicBool::new(false);
-        thread::scope(|scope| {
-            scope.spawn(|| {
-                while !ended.load(Ordering::Relaxed) && queue.send(swap().0).is_ok() {
-                    thread::park_timeout(Duration::from_millis(2));
-                }
-            });
-            let group = collect(inbox.recv().unwrap(), &inbox, &gauge);
-            ended.store(true, Ordering::Relaxed);
-            assert!(group.len() < GROUP_TRANSITIONS_MAX / 2, "{} writes", group.len());
-        });
-    }
-
-    #[test]
-    fn a_group_waits_for_nothing_more_once_it_has_a_slice() {
-        let (queue, inbox) = sync_channel(QUEUE_MAX);
-        let (reply, _answer) = channel();
-        let gauge = Gauge::new(2000, 0, 1000);
-        queue.send(swap().0).unwrap();
-        let group = collect(Write::Trim(fold::Trim::default(), reply), &inbox, &gauge);
-        assert_eq!(group.len(), 2);
-    }
-
-    #[test]
-    fn what_folds_is_not_counted_among_the_writes_when_it_fails_either() {
-        let directory = tempfile::tempdir().unwrap();
-        let worker = worker(&directory);
-        let ((reply, answer), (lease, mut swapped)) = (channel(), swap());
-        worker.refuse(
-            vec![Write::Trim(fold::Trim::default(), reply), lease],
-            &StorageError::Unavailable("no disk".to_owned()),
-        );
-        assert_eq!(answer.recv(), Ok(false));
-        assert!(swapped.try_recv().unwrap().is_err());
-        assert_eq!(worker.counters.snapshot().writes, 1);
-    }
-
-    #[test]
-    fn nothing_is_written_when_the_write_ahead_log_is_full_and_cannot_be_copied() {
-        let directory = tempfile::tempdir().unwrap();
-        let mut worker = worker(&directory);
-        let wal = Arc::clone(&worker.wal);
-        let mut ask = |pages| {
-            wal.set(pages);
-            let (lease, mut swapped) = swap();
-            worker.group(vec![lease]);
-            swapped.try_recv().unwrap()
-        };
-        assert_eq!(ask(1 << 30), Ok(true), "it can be copied");
-        wal.note(&rusqlite::Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_IOERR_FSYNC), None));
-        assert_eq!(ask(1000), Ok(true));
-        let error = ask(1 << 30).unwrap_err();
-        assert!(matches!(&error, StorageError::Unavailable(text) if text.contains("restart the program")), "{error}");
     }
 }

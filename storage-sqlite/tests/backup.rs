@@ -6,9 +6,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use heartbeat_engine::testing::fixtures::{batch, create, full_record, monitor_id, next, ping, record, replace};
+use heartbeat_engine::testing::fixtures::{
+    batch, create, full_record, incident, monitor_id, next, notification, ping, record, replace, settlement,
+};
 use heartbeat_engine::testing::run;
-use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Storage, Timestamp, Transition};
+use heartbeat_engine::{Batch, DeliveryState, HistoryItem, HistoryQuery, Storage, Timestamp, Transition};
 use heartbeat_storage_sqlite::{BackupError, SqliteOptions, SqliteStorage, Synchronous, backup};
 use rusqlite::Connection;
 use tempfile::TempDir;
@@ -183,7 +185,7 @@ fn a_newer_database_and_a_damaged_one_give_no_backup() {
     let error = backup(&path, &target, true).unwrap_err().to_string();
     assert!(error.contains("version 99"), "{error}");
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 4).unwrap();
+    connection.pragma_update(None, "user_version", 5).unwrap();
     let page: i64 = connection
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'monitors'", [], |row| row.get(0))
         .unwrap();
@@ -206,4 +208,27 @@ fn nobody_else_may_read_a_backup() {
     let (_directory, path, target) = made();
     backup(&path, &target, false).unwrap();
     assert_eq!(fs::metadata(&target).unwrap().permissions().mode() & 0o077, 0);
+}
+
+#[test]
+fn a_backup_counts_what_a_large_batch_left_to_later() {
+    let (directory, path, target) = made();
+    let storage = SqliteStorage::open(&path, SqliteOptions::new().large_batch(1)).unwrap();
+    let id = monitor_id(1);
+    let owed = Batch {
+        transitions: vec![Transition { incidents: vec![incident(7, id)], ..create(&record(2)) }],
+        notifications: vec![notification(1), notification(2)],
+        settlements: vec![settlement(2, DeliveryState::Delivered)],
+        ..Batch::default()
+    };
+    run(async { drop(storage.commit(&owed).await.unwrap()) });
+    let report = backup(&path, &target, false).unwrap();
+    assert_eq!((report.incidents, report.notifications_owed), (1, 1));
+    assert_eq!(leftovers(&directory), [""; 0]);
+    drop(storage);
+    let copy = open(&target);
+    let query = HistoryQuery::Incident(incident(7, id).id);
+    run(async {
+        assert_eq!(copy.history(&query, 1).await.unwrap().items, [HistoryItem::Incident(incident(7, id))]);
+    });
 }

@@ -10,13 +10,18 @@ use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use tempfile::TempDir;
 
 struct Sqlite {
+    options: SqliteOptions,
     directory: TempDir,
     opened: AtomicUsize,
 }
 
 impl Sqlite {
     fn new() -> Self {
-        Self { directory: tempfile::tempdir().unwrap(), opened: AtomicUsize::new(0) }
+        Self::with(SqliteOptions::new())
+    }
+
+    fn with(options: SqliteOptions) -> Self {
+        Self { options, directory: tempfile::tempdir().unwrap(), opened: AtomicUsize::new(0) }
     }
 
     fn next_file(&self) -> std::path::PathBuf {
@@ -28,7 +33,7 @@ impl StorageHarness for Sqlite {
     type Storage = SqliteStorage;
 
     async fn fresh(&self) -> Arc<SqliteStorage> {
-        Arc::new(SqliteStorage::open(self.next_file(), SqliteOptions::new()).unwrap())
+        Arc::new(SqliteStorage::open(self.next_file(), self.options.clone()).unwrap())
     }
 
     /// What a killed process leaves: the file and its log as they are, without an orderly end.
@@ -39,8 +44,15 @@ impl StorageHarness for Sqlite {
             fs::copy(name(storage.path()), name(&copy)).unwrap();
         }
         drop(storage);
-        Arc::new(SqliteStorage::open(copy, SqliteOptions::new()).unwrap())
+        Arc::new(SqliteStorage::open(copy, self.options.clone()).unwrap())
     }
 }
 
 heartbeat_engine::storage_suite!(Sqlite::new());
+
+/// Every batch leaves its history to later.
+mod deferring {
+    use super::*;
+
+    heartbeat_engine::storage_suite!(Sqlite::with(SqliteOptions::new().large_batch(1)));
+}

@@ -151,20 +151,25 @@ async fn everything(storage: &dyn Storage) -> Vec<String> {
     found
 }
 
-fn open(path: &Path) -> SqliteStorage {
-    SqliteStorage::open(path, SqliteOptions::new().synchronous(Synchronous::Normal).readers(1)).unwrap()
+/// From `large` lines of history on, batches leave them to later.
+fn open(path: &Path, large: u32) -> SqliteStorage {
+    let options = SqliteOptions::new().synchronous(Synchronous::Normal).readers(1).large_batch(large);
+    SqliteStorage::open(path, options).unwrap()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn it_answers_as_the_storage_in_memory_does(steps in prop::collection::vec(steps(), 1..40)) {
+    fn it_answers_as_the_storage_in_memory_does(
+        steps in prop::collection::vec(steps(), 1..40),
+        large in prop_oneof![Just(1_u32), Just(3), Just(256)],
+    ) {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("heartbeat.db");
         run(async {
             let memory = MemoryStorage::new();
-            let mut sqlite = open(&path);
+            let mut sqlite = open(&path, large);
             for (index, step) in steps.iter().enumerate() {
                 match step {
                     Step::Commit(batch) => {
@@ -176,7 +181,7 @@ proptest! {
                     }
                     Step::Crash => {
                         drop(sqlite);
-                        sqlite = open(&path);
+                        sqlite = open(&path, large);
                     }
                 }
                 if index % 8 == 7 || index + 1 == steps.len() {

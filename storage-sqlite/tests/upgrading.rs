@@ -14,7 +14,7 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 /// The present version.
-const VERSION: i32 = 4;
+const VERSION: i32 = 5;
 const INTERRUPTED: &str = "HEARTBEAT_TEST_UPGRADE";
 
 fn run<T>(future: impl Future<Output = T>) -> T {

@@ -15,9 +15,11 @@ use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
 };
 
-/// How many monitors one batch takes because they are due. Going down costs a storage far more than a heartbeat does, and
-/// heartbeats that come meanwhile wait for two batches.
-const DUE_MAX: usize = 256;
+/// How many monitors one batch takes because they are due. Going down costs far more than a heartbeat does, and heartbeats
+/// that come meanwhile wait for two batches.
+const DUE_MAX: usize = 512;
+/// How many are taken off the queue at once, to be decided in the order of their ids.
+const TAKEN_MAX: usize = 8192;
 /// Of how many monitors what is needed is read ahead.
 const FETCHED: usize = 32;
 
@@ -157,22 +159,11 @@ impl Evaluator {
     /// them: a heartbeat among these may be stamped before the deadline (S3.7).
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
         let most = self.batch_max.min(DUE_MAX);
-        let mut due = Vec::new();
-        let mut put_back = Vec::new();
-        let mut moves = MOVES_MAX;
-        while due.len() < most
-            && let Some((at, number)) = self.queue.pop_before(now, &mut moves)
-        {
-            let Some(id) = self.slots.at(number).map(|slot| slot.record.id()) else { continue };
-            if waiting.contains(&id) {
-                // Looking past those whose requests wait must not use up what others need.
-                moves += 1;
-                put_back.push((at, number));
-            } else {
-                due.push(id);
-            }
+        if self.due.iter().all(|id| waiting.contains(id)) {
+            self.take_off_queue(now);
         }
-        put_back.into_iter().for_each(|(at, number)| self.queue.set(number, at));
+        let mut due: Vec<MonitorId> = self.due.iter().filter(|id| !waiting.contains(id)).take(most).copied().collect();
+        due.iter().for_each(|id| _ = self.due.remove(id));
         // Those whose requests wait stay on the list: these may yet be refused, and then nothing else would look at them.
         let mut later = Vec::new();
         while due.len() < most
@@ -192,6 +183,16 @@ impl Evaluator {
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
         }
         due
+    }
+
+    /// Takes what is due off the queue, so much at a time.
+    fn take_off_queue(&mut self, now: Timestamp) {
+        let (mut moves, most) = (MOVES_MAX, self.due.len() + TAKEN_MAX);
+        while self.due.len() < most
+            && let Some((_, number)) = self.queue.pop_before(now, &mut moves)
+        {
+            self.due.extend(self.slots.at(number).map(|slot| slot.record.id()));
+        }
     }
 
     fn decide(&self, monitor: MonitorId, requests: Few<Pending>, now: Timestamp, planned: &Planned) -> Decision {

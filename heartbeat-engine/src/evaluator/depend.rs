@@ -177,6 +177,7 @@ impl Evaluator {
                     let member = members.remove(&id);
                     if let Some(number) = self.slots.find(&id).filter(|_| member.is_none()) {
                         self.queue.set(number, Timestamp::MAX);
+                        self.due.remove(&id);
                     }
                     sorted.push(member.unwrap_or_else(|| Gathered { monitor: id, requests: Few::default() }));
                 }
@@ -187,7 +188,9 @@ impl Evaluator {
 
     /// Whether something of the monitor is due and neither in the batch nor behind requests that wait.
     fn is_due(&self, id: MonitorId, now: Timestamp, waiting: &HashSet<MonitorId>) -> bool {
-        self.slots.find(&id).is_some_and(|number| self.queue.get(number) < now) && !waiting.contains(&id)
+        let number = self.slots.find(&id);
+        let due = number.is_some_and(|number| self.queue.get(number) < now || self.due.contains(&id));
+        due && !waiting.contains(&id)
     }
 
     fn parents(&self, id: MonitorId) -> &[MonitorId] {

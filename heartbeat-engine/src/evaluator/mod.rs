@@ -11,7 +11,7 @@ mod request;
 mod settle;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -76,6 +76,23 @@ pub struct Committed {
     pub owed: Vec<Notification>,
 }
 
+impl Committed {
+    /// Takes when it was known to be durable: going down counts as detected then, and not when it was decided. What is stored
+    /// has the time of the decision, which cannot be later.
+    pub fn stamp(&mut self, durable_at: Timestamp) {
+        for change in &mut self.changes {
+            change.detected_at = change.detected_at.max(durable_at);
+        }
+        for notification in &mut self.owed {
+            let decided_at = notification.created_at;
+            // Others tell of what was detected earlier.
+            if let Some(incident) = notification.incident.as_mut().filter(|told| told.detected_at >= decided_at) {
+                incident.detected_at = incident.detected_at.max(durable_at);
+            }
+        }
+    }
+}
+
 /// A batch that is under way.
 #[derive(Debug, Default)]
 struct UnderWay {
@@ -102,6 +119,9 @@ pub struct Evaluator {
     slots: Slab<Slot>,
     /// When each is looked at next, by its number; never while it is in the batch under way because it was due.
     queue: Deadlines,
+    /// Monitors that are due and were taken off the queue. Those of one instant are decided in the order of their ids, in which a
+    /// storage writes neighbours at once.
+    due: BTreeSet<MonitorId>,
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
     /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
@@ -138,6 +158,7 @@ impl Evaluator {
             watcher_channels: Vec::new(),
             slots: Slab::default(),
             queue: Deadlines::starting_at(log.mark.unwrap_or(Timestamp::MIN)),
+            due: BTreeSet::new(),
             ahead: Vec::new(),
             outages: joined(log.outages),
             maintenance: Windows::default(),
@@ -288,7 +309,7 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
-        if !self.ahead.is_empty() || self.dependencies.must_look() {
+        if !self.due.is_empty() || !self.ahead.is_empty() || self.dependencies.must_look() {
             return self.clocks.0;
         }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).

@@ -5,22 +5,27 @@
 
 mod digest;
 mod failing;
+mod held;
 mod lane;
 mod outcome;
 mod queue;
 mod refill;
 mod settled;
 mod window;
+mod write;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 pub use failing::Failing;
 pub use window::Grouping;
+pub use write::OutboxWrite;
 
 use crate::{
-    Delivery, DeliveryError, DeliveryState, Notification, NotificationId, OutboxEntry, Receipt, Settlement, Timestamp,
+    Delivery, DeliveryError, DeliveryState, Digest, Notification, NotificationId, OutboxEntry, Receipt, Timestamp,
 };
+use digest::Part;
 use failing::Fortune;
+use held::Held;
 use queue::Queue;
 use refill::Refill;
 use settled::Settled;
@@ -58,6 +63,9 @@ impl From<OutboxEntry> for Owed {
 pub struct OutboxLimits {
     /// Notifications that wait in memory; digests come on top.
     pub queue: usize,
+    /// Notifications beyond those that wait for a digest: of each its id and what the digest says of it is held, some
+    /// hundred bytes. What does not fit in here either stays in the store, and is told in further digests.
+    pub held: usize,
     /// Attempts that are under way at the same time, for different monitors.
     pub parallel: usize,
 }
@@ -81,28 +89,6 @@ pub struct Due {
     pub number: u32,
     /// The recipients that need no further attempt.
     pub recipients_done: Vec<String>,
-}
-
-/// What must be stored in one atomic step.
-#[derive(Clone, PartialEq, Debug)]
-pub struct OutboxWrite {
-    /// Counts an outbox's writes; when it is stored, [`Outbox::handle_written`] is told so.
-    pub number: u64,
-    /// Outcomes, no two of one notification. None of the notifications below is among them.
-    pub settlements: Vec<Settlement>,
-    /// New messages, each of which is handed to its channel's outbox when it is stored: a digest comes back to this one.
-    pub notifications: Vec<Notification>,
-}
-
-impl OutboxWrite {
-    /// Takes in a later write of the same outbox, so that both are stored as one.
-    pub fn absorb(&mut self, later: Self) {
-        let newer: BTreeSet<_> = later.settlements.iter().map(|settlement| settlement.id).collect();
-        self.settlements.retain(|settlement| !newer.contains(&settlement.id));
-        self.settlements.extend(later.settlements);
-        self.notifications.extend(later.notifications);
-        self.number = self.number.max(later.number);
-    }
 }
 
 /// What an outcome came to.
@@ -151,6 +137,7 @@ pub struct Outbox {
     limits: OutboxLimits,
     phase: Phase,
     queue: Queue,
+    held: Held,
     window: Window,
     /// A window has ended, and more that was owed within it is only in the store.
     draining: bool,
@@ -162,6 +149,8 @@ pub struct Outbox {
     /// The number of the last write that was given out.
     writes: u64,
     settlements: BTreeMap<NotificationId, Delivery>,
+    /// Digests that are settled: that is written when all that they cover is.
+    digests: BTreeMap<NotificationId, Delivery>,
     notifications: Vec<Notification>,
 }
 
@@ -173,9 +162,10 @@ impl Outbox {
             channel: channel.into(),
             settings,
             revision: 0,
-            limits: OutboxLimits { queue: limits.queue.max(1), parallel: limits.parallel.max(1) },
+            limits: OutboxLimits { queue: limits.queue.max(1), parallel: limits.parallel.max(1), ..limits },
             phase: Phase::Loading,
             queue: Queue::default(),
+            held: Held::default(),
             window: Window::default(),
             draining: false,
             refill: Refill::default(),
@@ -184,6 +174,7 @@ impl Outbox {
             active_at: Timestamp::MIN,
             writes: 0,
             settlements: BTreeMap::new(),
+            digests: BTreeMap::new(),
             notifications: Vec::new(),
         }
     }
@@ -219,6 +210,7 @@ impl Outbox {
             Some(delivery) if delivery.state != DeliveryState::Dead => self.settle(id, delivery.clone()),
             _ => {
                 self.settled.forget(id);
+                self.digests.remove(&id);
                 self.outdates(id);
                 self.handle_owed(owed);
             }
@@ -229,6 +221,7 @@ impl Outbox {
     pub fn handle_settings(&mut self, settings: OutboxSettings, now: Timestamp) {
         self.settings = settings;
         self.revision += 1;
+        self.leave_held();
         self.fortune.clear();
         for waiting in self.queue.all_mut() {
             let delivery = &mut waiting.owed.delivery;
@@ -261,7 +254,12 @@ impl Outbox {
             let covered = notification.digest.iter().flat_map(|digest| &digest.covers);
             covered.for_each(|(covered, _)| self.settle_covered(*covered, &delivery));
         }
-        self.settle(id, delivery);
+        if state != DeliveryState::Pending && notification.digest.is_some() {
+            self.settlements.remove(&id);
+            self.digests.insert(id, delivery);
+        } else {
+            self.settle(id, delivery);
+        }
         Some(self.judge(state, failure, &notification, now, outdated))
     }
 
@@ -303,20 +301,6 @@ impl Outbox {
         })
     }
 
-    /// What must be stored now, if something must. A write that fails is to be written again, before or with the next.
-    pub fn poll_write(&mut self) -> Option<OutboxWrite> {
-        if self.settlements.is_empty() && self.notifications.is_empty() {
-            return None;
-        }
-        self.writes += 1;
-        let settlement = |(id, delivery)| Settlement { id, delivery };
-        Some(OutboxWrite {
-            number: self.writes,
-            settlements: std::mem::take(&mut self.settlements).into_iter().map(settlement).collect(),
-            notifications: std::mem::take(&mut self.notifications),
-        })
-    }
-
     /// When [`Outbox::poll_attempt`] and [`Outbox::poll_page`] must be asked again at the latest, if nothing is handed in
     /// before.
     #[must_use]
@@ -336,9 +320,10 @@ impl Outbox {
     /// How it stands.
     #[must_use]
     pub fn status(&self) -> OutboxStatus {
+        let oldest = self.queue.all().map(|waiting| waiting.owed.notification.created_at);
         OutboxStatus {
-            waiting: self.queue.len(),
-            oldest: self.queue.all().map(|waiting| waiting.owed.notification.created_at).min(),
+            waiting: self.queue.len() + self.held.len(),
+            oldest: oldest.chain(self.held.oldest()).min(),
             idle_since: self.queue.due_since().map(|at| at.max(self.active_at)),
             failing: self.fortune.failing.clone(),
         }
@@ -357,6 +342,9 @@ impl Outbox {
         if self.draining && self.queue.unsettled_digests() < DIGESTS_MAX {
             return;
         }
+        if !self.held.is_empty() {
+            self.window.open(now);
+        }
         for waiting in self.queue.not_admitted() {
             if !self.window.admit(now, grouping) {
                 return;
@@ -368,44 +356,35 @@ impl Outbox {
     /// Makes a digest of the messages that were held back, unless it is a single one, which goes out as itself.
     fn end_window(&mut self, now: Timestamp) {
         let grouping = self.settings.grouping;
-        if let Some(single) = self.queue.single_held() {
+        if self.held.is_empty()
+            && let Some(single) = self.queue.single_held()
+        {
             self.window.admit(now, grouping);
             single.admitted = true;
             return;
         }
         if grouping.wait.is_zero() || self.queue.unsettled_digests() >= DIGESTS_MAX {
+            // Single messages may get through, when they are read.
+            return self.leave_held();
+        }
+        let whole = self.queue.take_held().into_iter().enumerate();
+        let mut parts: Vec<Part> = whole.map(|(n, whole)| Part::of(whole, n < Digest::ITEMS_MAX)).collect();
+        parts.extend(self.take_held());
+        if parts.is_empty() {
             return;
         }
-        let covered = self.queue.take_held();
-        if covered.is_empty() {
-            return;
+        if parts.len() == 1 {
+            // It goes out as itself, when it is read.
+            return self.refill.overflow();
         }
-        for notification in &covered {
-            let delivery = digest::grouped(notification, now);
-            self.remember(notification.id, delivery.clone());
-            self.settle(notification.id, delivery);
+        for part in &parts {
+            let delivery = digest::grouped(part.created_at.max(now));
+            self.remember(part.id, delivery.clone());
+            self.settle(part.id, delivery);
         }
-        let digest = digest::digest(&self.channel, now, &covered);
+        let digest = digest::digest(&self.channel, now, parts);
         self.queue.reserve(&digest);
         self.notifications.push(digest);
-    }
-
-    /// Puts a delivery's new state into the next write.
-    fn settle(&mut self, id: NotificationId, delivery: Delivery) {
-        self.settlements.insert(id, delivery);
-    }
-
-    /// A notification that a digest covers shares its fate.
-    fn settle_covered(&mut self, id: NotificationId, delivery: &Delivery) {
-        if self.settled.find(id).is_some() {
-            self.remember(id, delivery.clone());
-        }
-        self.settle(id, delivery.clone());
-    }
-
-    fn remember(&mut self, id: NotificationId, delivery: Delivery) {
-        let kept = self.limits.queue.saturating_mul(2);
-        self.settled.remember(id, delivery, self.writes + 1, kept);
     }
 
     /// Tells of a channel that keeps failing or gave something up.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::Owed;
 use super::lane::Lane;
-use crate::{MonitorId, Notification, NotificationId, Timestamp};
+use crate::{Notification, NotificationId, Timestamp};
 
 /// A notification in its lane.
 #[derive(Debug)]
@@ -31,11 +31,13 @@ impl Waiting {
     }
 }
 
-/// What an unsettled digest stands for: its place among the digests, and the lanes of what it covers.
+/// What an unsettled digest stands for: the lanes of what it covers, and the digests before it that have some of these.
 #[derive(Debug)]
 struct Cover {
-    place: u64,
     lanes: BTreeSet<Lane>,
+    behind: Vec<NotificationId>,
+    /// What it covers, where the store may still show that as owed: it was made by an earlier process.
+    ids: BTreeSet<NotificationId>,
 }
 
 /// The lanes of one channel.
@@ -81,6 +83,16 @@ impl Queue {
         self.digests.len()
     }
 
+    /// Whether something waits in this lane.
+    pub(super) fn has(&self, lane: Lane) -> bool {
+        self.lanes.contains_key(&lane)
+    }
+
+    /// Whether what waits in this lane goes out by itself, one after the other.
+    pub(super) fn goes_on(&self, lane: Lane) -> bool {
+        self.lanes.get(&lane).is_some_and(|waiting| !is_held(waiting))
+    }
+
     pub(super) fn attempts(&self) -> usize {
         self.under_way.len()
     }
@@ -114,10 +126,30 @@ impl Queue {
     /// Keeps a digest's place until it is stored and comes back.
     pub(super) fn reserve(&mut self, notification: &Notification) {
         let Some(digest) = &notification.digest else { return };
-        self.places += 1;
-        let place = self.places;
-        let lanes = || digest.covers.iter().map(|(_, monitor): &(_, Option<MonitorId>)| Lane::of_monitor(*monitor));
-        self.digests.entry(notification.id).or_insert_with(|| Cover { place, lanes: lanes().collect() });
+        if self.digests.contains_key(&notification.id) {
+            return;
+        }
+        let lanes: BTreeSet<Lane> = digest.covers.iter().map(|(_, monitor)| Lane::of_monitor(*monitor)).collect();
+        let earlier = self.digests.iter().filter(|(_, other)| !other.lanes.is_disjoint(&lanes));
+        let behind = earlier.map(|(id, _)| *id).collect();
+        self.digests.insert(notification.id, Cover { lanes, behind, ids: BTreeSet::new() });
+    }
+
+    /// Remembers what a digest of an earlier process covers, and takes out what waits of that.
+    pub(super) fn cover(&mut self, digest: NotificationId, ids: BTreeSet<NotificationId>) {
+        for waiting in self.lanes.values_mut() {
+            waiting.retain(|waiting| !ids.contains(&waiting.owed.notification.id));
+        }
+        self.lanes.retain(|_, waiting| !waiting.is_empty());
+        self.lane_of.retain(|id, _| !ids.contains(id));
+        if let Some(cover) = self.digests.get_mut(&digest) {
+            cover.ids = ids;
+        }
+    }
+
+    /// Whether a digest of an earlier process tells this one.
+    pub(super) fn covers(&self, id: NotificationId) -> bool {
+        self.digests.values().any(|cover| cover.ids.contains(&id))
     }
 
     /// The lane whose first is due, the longest waiting one.
@@ -174,6 +206,10 @@ impl Queue {
         fresh
     }
 
+    pub(super) fn count_not_admitted(&self) -> usize {
+        self.all().filter(|waiting| !waiting.admitted).count()
+    }
+
     /// The only message that is held back, if it is one.
     pub(super) fn single_held(&mut self) -> Option<&mut Waiting> {
         let mut held = self.lanes.values_mut().filter(|waiting| is_held(waiting)).flatten();
@@ -211,9 +247,8 @@ impl Queue {
     fn must_wait(&self, waiting: &Waiting, lane: Lane) -> bool {
         match self.digests.get(&waiting.owed.notification.id) {
             Some(cover) => {
-                let mut earlier = self.digests.values().filter(|other| other.place < cover.place);
-                earlier.any(|other| !other.lanes.is_disjoint(&cover.lanes))
-                    || cover.lanes.iter().any(|lane| self.under_way.contains_key(lane))
+                cover.behind.iter().any(|earlier| self.digests.contains_key(earlier))
+                    || self.under_way.keys().any(|lane| cover.lanes.contains(lane))
             }
             None => self.digests.values().any(|cover| cover.lanes.contains(&lane)),
         }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::{Outbox, Owed, Phase};
-use crate::{NotificationId, OutboxEntry, Page, Timestamp};
+use super::{Outbox, Owed, Phase, digest};
+use crate::{Notification, NotificationId, OutboxEntry, Page, Timestamp};
 
 /// How long after a failure the store is read again.
 const AGAIN_AFTER: Duration = Duration::from_secs(1);
@@ -37,6 +37,21 @@ impl Refill {
     pub(super) fn is_behind(&self) -> bool {
         self.overflow || self.scan.is_some()
     }
+
+    /// Whether a page is being read, which may show what was settled meanwhile as owed.
+    pub(super) fn is_reading(&self) -> bool {
+        self.scan.is_some()
+    }
+
+    /// Whether something is known to be only in the store, and nothing reads it.
+    pub(super) fn overflows(&self) -> bool {
+        self.overflow
+    }
+
+    /// Something that is owed is only in the store.
+    pub(super) fn overflow(&mut self) {
+        self.overflow = true;
+    }
 }
 
 impl Outbox {
@@ -66,7 +81,7 @@ impl Outbox {
                 self.enter(entry.into());
             }
         }
-        if page.more && self.queue.len() >= self.limits.queue {
+        if page.more && self.queue.len() >= self.limits.queue && !self.can_hold() {
             self.refill.overflow = true;
         }
         if self.refill.overflow {
@@ -113,19 +128,46 @@ impl Outbox {
         None
     }
 
-    /// Puts a notification into its lane, unless it is there or is settled already; one that does not fit stays in the store.
+    /// Puts a notification into its lane, unless it is there or is settled already. Of one that does not fit, what a digest
+    /// needs is held, or it stays in the store.
     pub(super) fn enter(&mut self, owed: Owed) {
         let id = owed.notification.id;
-        if self.queue.find_mut(id).is_some() || self.settled.find(id).is_some() {
+        if self.queue.find_mut(id).is_some() || self.held.contains(id) || self.settled.find(id).is_some() {
             return;
         }
+        if self.phase == Phase::Loading {
+            self.restore(&owed.notification);
+        }
+        if self.queue.covers(id) {
+            return self.group_with(id, owed.notification.created_at);
+        }
+        let full = self.refill.overflow || !self.held.is_empty() || self.queue.len() >= self.limits.queue;
         // Digests are few, and what they cover waits for them.
-        let full = self.refill.overflow || self.queue.len() >= self.limits.queue;
-        if full && owed.notification.digest.is_none() {
+        if !full || owed.notification.digest.is_some() {
+            self.queue.push(owed);
+        } else if !self.hold(owed) {
             self.refill.overflow = true;
-            return;
         }
-        self.queue.push(owed);
+    }
+
+    /// A digest that was stored by an earlier process stands for what it covers, also where that process did not come to
+    /// store that it does.
+    fn restore(&mut self, digest: &Notification) {
+        let Some(content) = &digest.digest else { return };
+        let ids: BTreeSet<NotificationId> = content.covers.iter().map(|(id, _)| *id).collect();
+        let waited = ids.iter().filter(|id| self.held.contains(**id) || self.queue.find_mut(**id).is_some());
+        let waited: Vec<NotificationId> = waited.copied().collect();
+        self.held.remove(&ids);
+        self.queue.reserve(digest);
+        self.queue.cover(digest.id, ids);
+        waited.into_iter().for_each(|id| self.group_with(id, digest.created_at));
+    }
+
+    /// What a digest of an earlier process covers is to be stored so.
+    fn group_with(&mut self, id: NotificationId, at: Timestamp) {
+        let delivery = digest::grouped(at);
+        self.remember(id, delivery.clone());
+        self.settle(id, delivery);
     }
 
     /// Whether the store is being read, or is to be read now.
@@ -139,6 +181,7 @@ impl Outbox {
         self.refill.overflow
             && self.refill.scan.is_none()
             && !rests
+            && self.held.is_empty()
             && self.queue.len() <= self.limits.queue / 2
             && self.settled.unwritten() <= self.limits.queue
     }

@@ -48,6 +48,16 @@ impl Window {
         admitted
     }
 
+    /// Something is held back: its window is open.
+    pub(super) fn open(&mut self, now: Timestamp) {
+        self.opened_at.get_or_insert(now);
+    }
+
+    /// How many messages may still go out by themselves within it.
+    pub(super) fn room(&self, grouping: Grouping) -> usize {
+        usize::try_from(grouping.burst.saturating_sub(self.sent)).unwrap_or(usize::MAX)
+    }
+
     /// Whether the window has ended by `now`; then the next message opens another. One that was opened in the future,
     /// before the clock was set back, has ended too.
     pub(super) fn close(&mut self, now: Timestamp, grouping: Grouping) -> bool {

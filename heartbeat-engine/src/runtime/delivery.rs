@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
 use crate::outbox::{Outbox, OutboxLimits, Owed};
+use crate::runtime::Limits;
 use crate::runtime::shared::Shared;
 use worker::Worker;
 
@@ -95,7 +96,8 @@ impl Deliveries {
 
     fn open(&mut self, channel: &str) {
         let limits = &self.shared.limits;
-        let limits = OutboxLimits { queue: limits.channel_queue, parallel: limits.channel_parallel };
+        let Limits { channel_queue: queue, channel_held: held, channel_parallel: parallel, .. } = *limits;
+        let limits = OutboxLimits { queue, held, parallel };
         let changes = self.shared.channels.changes();
         let (settings, change) = worker::settings(&self.shared, channel);
         let mut outbox = Outbox::new(channel, settings, limits);

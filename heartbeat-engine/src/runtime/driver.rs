@@ -358,7 +358,8 @@ impl Driver {
 
     /// Lets the committed state be seen, and then answers: who asks again after an answer sees it.
     fn publish(&mut self, evaluator: &mut Evaluator) {
-        let committed = evaluator.poll_committed();
+        let mut committed = evaluator.poll_committed();
+        committed.stamp(self.shared.clock.now());
         self.shared.directory.update(committed.records);
         for change in committed.changes {
             if change.from != change.to {

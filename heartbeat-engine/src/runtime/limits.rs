@@ -17,6 +17,9 @@ pub struct Limits {
     /// Notifications that wait in memory for one channel; more stay in the store and are read when there is room.
     /// Default 1,024.
     pub channel_queue: usize,
+    /// Notifications of one channel beyond those that wait for a digest; of each some hundred bytes are held in memory. Default
+    /// 262,144.
+    pub channel_held: usize,
     /// How long one attempt to deliver may take. Default 30 s.
     pub attempt_timeout: Duration,
     /// State changes that a slow subscriber may be behind before it misses some. Default 4,096.
@@ -34,6 +37,7 @@ impl Default for Limits {
             load_page: 4_096,
             channel_parallel: 8,
             channel_queue: 1_024,
+            channel_held: 262_144,
             attempt_timeout: Duration::from_secs(30),
             subscriber_queue: 4_096,
             outages: 4_096,
@@ -50,6 +54,8 @@ impl Limits {
             load_page: self.load_page.max(1),
             channel_parallel: self.channel_parallel.max(1),
             channel_queue: self.channel_queue.max(1),
+            // Without it every digest covers what waits whole.
+            channel_held: self.channel_held,
             attempt_timeout: self.attempt_timeout,
             subscriber_queue: self.subscriber_queue.max(1),
             outages: self.outages.max(1),

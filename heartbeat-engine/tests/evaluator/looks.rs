@@ -268,3 +268,67 @@ fn what_was_removed_is_asked_for_no_more() {
     assert!(wake > world.now && wake < Timestamp::MAX);
     assert!(world.runtime.block_on(world.storage.load(&[id])).unwrap()[0].is_none());
 }
+
+/// A world in which so many monitors with a channel are due, and nobody has looked yet.
+fn overdue(batch_max: usize, monitors: u64) -> World {
+    let mut world = World::new(batch_max);
+    for n in 0..monitors {
+        let mut spec = every("20s", "5s");
+        (spec.slug, spec.channels) = (format!("job-{n}"), vec!["ops".to_owned()]);
+        // Their ids are in no order.
+        world.make(n * 7 % 16, spec);
+    }
+    world.run(d("24s"));
+    world.pass(d("2s"));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    world
+}
+
+#[test]
+fn s3_5_what_is_told_names_when_the_change_was_known_to_be_durable() {
+    let mut world = overdue(10, 1);
+    let decided_at = world.now;
+    let batch = world.evaluator.poll_batch().unwrap();
+    let result = world.write_plainly(&batch);
+    world.evaluator.handle_applied(&result);
+    let mut committed = world.evaluator.poll_committed();
+    let durable_at = decided_at + d("3s");
+    committed.stamp(durable_at);
+    let told = committed.owed[0].incident.as_ref().unwrap();
+    assert_eq!((told.detected_at, committed.changes[0].detected_at), (durable_at, durable_at));
+    assert_eq!(batch.transitions[0].incidents[0].detected_at, decided_at, "what is stored");
+    // The clock was set back meanwhile: it was not detected before it was decided.
+    committed.stamp(decided_at - d("1s"));
+    assert_eq!(committed.changes[0].detected_at, durable_at);
+    // Its end names when the going down was detected, as far as that is stored.
+    world.run(d("4s"));
+    let id = batch.transitions[0].monitor;
+    world.ask(Request::Ping(id, Box::new(Ping::new(Signal::Success))));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    let batch = world.evaluator.poll_batch().unwrap();
+    let result = world.write_plainly(&batch);
+    world.evaluator.handle_applied(&result);
+    let mut committed = world.evaluator.poll_committed();
+    committed.stamp(world.now + d("9s"));
+    let told = committed.owed[0].incident.as_ref().unwrap();
+    assert_eq!((told.detected_at, told.closed_at), (decided_at, Some(world.now)));
+}
+
+#[test]
+fn monitors_that_are_due_at_once_are_decided_in_the_order_of_their_ids_and_a_heartbeat_among_them_is_in_time() {
+    let mut world = overdue(4, 12);
+    let mut decided = Vec::new();
+    // It is stamped now, after the deadline, and decided with the first batch.
+    let last = world.evaluator.records().map(|record| record.id()).max().unwrap();
+    world.ask(Request::Ping(last, Box::new(Ping::new(Signal::Log))));
+    while let Some(batch) = world.evaluator.poll_batch() {
+        let result = world.write_plainly(&batch);
+        world.evaluator.handle_applied(&result);
+        decided.extend(batch.transitions.iter().map(|transition| transition.monitor));
+        assert!(batch.transitions.len() <= 5, "{}", batch.transitions.len());
+        world.evaluator.handle_time(world.now, world.monotonic);
+    }
+    assert_eq!((decided.len(), decided.remove(0)), (12, last));
+    assert!(decided.is_sorted(), "{decided:?}");
+    assert!(world.evaluator.poll_wake() > world.now, "nothing is left to look at");
+}

@@ -251,7 +251,7 @@ impl World {
         assert!(self.outbox.poll_wake(self.now) > self.now, "it wakes for nothing");
         let status = self.outbox.status();
         let digests = self.store.iter().filter(|entry| entry.notification.digest.is_some()).count();
-        assert!(status.waiting <= self.limits.queue + digests, "{status:?}");
+        assert!(status.waiting <= self.limits.queue + self.limits.held + digests, "{status:?}");
     }
 
     fn check_attempt(&self, due: &Due) {

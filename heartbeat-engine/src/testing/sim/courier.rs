@@ -46,7 +46,7 @@ impl Courier {
             let steady = FarEnd::is_steady(n);
             let wait = if steady { Duration::ZERO } else { Duration::from_secs(10) };
             let grouping = Grouping { burst: 2, wait };
-            let limits = OutboxLimits { queue: if steady { 1000 } else { 6 }, parallel: 4 };
+            let limits = OutboxLimits { queue: if steady { 1000 } else { 6 }, held: 8, parallel: 4 };
             Outbox::new(channel.as_str(), OutboxSettings { grouping, told }, limits)
         };
         let outboxes = plan.channels.iter().enumerate().map(outbox).collect();

@@ -397,8 +397,10 @@ impl World {
 
     /// Lets the committed state be seen, and then answers.
     fn publish(&mut self, node: usize, partition: u16) {
+        let wall = self.wall(node);
         let Some(service) = self.nodes[node].service(partition) else { return };
-        let committed = service.evaluator.poll_committed();
+        let mut committed = service.evaluator.poll_committed();
+        committed.stamp(wall);
         let mut answers = Vec::new();
         while let Some((ticket, answer)) = service.evaluator.poll_answer() {
             answers.extend(service.waiting.remove(&ticket).map(|call| (call, answer)));

@@ -240,6 +240,11 @@ impl World {
         Ok(applied)
     }
 
+    /// Writes what is not to be compared with a scan.
+    pub fn write_plainly(&self, batch: &Batch) -> Result<Applied, StorageError> {
+        self.runtime.block_on(self.storage.commit(batch))
+    }
+
     /// Another node takes a heartbeat of the monitor.
     pub fn overtake(&mut self, id: MonitorId) {
         let log = self.runtime.block_on(self.storage.watch_log()).unwrap();
