@@ -12,10 +12,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 22] = [
+const CORE: [&str; 24] = [
     "duration",
     "time",
     "id",
+    "label",
     "signal",
     "schedule",
     "incident",
@@ -33,6 +34,7 @@ const CORE: [&str; 22] = [
     "outbox",
     "step",
     "deadline",
+    "table",
     "slab",
     "evaluator",
 ];

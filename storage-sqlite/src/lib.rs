@@ -26,6 +26,7 @@ mod room;
 mod staged;
 mod storage;
 mod threads;
+mod wish_text;
 mod wishes;
 mod writer;
 
