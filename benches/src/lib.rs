@@ -57,7 +57,7 @@ pub fn record(n: u64) -> Result<Record, SetUpError> {
 /// When it cannot be made, which the benchmarks take as a reason to stop.
 pub fn scheduled(n: u64, schedule: Schedule) -> Result<Record, SetUpError> {
     let mut spec = MonitorSpec::new(format!("job-{n}"), schedule);
-    spec.name = format!("The job number {n}");
+    spec.name = format!("The job number {n}").into();
     spec.tags = vec!["production".to_owned(), "backup".to_owned()];
     spec.channels = vec!["mail".to_owned(), "on-call".to_owned()];
     let monitor = Monitor {

@@ -12,10 +12,11 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 23] = [
+const CORE: [&str; 25] = [
     "duration",
     "time",
     "id",
+    "label",
     "signal",
     "counts",
     "schedule",
@@ -34,6 +35,7 @@ const CORE: [&str; 23] = [
     "outbox",
     "step",
     "deadline",
+    "table",
     "slab",
     "evaluator",
 ];

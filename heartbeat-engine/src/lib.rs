@@ -11,6 +11,7 @@ mod duration;
 pub mod evaluator;
 mod id;
 mod incident;
+mod label;
 mod lease;
 mod maintenance;
 mod memory;
@@ -27,6 +28,7 @@ mod signal;
 mod slab;
 pub mod step;
 mod storage;
+mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
@@ -42,13 +44,14 @@ pub use counts::{Counts, CountsPer, Durations};
 pub use duration::{ParseDurationError, describe_duration, format_duration, parse_duration};
 pub use id::{Epoch, IncidentId, MonitorId, NotificationId, ParseIdError, PartitionId, PingId, RunId, Version};
 pub use incident::{Acknowledgement, Cause, Closing, Incident, IncidentNote};
+pub use label::{Label, LongText};
 pub use lease::{Claim, LeaseStep, Tenure};
 pub use maintenance::{Maintenance, MaintenanceSpec, MaintenanceTime};
 pub use memory::{MemoryLimits, MemoryStorage};
 pub use monitor::{
-    Arm, EndedRun, Escalation, Expectation, FieldError, FlapLimit, Flapping, Flaps, Health, LastPing, Monitor,
-    MonitorSpec, OutageMoves, Pursuit, Record, Rotating, Run, Secret, Severity, State, Status, StatusWord, Token,
-    TokenError, TokenHash, slug_from_name,
+    Arm, Circumstances, CommonTerms, EndedRun, Escalation, Expectation, FieldError, FlapLimit, Flapping, Flaps, Health,
+    LastPing, Monitor, MonitorSpec, OutageMoves, Pursuit, RareCircumstances, Record, Rotating, Run, Secret, Severity,
+    State, Status, StatusWord, Terms, Token, TokenError, TokenHash, slug_from_name,
 };
 pub use notification::{
     AboutIncident, AboutMonitor, Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationKind,

@@ -94,7 +94,7 @@ impl Maintenance {
     pub(crate) fn covers_monitor(&self, monitor: &Monitor) -> bool {
         let MaintenanceSpec { monitors, tags, all, .. } = &self.spec;
         let spec = &monitor.spec;
-        let named = |name: &String| *name == spec.slug || name.parse() == Ok(monitor.id);
+        let named = |name: &String| spec.slug == *name || name.parse() == Ok(monitor.id);
         *all || tags.iter().any(|tag| spec.tags.contains(tag)) || monitors.iter().any(named)
     }
 

@@ -36,8 +36,8 @@ impl Subject<'_> {
             created_at: now,
             monitor: Some(AboutMonitor {
                 id: self.monitor.id,
-                slug: spec.slug.clone(),
-                name: spec.name.clone(),
+                slug: spec.slug.as_str().to_owned(),
+                name: spec.name.as_str().to_owned(),
                 tags: spec.tags.clone(),
                 severity: spec.severity,
                 status: self.state.into(),

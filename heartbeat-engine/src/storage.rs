@@ -41,7 +41,7 @@ impl Name {
     /// Every name that leads to a monitor: its slug, its token, and the token that is retiring.
     pub fn all_of(record: &Record) -> impl Iterator<Item = Self> {
         let tokens = record.monitor.token.all().map(|token| Self::Token(token.hash()));
-        std::iter::once(Self::Slug(record.spec().slug.clone())).chain(tokens)
+        std::iter::once(Self::Slug(record.spec().slug.as_str().to_owned())).chain(tokens)
     }
 
     /// What [`crate::Outcome::NameTaken`] calls it: `slug` or `token`.

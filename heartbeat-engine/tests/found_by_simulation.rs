@@ -40,9 +40,9 @@ fn s6_7_that_the_clock_was_set_back_is_stored_although_nothing_else_changes() {
     let mut job = hourly();
     job.success("1:00");
     // An outage was looked at that ended in what is the future now.
-    job.record.health.moves.seen = t("25:10");
+    job.record.health.outages_seen = t("25:10");
     job.look("1:31");
-    assert_eq!(job.record.health.moves.seen, t("1:31"));
+    assert_eq!(job.record.health.outages_seen, t("1:31"));
     // Were it not stored, this one would count as looked at.
     job.outages.push(outage("1:58", "2:09"));
     job.look("2:11");

@@ -14,10 +14,13 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, Wea
 use heartbeat_engine::{Monitor, MonitorId, PartitionId, Timestamp};
 
 use crate::log::Position;
+use crate::wish_text::WishTexts;
 
 /// How many entries one block holds.
 const BLOCK: usize = 4096;
 const EMPTY: u32 = u32::MAX;
+/// The id in an entry that is free.
+const NOBODY: [u8; 16] = [0xff; 16];
 /// How often a reader lets others run while it waits for the index to follow a commit.
 const YIELDS_MAX: u32 = 1 << 16;
 
@@ -63,11 +66,13 @@ impl Newest {
 #[derive(Debug, Default)]
 pub(crate) struct Index {
     table: RwLock<Table>,
+    /// What was read of wishes.
+    pub(crate) texts: WishTexts,
 }
 
 impl Index {
     pub(crate) fn new(table: Table) -> Self {
-        Self { table: RwLock::new(table) }
+        Self { table: RwLock::new(table), texts: WishTexts::default() }
     }
 
     pub(crate) fn read(&self) -> RwLockReadGuard<'_, Table> {
@@ -100,11 +105,12 @@ impl Index {
     /// other version came meanwhile.
     pub(crate) fn learn<'a>(&self, seen: impl Iterator<Item = (MonitorId, u64, &'a Arc<Monitor>)>) {
         let mut table = self.write();
+        let mut guess = 0;
         for (id, version, monitor) in seen {
-            if let Some((entry, _)) = table.find_mut(id.as_bytes())
-                && entry.version == version
-                && entry.monitor.strong_count() == 0
-            {
+            let Some(number) = table.number(id.as_bytes(), guess) else { continue };
+            guess = number + 1;
+            let entry = table.entry_mut(number);
+            if entry.version == version && entry.monitor.strong_count() == 0 {
                 entry.monitor = Arc::downgrade(monitor);
             }
         }
@@ -170,6 +176,16 @@ impl Table {
         Some((self.entry(number), self.partitions[number as usize]))
     }
 
+    /// The number of a monitor's entry. `guess` is what it is when the monitors are asked for in the order in which they were
+    /// put in, as they are at the start: then nothing has to be looked for.
+    pub(crate) fn number(&self, id: &[u8; 16], guess: u32) -> Option<u32> {
+        let guessed = self.blocks.get(guess as usize / BLOCK).and_then(|block| block.get(guess as usize % BLOCK));
+        if guessed.is_some_and(|entry| entry.id == *id && *id != NOBODY) {
+            return Some(guess);
+        }
+        Some(self.slots[self.slot_of(id)?])
+    }
+
     pub(crate) fn find_mut(&mut self, id: &[u8; 16]) -> Option<(&mut Entry, &mut u16)> {
         let number = self.slots[self.slot_of(id)?] as usize;
         Some((&mut self.blocks[number / BLOCK][number % BLOCK], &mut self.partitions[number]))
@@ -198,6 +214,7 @@ impl Table {
         let Some(mut hole) = self.slot_of(id) else { return };
         let number = self.slots[hole];
         let gone = &mut self.blocks[number as usize / BLOCK][number as usize % BLOCK];
+        gone.id = NOBODY;
         gone.monitor = Weak::new();
         gone.newest = Newest::folded(Position(0));
         gone.wake_at = i64::MAX;
@@ -223,8 +240,12 @@ impl Table {
         entries.zip(partitions).filter(move |(_, of)| **of == partition).map(|(entry, _)| entry)
     }
 
-    fn entry(&self, number: u32) -> &Entry {
+    pub(crate) fn entry(&self, number: u32) -> &Entry {
         &self.blocks[number as usize / BLOCK][number as usize % BLOCK]
+    }
+
+    fn entry_mut(&mut self, number: u32) -> &mut Entry {
+        &mut self.blocks[number as usize / BLOCK][number as usize % BLOCK]
     }
 
     fn store(&mut self, entry: Entry, partition: u16) -> u32 {
@@ -340,6 +361,9 @@ mod tests {
                 }
             }
             for n in 0..100 {
+                let numbers = [0, 1, u32::from(n), 200].map(|guess| table.number(&id(n), guess));
+                let by_number = numbers.map(|number| number.map(|number| table.entry(number).version));
+                assert_eq!(by_number, [map.get(&n).copied(); 4], "{n}");
                 let found = table.find(&id(n)).map(|(entry, partition)| (entry.version, partition));
                 assert_eq!(found, map.get(&n).map(|version| (*version, u16::from(n))), "{n}");
             }

@@ -29,6 +29,7 @@ mod room;
 mod staged;
 mod storage;
 mod threads;
+mod wish_text;
 mod wishes;
 mod writer;
 

@@ -8,7 +8,7 @@ use crate::checkpoint::WalGauge;
 use crate::history::{CHANGES, FEED, LATEST_EVENT, incidents_sql, notifications_sql};
 use crate::options::{SqliteOptions, Synchronous};
 use crate::pings::{CHUNK, FOLDED, RECENT};
-use crate::read::{LOAD, MONITORS, OUTBOX};
+use crate::read::{LOAD, MONITORS, OUTBOX, WISHES};
 use crate::{migrations, open};
 
 fn database(path: &Path) -> Connection {
@@ -39,6 +39,7 @@ fn no_query_scans_or_sorts() {
         (crate::counts::REMOVE.to_owned(), "counts USING PRIMARY KEY (span=? AND monitor=?)"),
         (LOAD.to_owned(), "PRIMARY KEY"),
         (MONITORS.to_owned(), "PRIMARY KEY"),
+        (WISHES.to_owned(), "PRIMARY KEY"),
         (crate::fold::ENTRIES.to_owned(), "PRIMARY KEY"),
         (crate::deferred::NEXT.to_owned(), "PRIMARY KEY"),
         (OUTBOX.to_owned(), "notifications_pending"),

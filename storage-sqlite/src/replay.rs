@@ -27,6 +27,8 @@ pub(crate) const LOG: &str = "SELECT seq, entries FROM log ORDER BY seq";
 pub(crate) fn replay(connection: &Connection) -> Result<Replayed, StorageError> {
     let mut damage = Damage::default();
     let replayed = read(connection, &mut damage).map_err(ReadError::meaning)?;
+    // All rows went through the cache of the connection, which is of no use to the writer.
+    connection.execute_batch("PRAGMA shrink_memory").map_err(|error| ReadError::from(error).meaning())?;
     let rows = damage.up_to(u64::MAX);
     if !rows.is_empty() {
         let kept = connection.unchecked_transaction().and_then(|transaction| {

@@ -150,14 +150,15 @@ impl World {
             Event::Fail => {
                 let opened = incident(now.version.0 * MONITORS + n, monitor_id(n));
                 let after = next(now, |_, down| {
-                    *down = Health { state: State::Down, incident: Some(Box::new(opened.clone())), ..down.clone() };
+                    down.state = State::Down;
+                    down.incident = Some(Box::new(opened.clone()));
                 });
                 let change = StateChange { version: after.version, ..change(monitor_id(n), after.version.0) };
                 let base = Transition { changes: vec![change], incidents: vec![opened], ..replace(&after) };
                 return Some((base, Some(after)));
             }
             Event::Edit => {
-                (next(now, |monitor, _| monitor.spec.slug = format!("edited-{n}-{}", now.version.0)), vec![])
+                (next(now, |monitor, _| monitor.spec.slug = format!("edited-{n}-{}", now.version.0).into()), vec![])
             }
             Event::Rotate => {
                 let fresh = token(100 + now.version.0 * MONITORS + n);
@@ -321,7 +322,7 @@ fn readers_lose_and_double_nothing_while_it_is_folded() {
         for round in 0..ROUNDS {
             for now in &mut records {
                 if round % 3 == 0 {
-                    *now = next(now, |monitor, _| monitor.spec.description = (now.version.0 + 1).to_string());
+                    *now = next(now, |monitor, _| monitor.spec.description = (now.version.0 + 1).to_string().into());
                 } else {
                     *now = Record { version: now.version.next(), ..now.clone() };
                 }

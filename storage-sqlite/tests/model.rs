@@ -31,7 +31,7 @@ fn records() -> impl Strategy<Value = Record> {
     (0..MONITORS, 0..5_u64, 0..6_u64, 0..6_u64, 0..100_i64).prop_map(|(n, slug, current, old, due)| {
         let mut found = record(n);
         let monitor = std::sync::Arc::make_mut(&mut found.monitor);
-        monitor.spec.slug = format!("slug-{slug}");
+        monitor.spec.slug = format!("slug-{slug}").into();
         monitor.token = Rotating::new(token(old)).rotated(token(current), at(5));
         if old == current {
             monitor.token.retiring = None;

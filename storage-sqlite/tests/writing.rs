@@ -97,7 +97,7 @@ fn a_full_disk_loses_nothing_and_heals() {
         let applied = storage.commit(&refused).await.expect("there is room again");
         assert_eq!(applied.transitions, [Outcome::Committed]);
         let expected = record(written.len() as u64);
-        let slug = heartbeat_engine::Name::Slug(expected.spec().slug.clone());
+        let slug = heartbeat_engine::Name::Slug(expected.spec().slug.as_str().to_owned());
         assert_eq!(storage.find(&slug).await.unwrap(), Some(id), "its names are written, too");
         assert_eq!(storage.load(&[id]).await.unwrap(), [Some(expected)], "all of it is written");
     });

@@ -1,15 +1,23 @@
 //! How much memory a monitor takes: the engine loads monitors from a storage that keeps none, and the resident bytes are
 //! counted.
 //!
-//! `cargo run --release -p heartbeat-benches --bin footprint -- [MONITORS]`, 1,000,000 unless told.
+//! `cargo run --release -p heartbeat-benches --bin footprint -- [MONITORS]`, 1,000,000 unless told. With the name of a file
+//! behind it, the monitors are loaded from that SQLite database, which is made if it does not exist, and it is told how long
+//! that takes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Instant;
 
 use async_trait::async_trait;
 use heartbeat_benches::memory::resident_bytes;
 use heartbeat_benches::{id, scheduled};
 use heartbeat_engine::{
-    Applied, Batch, Document, Engine, Health, HistoryItem, HistoryQuery, Lease, Monitor, MonitorId, MonitorSpec, Name,
-    OutboxEntry, Page, PartitionId, PingEntry, Record, Schedule, Storage, StorageError, Timestamp, WatchLog, Zone,
+    Applied, Batch, Change, Document, Engine, Health, HistoryItem, HistoryQuery, Lease, Monitor, MonitorId,
+    MonitorSpec, Name, OutboxEntry, Page, PartitionId, PingEntry, Record, Schedule, Storage, StorageError, Timestamp,
+    Transition, WatchLog, Zone,
 };
+use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 
 /// Makes its monitors when they are read.
 struct Made {
@@ -39,7 +47,10 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut numbers: Vec<u64> = (0..monitors).collect();
     numbers.sort_unstable_by_key(|number| id(*number));
     let storage = Made { numbers, schedules: mixed.to_vec() };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_time().build()?;
+    if let Some(file) = std::env::args().nth(2) {
+        return runtime.block_on(from_database(&storage, Path::new(&file)));
+    }
     let before = resident_bytes();
     let (engine, mut driver) = Engine::builder(storage).build();
     runtime.block_on(driver.load())?;
@@ -47,6 +58,46 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("{monitors} monitors in evaluator and directory: {each:.0} bytes each");
     drop((engine, driver));
     Ok(())
+}
+
+/// Loads the monitors from a database that has them.
+async fn from_database(made: &Made, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    if !file.exists() {
+        let storage = SqliteStorage::open(file, SqliteOptions::new())?;
+        for numbers in made.numbers.chunks(4096) {
+            let transitions = numbers.iter().map(|n| made.record(*n).map(created)).collect::<Result<_, _>>()?;
+            storage.commit(&Batch { transitions, ..Batch::default() }).await?;
+        }
+        println!("made {}; run it again", file.display());
+        return Ok(());
+    }
+    let (before, began) = (resident_bytes(), Instant::now());
+    let storage = SqliteStorage::open(file, SqliteOptions::new())?;
+    let opened = began.elapsed();
+    let index = resident_bytes();
+    let (engine, mut driver) = Engine::builder(storage).build();
+    driver.load().await?;
+    let loaded = began.elapsed();
+    let each = |from: u64, to: u64| to.saturating_sub(from) as f64 / made.numbers.len() as f64;
+    println!(
+        "opened in {opened:.2?}, {:.0} bytes for each monitor; loaded after {loaded:.2?}, {:.0} bytes for each in all",
+        each(before, index),
+        each(before, resident_bytes()),
+    );
+    drop((engine, driver));
+    Ok(())
+}
+
+fn created(record: Record) -> Transition {
+    Transition {
+        monitor: record.id(),
+        expected: None,
+        change: Change::Put(Arc::new(record)),
+        pings: Vec::new(),
+        changes: Vec::new(),
+        incidents: Vec::new(),
+        notifications: Vec::new(),
+    }
 }
 
 impl Made {

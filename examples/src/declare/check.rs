@@ -118,8 +118,8 @@ fn swallowed(wishes: &[MonitorWish], windows: &[Window], now: Timestamp) -> Vec<
     for Window { path, name, spec } in windows {
         let window = Maintenance { id: name.clone(), spec: spec.clone() };
         let covered = |wish: &&MonitorWish| {
-            let MonitorSpec { slug, tags, .. } = &wish.spec;
-            spec.all || spec.monitors.contains(slug) || spec.tags.iter().any(|tag| tags.contains(tag))
+            let named = spec.monitors.iter().any(|name| wish.spec.slug == *name);
+            spec.all || named || spec.tags.iter().any(|tag| wish.spec.tags.contains(tag))
         };
         let swallowed = wishes.iter().filter(covered).filter(|wish| window.swallows(&wish.spec, now));
         for wish in swallowed.take(WARNINGS_MAX) {

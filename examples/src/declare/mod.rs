@@ -86,7 +86,7 @@ pub(crate) async fn declare(
         faults.add(&named.path, named.unknown());
     }
     faults.into_result(settings)?;
-    let slugs: HashSet<String> = monitors.iter().map(|wish| wish.spec.slug.clone()).collect();
+    let slugs: HashSet<String> = monitors.iter().map(|wish| wish.spec.slug.as_str().to_owned()).collect();
     let mut summary = Summary::default();
     channels::declare(engine, settings, &mut summary).await?;
     policies::declare_routes(engine, settings, &routes, &mut summary).await?;

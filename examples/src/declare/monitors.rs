@@ -87,7 +87,7 @@ async fn put(
 /// A token in the file is for the making of a monitor; another one later would be obeyed by nobody.
 fn warn_of_token(record: &Record, wish: &MonitorWish) {
     if wish.token.as_ref().is_some_and(|token| record.monitor.token.all().all(|known| known != token)) {
-        let slug = &wish.spec.slug;
+        let slug = wish.spec.slug.as_str();
         tracing::warn!(slug, "the monitor exists with another ping token than the file names; rotate-token changes it");
     }
 }
@@ -100,13 +100,14 @@ pub(super) async fn release(
     summary: &mut Summary,
 ) -> Result<(), DeclareError> {
     let is_stray =
-        |record: &&Arc<Record>| record.spec().declared_in.is_some() && !declared.contains(&record.spec().slug);
+        |record: &&Arc<Record>| record.spec().declared_in.is_some() && !declared.contains(record.spec().slug.as_str());
     let mut filter = Filter::default();
     loop {
         let page = engine.list(&filter, PAGE);
-        filter.after = page.items.last().map(|record| record.spec().slug.clone());
+        filter.after = page.items.last().map(|record| record.spec().slug.as_str().to_owned());
         let stray = page.items.iter().filter(is_stray).map(|record| {
-            let mut spec = MonitorSpec { declared_in: None, ..record.spec().clone() };
+            let mut spec = record.spec().clone();
+            spec.declared_in = None;
             spec.depends_on.retain(|parent| engine.find(*parent).is_some());
             (spec, PutMode::Replace { monitor: record.id(), expected: None })
         });

@@ -99,6 +99,11 @@ impl Deadlines {
         Self { now: key(instant) >> SLOT_BITS, ..Self::default() }
     }
 
+    /// Makes room for so many in all.
+    pub(crate) fn expect(&mut self, count: usize) {
+        self.items.reserve_exact(count.saturating_sub(self.items.len()));
+    }
+
     /// Sets the deadline of `index`; `Timestamp::MAX` for never.
     pub(crate) fn set(&mut self, index: u32, deadline: Timestamp) {
         let at = index as usize;

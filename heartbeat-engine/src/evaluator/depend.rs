@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::build::Gathered;
 use super::few::Few;
 use super::{Evaluator, Refusal};
+use crate::slab::OfMonitor;
 use crate::{FieldError, MonitorId, Record, State, Timestamp};
 
 /// How many monitors of a cycle are named.
@@ -83,7 +84,10 @@ impl Evaluator {
         let down = |id: &MonitorId| {
             let committed = self.slots.get(id).map(|slot| &slot.record).filter(|r| r.health.state == State::Down);
             let elsewhere = || self.dependencies.elsewhere.get(id).cloned();
-            committed.map(|r| r.spec().slug.clone()).or_else(|| planned.down.get(id).cloned()).or_else(elsewhere)
+            committed
+                .map(|r| r.spec().slug.as_str().to_owned())
+                .or_else(|| planned.down.get(id).cloned())
+                .or_else(elsewhere)
         };
         parents.iter().filter_map(down).collect()
     }
@@ -117,7 +121,7 @@ impl Evaluator {
 
     /// The same for every monitor: what holds them back may have changed while nobody looked.
     pub(super) fn look_for_misheld(&mut self) {
-        let misheld = self.slots.iter().map(|(id, _)| id).filter(|id| self.is_misheld(*id)).collect();
+        let misheld = self.slots.values().map(OfMonitor::monitor).filter(|id| self.is_misheld(*id)).collect();
         self.dependencies.misheld = misheld;
     }
 
@@ -209,7 +213,7 @@ impl Evaluator {
     /// Remembers what was decided about a monitor until its batch is committed; `rewired` where it may depend on others.
     pub(super) fn plan(&self, planned: &mut Planned, record: &Record, rewired: bool) {
         if record.health.state == State::Down {
-            planned.down.insert(record.id(), record.spec().slug.clone());
+            planned.down.insert(record.id(), record.spec().slug.as_str().to_owned());
         }
         if rewired && record.spec().depends_on != self.parents(record.id()) {
             planned.parents.insert(record.id(), record.spec().depends_on.clone());
@@ -239,7 +243,7 @@ impl Evaluator {
         }
         let name = |on_path: &MonitorId| match self.slots.get(on_path) {
             _ if *on_path == id => slug.to_owned(),
-            Some(slot) => slot.record.spec().slug.clone(),
+            Some(slot) => slot.record.spec().slug.as_str().to_owned(),
             None => on_path.to_string(),
         };
         Verdict::Refused(Refusal::Invalid(cycle_fault(wished, &path, name)))

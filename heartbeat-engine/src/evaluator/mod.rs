@@ -19,16 +19,16 @@ use build::Group;
 use depend::Dependencies;
 #[cfg(feature = "runtime")]
 pub(crate) use depend::{cycle, cycle_fault};
-use policies::Windows;
+use policies::{WindowSet, Windows};
 pub use request::{Done, Refusal, Request};
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
-use crate::slab::{IdMap, IdSet, Slab};
+use crate::slab::{IdMap, IdSet, OfMonitor, Slab};
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, Maintenance, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange,
-    StorageError, Timestamp, Version, WatchLog,
+    Applied, Batch, Epoch, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange, StorageError,
+    Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -41,9 +41,15 @@ const TRIES_MAX: u8 = 5;
 struct Slot {
     record: Arc<Record>,
     /// The maintenance windows that cover it.
-    windows: Vec<Arc<Maintenance>>,
+    windows: WindowSet,
     /// At this version of the record or before, incidents of the monitor were written last.
     rewritten: Version,
+}
+
+impl OfMonitor for Slot {
+    fn monitor(&self) -> MonitorId {
+        self.record.id()
+    }
 }
 
 #[derive(Debug)]
@@ -181,6 +187,12 @@ impl Evaluator {
     /// The channels that are told of the watcher's own outages (S6.3).
     pub fn tell_of_outages(&mut self, channels: Vec<String>) {
         self.watcher_channels = channels;
+    }
+
+    /// Says about how many monitors will be handed in while loading, so that memory is taken at once.
+    pub fn expect(&mut self, monitors: usize) {
+        self.slots.expect(monitors);
+        self.queue.expect(monitors);
     }
 
     /// Takes a stored record: while loading, and when [`Evaluator::poll_reload`] asked for it.
@@ -348,9 +360,9 @@ impl Evaluator {
         let wake_at = record.health.wake_at();
         let found = self.slots.find(&id).and_then(|number| Some((number, self.slots.at_mut(number)?)));
         let Some((number, slot)) = found else {
-            let windows = self.windows_of(&record.monitor);
+            let windows = self.maintenance.set_for(&record.monitor);
             let rewritten = record.version;
-            let number = self.slots.insert(id, Slot { record: record.clone(), windows, rewritten });
+            let number = self.slots.insert(Slot { record: record.clone(), windows, rewritten });
             self.queue.set(number, wake_at);
             return self.adopt_dependencies(id, None, Some(&record));
         };

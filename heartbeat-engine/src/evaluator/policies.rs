@@ -1,11 +1,13 @@
 //! What the host decides beside the monitors: maintenance windows and routes.
 
 use std::collections::HashMap;
+use std::ops::Deref;
 use std::sync::Arc;
 
 use super::{Evaluator, Slot};
+use crate::slab::OfMonitor;
 use crate::step::Surroundings;
-use crate::{Health, Maintenance, Monitor, MonitorId, Record, Route};
+use crate::{Maintenance, Monitor, MonitorId, Record, Route};
 
 /// Every maintenance window, and where to look for those that cover a monitor: there may be many of both.
 #[derive(Debug, Default)]
@@ -16,6 +18,20 @@ pub(super) struct Windows {
     of_slug: HashMap<String, Vec<usize>>,
     of_id: HashMap<MonitorId, Vec<usize>>,
     of_tag: HashMap<String, Vec<usize>>,
+    /// By the places of its windows.
+    sets: HashMap<Vec<usize>, WindowSet>,
+}
+
+/// The windows that cover a monitor; there are few different sets.
+#[derive(Clone, Debug, Default)]
+pub(super) struct WindowSet(Option<Arc<Vec<Arc<Maintenance>>>>);
+
+impl Deref for WindowSet {
+    type Target = [Arc<Maintenance>];
+
+    fn deref(&self) -> &Self::Target {
+        self.0.as_ref().map_or(&[], |windows| windows)
+    }
 }
 
 impl Windows {
@@ -45,16 +61,36 @@ impl Windows {
 
     /// Those that cover a monitor, in their order.
     fn covering(&self, monitor: &Monitor) -> Vec<Arc<Maintenance>> {
+        let places = self.places_for(monitor);
+        places.into_iter().filter_map(|place| self.all.get(place)).cloned().collect()
+    }
+
+    /// The same, with the memory of other monitors that the same ones cover.
+    pub(super) fn set_for(&mut self, monitor: &Monitor) -> WindowSet {
+        let places = self.places_for(monitor);
+        if places.is_empty() {
+            return WindowSet::default();
+        }
+        let Self { all, sets, .. } = self;
+        sets.entry(places)
+            .or_insert_with_key(|places| {
+                let windows = places.iter().filter_map(|place| all.get(*place)).cloned();
+                WindowSet(Some(Arc::new(windows.collect())))
+            })
+            .clone()
+    }
+
+    fn places_for(&self, monitor: &Monitor) -> Vec<usize> {
         if self.all.is_empty() {
             return Vec::new();
         }
         let spec = &monitor.spec;
-        let named = [Some(&self.of_everything), self.of_slug.get(&spec.slug), self.of_id.get(&monitor.id)];
+        let named = [Some(&self.of_everything), self.of_slug.get(spec.slug.as_str()), self.of_id.get(&monitor.id)];
         let tagged = spec.tags.iter().filter_map(|tag| self.of_tag.get(tag));
         let mut places: Vec<usize> = named.into_iter().flatten().chain(tagged).flatten().copied().collect();
         places.sort_unstable();
         places.dedup();
-        places.into_iter().filter_map(|place| self.all.get(place)).cloned().collect()
+        places
     }
 }
 
@@ -66,17 +102,17 @@ impl Evaluator {
             return;
         }
         self.maintenance = Windows::new(maintenance);
-        for (id, slot) in self.slots.iter_mut() {
-            slot.windows = self.maintenance.covering(&slot.record.monitor);
+        for slot in self.slots.values_mut() {
+            slot.windows = self.maintenance.set_for(&slot.record.monitor);
             if is_held(&slot.record) {
-                self.ahead.push(id);
+                self.ahead.push(slot.record.id());
             }
         }
     }
 
     /// Has every monitor looked at that windows hold back: they may have been ended while nobody looked.
     pub(super) fn look_for_held(&mut self) {
-        self.ahead.extend(self.slots.iter().filter(|(_, slot)| slot.is_held()).map(|(id, _)| id));
+        self.ahead.extend(self.slots.values().filter(|slot| slot.is_held()).map(OfMonitor::monitor));
     }
 
     /// The windows that cover a monitor.
@@ -93,7 +129,7 @@ impl Evaluator {
     /// A monitor's new wish may be covered by other windows.
     pub(super) fn cover_again(&mut self, id: MonitorId) {
         let Some(slot) = self.slots.get_mut(&id) else { return };
-        slot.windows = self.maintenance.covering(&slot.record.monitor);
+        slot.windows = self.maintenance.set_for(&slot.record.monitor);
         if is_held(&slot.record) {
             self.ahead.push(id);
         }
@@ -117,8 +153,8 @@ impl Slot {
 }
 
 fn is_held(record: &Record) -> bool {
-    let Health { moves, pursuit, .. } = &record.health;
-    moves.held.is_some() || !pursuit.escalations.is_empty()
+    let circumstances = &*record.health;
+    circumstances.moves.held.is_some() || !circumstances.pursuit.escalations.is_empty()
 }
 
 #[cfg(test)]
@@ -145,7 +181,7 @@ mod tests {
             window(&[by_id.to_uppercase().as_str()], &["db"], false),
             window(&["job-3"], &[], false),
         ];
-        let windows = Windows::new(all.clone());
+        let mut windows = Windows::new(all.clone());
         for (n, tags) in [(1, vec![]), (2, vec!["db"]), (3, vec!["eu", "us", "db"]), (4, vec!["us"])] {
             let schedule = Schedule::every(std::time::Duration::from_secs(60)).unwrap();
             let mut spec = MonitorSpec::new(format!("job-{n}"), schedule);
@@ -162,6 +198,7 @@ mod tests {
             let asked: Vec<_> = all.iter().filter(|window| window.covers_monitor(&monitor)).cloned().collect();
             assert!(!asked.is_empty());
             assert_eq!(windows.covering(&monitor), asked);
+            assert_eq!(*windows.set_for(&monitor), asked);
         }
         assert!(windows.are(&all) && !windows.are(&all[1..]) && Windows::default().are(&[]));
     }

@@ -64,7 +64,7 @@ impl Evaluator {
     /// force is applied together with it, and that is not before its end (S5.3).
     fn unseen_in_windows(&self) -> Timestamp {
         let waits = |slot: &&Slot| !slot.windows.is_empty() && slot.record.health.expectation.is_some();
-        self.slots.values().filter(waits).map(|slot| slot.record.health.moves.seen).min().unwrap_or(Timestamp::MAX)
+        self.slots.values().filter(waits).map(|slot| slot.record.health.outages_seen).min().unwrap_or(Timestamp::MAX)
     }
 
     fn must_forget(&self) -> bool {
@@ -184,7 +184,7 @@ impl Evaluator {
             if touched(&slot.record, outage) {
                 found.count += 1;
                 if found.names.len() < NAMED_MAX {
-                    found.names.push(slot.record.spec().slug.clone());
+                    found.names.push(slot.record.spec().slug.as_str().to_owned());
                 }
                 found.channels.extend(slot.record.spec().channels.iter().cloned());
             }

@@ -1,9 +1,12 @@
 //! The stored fact: how a monitor stands.
 
+use std::ops::{Deref, DerefMut};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::circumstances::{Circumstances, RareCircumstances};
+use super::forms::HealthForm;
 use crate::time::duration_ms;
 use crate::{Incident, RunId, Signal, Timestamp};
 
@@ -33,17 +36,14 @@ pub struct Expectation {
 }
 
 /// What the watcher's outages did to the expectations since the last heartbeat (S6.2).
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct OutageMoves {
     /// The window, from and to, of the first occurrence that was moved (`every`) or excused (`at`, cron).
     pub first: Option<(Timestamp, Timestamp)>,
     /// How often the awaited deadline fell inside an outage and was put behind it; at most twice.
     pub extended: u8,
-    /// Outages that ended at or before this instant have been applied.
-    pub seen: Timestamp,
     /// The awaited deadline that a maintenance window in force holds back until its end; it counts again when the window is
     /// ended early (S5.3).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub held: Option<Timestamp>,
 }
 
@@ -156,7 +156,18 @@ pub struct LastPing {
 }
 
 /// How a monitor stands: everything that a decision needs and nothing that can be computed.
+///
+/// What few monitors have at a time lies in its [`Circumstances`], which take memory only while there are any. They are read
+/// and written as if they were fields of it:
+///
+/// ```
+/// # use heartbeat_engine::{Health, Timestamp};
+/// let mut health = Health::new(Timestamp::EPOCH);
+/// assert!(health.runs.is_empty() && health.incident.is_none());
+/// health.successes += 1;
+/// ```
 #[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+#[serde(from = "HealthForm", into = "HealthForm")]
 pub struct Health {
     /// The stored state.
     pub state: State,
@@ -164,39 +175,67 @@ pub struct Health {
     pub manual_resume: bool,
     /// Whether it expects its job; `first_ping` monitors do so from their first heartbeat on (S3.2).
     pub armed: bool,
-    /// Failures in a row (S3.3).
-    pub failures: u32,
-    /// Successes in a row while down (S3.4).
-    pub successes: u32,
-    /// The last heartbeat for the schedule; creation, resume or an edit may serve as one.
-    pub based_at: Timestamp,
     /// Whether `based_at` is a heartbeat and not something that serves as one.
     pub heard: bool,
+    /// Failures in a row (S3.3).
+    pub failures: u32,
+    /// The last heartbeat for the schedule; creation, resume or an edit may serve as one.
+    pub based_at: Timestamp,
     /// The latest time that a claimed one is compared with (S4.8).
     pub latest_at: Timestamp,
     /// What is expected; `None` while paused or not armed.
     pub expectation: Option<Expectation>,
-    /// What outages did to it.
-    pub moves: OutageMoves,
-    /// Open runs, oldest first; at most 32.
-    pub runs: Vec<Run>,
-    /// Runs that ended, oldest first; at most 32.
-    pub ended_runs: Vec<EndedRun>,
-    /// The open incident; present exactly while down.
-    pub incident: Option<Box<Incident>>,
-    /// What is due of the open incident: reminders and escalations.
-    #[serde(default, skip_serializing_if = "Pursuit::is_empty")]
-    pub pursuit: Pursuit,
-    /// How often it went down lately.
-    #[serde(default, skip_serializing_if = "Flaps::is_empty")]
-    pub flaps: Flaps,
+    /// Outages of the watcher that ended at or before this instant have been applied (S6.2).
+    pub outages_seen: Timestamp,
     /// How many heartbeats it got.
     pub ping_count: u64,
     /// The latest heartbeat.
     pub last_ping: Option<LastPing>,
+    /// What few monitors have at a time.
+    pub circumstances: RareCircumstances,
 }
 
 impl Health {
+    /// How a monitor stands that begins at `now`: new, neither armed nor heard of.
+    #[must_use]
+    pub const fn new(now: Timestamp) -> Self {
+        Self {
+            state: State::New,
+            manual_resume: false,
+            armed: false,
+            heard: false,
+            failures: 0,
+            based_at: now,
+            latest_at: now,
+            expectation: None,
+            outages_seen: now,
+            ping_count: 0,
+            last_ping: None,
+            circumstances: RareCircumstances::NONE,
+        }
+    }
+
+    /// The same health in other circumstances.
+    #[must_use]
+    pub fn with(mut self, circumstances: Circumstances) -> Self {
+        *self.circumstances = circumstances;
+        self.settle();
+        self
+    }
+
+    /// Whether it has circumstances.
+    #[must_use]
+    pub fn is_plain(&self) -> bool {
+        *self.circumstances == Circumstances::NONE
+    }
+
+    /// Gives back the memory of circumstances that are over.
+    pub(crate) fn settle(&mut self) {
+        if self.is_plain() {
+            self.circumstances = RareCircumstances::NONE;
+        }
+    }
+
     /// Whether what is due of the open incident is done when its time comes: nobody has acknowledged the incident, no
     /// monitor that it depends on holds it back, and the monitor does not flap.
     #[must_use]
@@ -216,5 +255,19 @@ impl Health {
         let pursued = self.pursuit.next_at().filter(|_| self.is_pursued());
         let settles = self.flaps.flapping.as_ref().map(|flapping| flapping.settles_at);
         deadline.into_iter().chain(limit).chain(pursued).chain(settles).min().unwrap_or(Timestamp::MAX)
+    }
+}
+
+impl Deref for Health {
+    type Target = Circumstances;
+
+    fn deref(&self) -> &Circumstances {
+        &self.circumstances
+    }
+}
+
+impl DerefMut for Health {
+    fn deref_mut(&mut self) -> &mut Circumstances {
+        &mut self.circumstances
     }
 }

@@ -1,15 +1,19 @@
 //! Monitors: the wish ([`MonitorSpec`], [`Monitor`]), the stored fact ([`Health`]), both with a version ([`Record`]),
 //! and the view ([`Status`]).
 
+mod circumstances;
+mod forms;
 mod health;
 mod secret;
 mod spec;
 mod status;
+mod terms;
 
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+pub use circumstances::{Circumstances, RareCircumstances};
 pub use health::{
     EndedRun, Escalation, Expectation, Flapping, Flaps, Health, LastPing, OutageMoves, Pursuit, Run, State,
 };
@@ -17,6 +21,7 @@ pub use secret::{Rotating, Secret, Token, TokenError, TokenHash};
 pub use spec::{Arm, FieldError, FlapLimit, MonitorSpec, Severity, slug_from_name};
 pub(crate) use spec::{is_slug, list_faults};
 pub use status::{Status, StatusWord};
+pub use terms::{CommonTerms, Terms};
 
 use crate::{MonitorId, Timestamp, Version};
 
@@ -28,7 +33,7 @@ pub struct Monitor {
     /// The secret part of its ping URL.
     pub token: Rotating<Token>,
     /// What its heartbeats are signed with; present from the first time that `require_signature` was set.
-    pub signing_secret: Option<Rotating<Secret>>,
+    pub signing_secret: Option<Box<Rotating<Secret>>>,
     /// The wish.
     pub spec: MonitorSpec,
     /// Counts its edits from 1; unlike the record's version it stays the same over heartbeats.

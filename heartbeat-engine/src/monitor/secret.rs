@@ -1,16 +1,27 @@
 //! Ping tokens and signing secrets, and their rotation.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use uuid::Uuid;
 
-use crate::Timestamp;
+use crate::{Label, Timestamp};
+
+const UUID_CHARS: usize = uuid::fmt::Hyphenated::LENGTH;
 
 /// The secret part of a ping URL: 8 to 64 of `[A-Za-z0-9_-]`. It is not shown in debug output.
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Token(String);
+pub struct Token(Kept);
+
+/// The engine makes tokens that are UUIDs, which take less memory than their text.
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum Kept {
+    Uuid(Uuid),
+    Text(Label),
+}
 
 /// The text cannot be a ping token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,22 +33,33 @@ impl Token {
     ///
     /// # Errors
     /// When it has another length or other characters.
-    pub fn new(text: impl Into<String>) -> Result<Self, TokenError> {
-        let text = text.into();
+    pub fn new(text: impl AsRef<str>) -> Result<Self, TokenError> {
+        let text = text.as_ref();
         let allowed = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
-        if (8..=64).contains(&text.len()) && text.bytes().all(allowed) { Ok(Self(text)) } else { Err(TokenError) }
+        if !(8..=64).contains(&text.len()) || !text.bytes().all(allowed) {
+            return Err(TokenError);
+        }
+        // Written in another way it is another token.
+        let uuid = Uuid::try_parse(text).ok().filter(|uuid| lower(uuid, &mut [0; UUID_CHARS]) == text);
+        Ok(Self(uuid.map_or_else(|| Kept::Text(text.into()), Kept::Uuid)))
     }
 
     /// The token itself, to be shown to those who may see it.
     #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
+    pub fn reveal(&self) -> Cow<'_, str> {
+        match &self.0 {
+            Kept::Uuid(uuid) => Cow::Owned(uuid.as_hyphenated().to_string()),
+            Kept::Text(text) => Cow::Borrowed(text),
+        }
     }
 
     /// What look-ups go by.
     #[must_use]
     pub fn hash(&self) -> TokenHash {
-        TokenHash::of(&self.0)
+        match &self.0 {
+            Kept::Uuid(uuid) => TokenHash::of(lower(uuid, &mut [0; UUID_CHARS])),
+            Kept::Text(text) => TokenHash::of(text),
+        }
     }
 }
 
@@ -51,8 +73,13 @@ impl TryFrom<String> for Token {
 
 impl From<Token> for String {
     fn from(token: Token) -> Self {
-        token.0
+        token.reveal().into_owned()
     }
+}
+
+/// The way in which the engine writes UUIDs.
+fn lower<'a>(uuid: &Uuid, buffer: &'a mut [u8; UUID_CHARS]) -> &'a str {
+    uuid.as_hyphenated().encode_lower(buffer)
 }
 
 impl fmt::Debug for Token {
@@ -115,7 +142,7 @@ pub struct Rotating<T> {
     /// The value to use.
     pub current: T,
     /// The value before it, and until when that is accepted still.
-    pub retiring: Option<(T, Timestamp)>,
+    pub retiring: Option<Box<(T, Timestamp)>>,
 }
 
 impl<T> Rotating<T> {
@@ -127,17 +154,17 @@ impl<T> Rotating<T> {
     /// Replaces the value; the old one stays valid until `overlap_ends`.
     #[must_use]
     pub fn rotated(self, next: T, overlap_ends: Timestamp) -> Self {
-        Self { current: next, retiring: Some((self.current, overlap_ends)) }
+        Self { current: next, retiring: Some(Box::new((self.current, overlap_ends))) }
     }
 
     /// The values that are accepted at `now`.
     pub fn accepted(&self, now: Timestamp) -> impl Iterator<Item = &T> {
-        let retiring = self.retiring.iter().filter(move |(_, ends)| *ends > now).map(|(value, _)| value);
+        let retiring = self.retiring.as_deref().filter(|(_, ends)| *ends > now).map(|(value, _)| value);
         std::iter::once(&self.current).chain(retiring)
     }
 
     /// Every value that is kept, accepted or not.
     pub fn all(&self) -> impl Iterator<Item = &T> {
-        std::iter::once(&self.current).chain(self.retiring.iter().map(|(value, _)| value))
+        std::iter::once(&self.current).chain(self.retiring.as_deref().map(|(value, _)| value))
     }
 }

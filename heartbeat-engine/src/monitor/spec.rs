@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::schedule::{Grace, Schedule};
-use crate::time::{duration_ms, optional_duration_ms};
-use crate::{MonitorId, Timestamp, describe_duration};
+use super::{Terms, shared};
+use crate::schedule::Schedule;
+use crate::time::duration_ms;
+use crate::{Label, LongText, MonitorId, Timestamp, describe_duration};
 
 /// The largest threshold.
 pub(crate) const THRESHOLD_MAX: u32 = 1000;
@@ -104,91 +107,50 @@ impl FieldError {
 /// spec.severity = Severity::Critical;
 /// # Ok::<(), heartbeat_engine::schedule::ScheduleError>(())
 /// ```
-#[derive(Clone, PartialEq, Debug, Serialize, Deserialize)]
+///
+/// Its [`Terms`] are read and written as if they were fields of it. In memory monitors share them where they are equal, until
+/// one is edited.
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct MonitorSpec {
     /// Names it in URLs: `[A-Za-z0-9][A-Za-z0-9_-]{0,99}`, unique.
-    pub slug: String,
+    pub slug: Label,
     /// Names it for people.
-    pub name: String,
+    pub name: Label,
     /// More about it for people.
     #[serde(default)]
-    pub description: String,
-    /// When a heartbeat is expected (S2).
-    pub schedule: Schedule,
-    /// How much later than the occurrence it may come (S2.6).
-    pub grace: Grace,
-    /// How much sooner than a fixed-time occurrence it counts for it (S2.5).
-    #[serde(default, with = "duration_ms")]
-    pub early: Duration,
-    /// How long a run may last (S4.2).
-    #[serde(default, with = "optional_duration_ms")]
-    pub max_runtime: Option<Duration>,
-    /// When it begins to expect (S3.2).
-    #[serde(default)]
-    pub arm: Arm,
-    /// How many failures in a row take it down (S3.3).
-    pub failure_threshold: u32,
-    /// How many successes in a row bring it up (S3.4).
-    pub recovery_threshold: u32,
-    /// How grave its going down is.
-    #[serde(default)]
-    pub severity: Severity,
-    /// For finding and grouping.
-    #[serde(default)]
-    pub tags: Vec<String>,
-    /// The names of the channels that are told.
-    #[serde(default)]
-    pub channels: Vec<String>,
-    /// The least value that is no failure (S4.9).
-    #[serde(default)]
-    pub value_min: Option<f64>,
-    /// The largest value that is no failure (S4.9).
-    #[serde(default)]
-    pub value_max: Option<f64>,
-    /// How often people are reminded while it is down and nobody has acknowledged that (S7.7).
-    #[serde(default, with = "optional_duration_ms")]
-    pub remind_every: Option<Duration>,
-    /// The monitors that it depends on: while one of them is down its own messages are held back (S5.4).
-    #[serde(default)]
-    pub depends_on: Vec<MonitorId>,
-    /// When it counts as flapping; never where there is none.
-    #[serde(default)]
-    pub flap_limit: Option<FlapLimit>,
-    /// Whether its heartbeats must be signed.
-    #[serde(default)]
-    pub require_signature: bool,
-    /// The file that declares it; then it is edited there and nowhere else.
-    #[serde(default)]
-    pub declared_in: Option<String>,
+    pub description: LongText,
+    /// All the rest.
+    #[serde(flatten, with = "shared")]
+    pub terms: Arc<Terms>,
+}
+
+impl PartialEq for MonitorSpec {
+    fn eq(&self, other: &Self) -> bool {
+        let same_terms = || Arc::ptr_eq(&self.terms, &other.terms) || self.terms == other.terms;
+        self.slug == other.slug && self.name == other.name && self.description == other.description && same_terms()
+    }
+}
+
+impl Deref for MonitorSpec {
+    type Target = Terms;
+
+    fn deref(&self) -> &Terms {
+        &self.terms
+    }
+}
+
+impl DerefMut for MonitorSpec {
+    fn deref_mut(&mut self) -> &mut Terms {
+        Arc::make_mut(&mut self.terms)
+    }
 }
 
 impl MonitorSpec {
     /// A monitor with this slug, also its name, and this schedule; the rest is the default: the grace of S2.6, armed
     /// when made, thresholds of 1, severity `warning`, nobody told.
-    pub fn new(slug: impl Into<String>, schedule: Schedule) -> Self {
+    pub fn new(slug: impl Into<Label>, schedule: Schedule) -> Self {
         let slug = slug.into();
-        Self {
-            name: slug.clone(),
-            slug,
-            description: String::new(),
-            grace: schedule.default_grace(),
-            schedule,
-            early: Duration::ZERO,
-            max_runtime: None,
-            arm: Arm::default(),
-            failure_threshold: 1,
-            recovery_threshold: 1,
-            severity: Severity::default(),
-            tags: Vec::new(),
-            channels: Vec::new(),
-            value_min: None,
-            value_max: None,
-            remind_every: None,
-            depends_on: Vec::new(),
-            flap_limit: None,
-            require_signature: false,
-            declared_in: None,
-        }
+        Self { name: slug.clone(), slug, description: LongText::EMPTY, terms: Arc::new(Terms::new(schedule)) }
     }
 
     /// Every field that is wrong; empty when the monitor can be made. `now` is where the search for the smallest gap

@@ -92,7 +92,7 @@ impl Engine {
         let mut user = None;
         self.shared.directory.for_each(|record| {
             if user.is_none() && record.spec().channels.iter().any(|channel| channel == name) {
-                user = Some(record.spec().slug.clone());
+                user = Some(record.spec().slug.as_str().to_owned());
             }
         });
         if let Some(slug) = user {

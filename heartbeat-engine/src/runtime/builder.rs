@@ -112,6 +112,7 @@ impl EngineBuilder {
             directory: Directory::default(),
             channels: self.channels,
             policies: Policies::default(),
+            terms: Arc::default(),
             changes: broadcast::channel(self.limits.subscriber_queue.max(1)).0,
             limits: self.limits,
             watcher_channels: self.watcher_channels,

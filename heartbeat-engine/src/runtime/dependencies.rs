@@ -30,8 +30,8 @@ impl Engine {
             && let Some(path) = cycle(record.id(), &spec.depends_on, parents)
         {
             let name = |id: &MonitorId| match self.find(*id) {
-                _ if *id == record.id() => spec.slug.clone(),
-                Some(record) => record.spec().slug.clone(),
+                _ if *id == record.id() => spec.slug.as_str().to_owned(),
+                Some(record) => record.spec().slug.as_str().to_owned(),
                 None => id.to_string(),
             };
             faults.push(cycle_fault(&spec.depends_on, &path, name));

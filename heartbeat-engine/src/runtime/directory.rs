@@ -2,7 +2,6 @@
 
 mod index;
 mod order;
-mod table;
 
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -73,7 +72,9 @@ impl Filter {
             && self.status.is_none_or(|word| Status::of(record, now).word == word)
             && self.text.as_ref().is_none_or(|text| {
                 let text = text.to_lowercase();
-                [&spec.slug, &spec.name, &spec.description].iter().any(|field| field.to_lowercase().contains(&text))
+                [spec.slug.as_str(), &spec.name, &spec.description]
+                    .iter()
+                    .any(|field| field.to_lowercase().contains(&text))
             })
     }
 }
@@ -125,6 +126,11 @@ impl Directory {
     /// Forgets everything, before it is loaded.
     pub(crate) fn clear(&self) {
         *self.write() = Index::default();
+    }
+
+    /// Makes room for about so many in all.
+    pub(crate) fn expect(&self, records: usize) {
+        self.write().expect(records);
     }
 
     /// Takes over the first records, in any order. They can be listed from [`Directory::loaded`] on.

@@ -30,6 +30,8 @@ use crate::{
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
+/// How much of the monitors is read while loading before it is foretold from that how many there are.
+const FORETELLING: f64 = 0.25;
 /// How many owed notifications are read at a time while loading.
 const OUTBOX_PAGE: usize = 512;
 
@@ -114,13 +116,22 @@ impl Driver {
     }
 
     async fn load_monitors(&self, evaluator: &mut Evaluator) -> Result<(), StorageError> {
-        let Shared { storage, limits, directory, counters, .. } = &*self.shared;
+        let Shared { storage, limits, directory, counters, terms, .. } = &*self.shared;
         // What an attempt before, which failed, had read.
         directory.clear();
         counters.loaded.store(0, Ordering::Relaxed);
-        let mut portions = Portions::begin(storage, limits.load_page);
+        let mut portions = Portions::begin(storage, terms, limits.load_page);
+        let mut foretold = false;
         while let Some(portion) = portions.next().await? {
             counters.count_loaded(portion.records.len(), portion.covered);
+            // Most of them is still to come, and what is foretold is no more than a few times what was read.
+            if !foretold && portion.covered >= FORETELLING {
+                foretold = true;
+                let expected = counters.expected.load(Ordering::Relaxed);
+                let expected = usize::try_from(expected + expected / 64).unwrap_or(0);
+                directory.expect(expected);
+                evaluator.expect(expected);
+            }
             directory.load(portion.records.iter().cloned());
             for record in portion.records {
                 evaluator.handle_record(record.id(), Some(record));

@@ -278,9 +278,10 @@ impl Engine {
         }
     }
 
-    async fn create(&self, spec: MonitorSpec, token: Option<Token>) -> Result<Put, EditError> {
+    async fn create(&self, mut spec: MonitorSpec, token: Option<Token>) -> Result<Put, EditError> {
+        self.shared.terms.share(&mut spec);
         let token = token.map_or_else(random::token, Ok)?;
-        let secret = if spec.require_signature { Some(Rotating::new(random::secret()?)) } else { None };
+        let secret = if spec.require_signature { Some(Box::new(Rotating::new(random::secret()?))) } else { None };
         let now = self.now();
         let monitor = Monitor {
             id: random::monitor_id()?,
@@ -295,7 +296,8 @@ impl Engine {
         Ok(Put { record: done.record, created: true })
     }
 
-    async fn replace(&self, id: MonitorId, spec: MonitorSpec, expected: Option<Version>) -> Result<Put, EditError> {
+    async fn replace(&self, id: MonitorId, mut spec: MonitorSpec, expected: Option<Version>) -> Result<Put, EditError> {
+        self.shared.terms.share(&mut spec);
         let secret = if spec.require_signature { Some(random::secret()?) } else { None };
         let edit = Edit::Spec { spec: Box::new(spec), expected, secret };
         Ok(Put { record: self.edit(Target::Id(id), edit).await?, created: false })
@@ -305,7 +307,7 @@ impl Engine {
         // Whoever made or removed the monitor between the look and the write has settled what to do; a few turns suffice.
         let mut last = EditError::NotFound("monitor");
         for _ in 0..4 {
-            let found = self.find_loaded(&Target::Slug(spec.slug.clone()))?;
+            let found = self.find_loaded(&Target::slug(&spec.slug))?;
             let attempt = match found {
                 Some(record) => self.replace(record.id(), spec.clone(), None).await,
                 None => self.create(spec.clone(), None).await,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 
-use crate::{MonitorId, Record, Storage, StorageError};
+use crate::{CommonTerms, MonitorId, Record, Storage, StorageError};
 
 /// Parts that are read at the same time. What is read is taken over by one more task.
 const PARTS: usize = 2;
@@ -34,11 +34,11 @@ pub(super) struct Portions {
 
 impl Portions {
     /// Begins to read, at most `page` monitors at a time.
-    pub(super) fn begin(storage: &Arc<dyn Storage>, page: usize) -> Self {
+    pub(super) fn begin(storage: &Arc<dyn Storage>, terms: &Arc<CommonTerms>, page: usize) -> Self {
         let mut readers = JoinSet::new();
         let parts = (0..PARTS).map(|part| {
             let (sender, receiver) = mpsc::channel(PAGES_AHEAD);
-            readers.spawn(read(storage.clone(), part_of_ids(part), page, sender));
+            readers.spawn(read(storage.clone(), terms.clone(), part_of_ids(part), page, sender));
             Some(receiver)
         });
         Self { parts: parts.collect(), next: 0, covered: vec![0.0; PARTS], _readers: readers }
@@ -80,6 +80,7 @@ fn part_of_ids(part: usize) -> RangeInclusive<u128> {
 
 async fn read(
     storage: Arc<dyn Storage>,
+    terms: Arc<CommonTerms>,
     part: RangeInclusive<u128>,
     page: usize,
     sender: mpsc::Sender<Result<Portion, StorageError>>,
@@ -93,7 +94,11 @@ async fn read(
                 let beyond = last.is_none_or(|last| number(last) >= *part.end());
                 after = last;
                 let within = |record: &Record| number(record.id()) <= *part.end();
-                let records = read.items.into_iter().filter(within).map(Arc::new).collect();
+                let shared = |mut record: Record| {
+                    terms.share_monitor(&mut record.monitor);
+                    Arc::new(record)
+                };
+                let records = read.items.into_iter().filter(within).map(shared).collect();
                 let more = read.more && !beyond;
                 let covered = if more { after.map_or(1.0, |last| fraction(&part, number(last))) } else { 1.0 };
                 (Ok(Portion { records, covered }), more)

@@ -12,7 +12,7 @@ use crate::runtime::inbox::Inbox;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
 use crate::runtime::policies::Policies;
-use crate::{Clock, StateChange, Storage};
+use crate::{Clock, CommonTerms, StateChange, Storage};
 
 pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
@@ -25,6 +25,7 @@ pub(crate) struct Shared {
     pub(crate) directory: Directory,
     pub(crate) channels: Channels,
     pub(crate) policies: Policies,
+    pub(crate) terms: Arc<CommonTerms>,
     pub(crate) changes: broadcast::Sender<StateChange>,
     pub(crate) counters: Counters,
     pub(crate) loaded: AtomicBool,

@@ -20,10 +20,10 @@ impl Draft<'_> {
             }),
             Edit::RotateSecret { secret, overlap } => self.change_monitor(now, |monitor| {
                 let next = secret.clone();
-                monitor.signing_secret = Some(match monitor.signing_secret.take() {
+                monitor.signing_secret = Some(Box::new(match monitor.signing_secret.take() {
                     Some(old) => old.rotated(next, now + *overlap),
                     None => Rotating::new(next),
-                });
+                }));
             }),
             // Nothing is to be done about an incident that is over; who wants to know asks the draft itself.
             Edit::Acknowledge { incident, by } => drop(self.acknowledge(*incident, by, now)),
@@ -47,7 +47,7 @@ impl Draft<'_> {
         self.change_monitor(now, |monitor| {
             monitor.spec = spec.clone();
             if needs_secret {
-                monitor.signing_secret = secret.cloned().map(Rotating::new);
+                monitor.signing_secret = secret.cloned().map(Rotating::new).map(Box::new);
             }
         });
         let scheduled = before.spec.schedule != spec.schedule || before.spec.early != spec.early;

@@ -5,33 +5,10 @@ use std::time::Duration;
 use crate::schedule::Grace;
 use crate::step::Draft;
 use crate::step::silence::{INSTANT, Stretch};
-use crate::{Expectation, Health, OutageMoves, State, Timestamp};
+use crate::{Expectation, OutageMoves, Timestamp};
 
 /// No date lasts longer, whatever the clock changes in it.
 const DATE_MAX: Duration = Duration::from_secs(2 * 86_400);
-
-/// The health of a monitor that is made at `now`, before anything is expected.
-pub(super) fn newborn(now: Timestamp) -> Health {
-    Health {
-        state: State::New,
-        manual_resume: false,
-        armed: false,
-        failures: 0,
-        successes: 0,
-        based_at: now,
-        heard: false,
-        latest_at: now,
-        expectation: None,
-        moves: OutageMoves { first: None, extended: 0, seen: now, held: None },
-        runs: Vec::new(),
-        ended_runs: Vec::new(),
-        incident: None,
-        pursuit: crate::Pursuit::default(),
-        flaps: crate::Flaps::default(),
-        ping_count: 0,
-        last_ping: None,
-    }
-}
 
 impl Draft<'_> {
     /// Begins to expect: `at` serves as the last heartbeat for the schedule; `heard` when it is one.
@@ -41,7 +18,9 @@ impl Draft<'_> {
         health.armed = true;
         health.based_at = at;
         health.heard = heard;
-        health.moves = OutageMoves { first: None, extended: 0, ..health.moves };
+        if health.moves != OutageMoves::default() {
+            health.moves = OutageMoves { held: health.moves.held, ..OutageMoves::default() };
+        }
         let before = health.expectation.take();
         let spec = &self.monitor.spec;
         let every = spec.schedule.is_every();
@@ -65,7 +44,7 @@ impl Draft<'_> {
     /// Awaits `occurrence`, and applies what ended after `since` of outages and windows as far as they were looked at.
     fn set_expectation(&mut self, occurrence: Timestamp, deadline: Timestamp, since: Timestamp) {
         self.health.expectation = Some(Expectation { occurrence, deadline, excused: false });
-        let seen = self.health.moves.seen;
+        let seen = self.health.outages_seen;
         let mut x = since;
         let mut count = 0;
         while let Some(stretch) = self.around.stretch_after(x, seen, seen)
@@ -82,7 +61,9 @@ impl Draft<'_> {
     /// Goes on to the occurrence after the awaited one, whose silence was judged (S3.3).
     pub(super) fn expect_next(&mut self) {
         let Some(judged) = self.health.expectation else { return };
-        self.health.moves.extended = 0;
+        if self.health.moves.extended > 0 {
+            self.health.moves.extended = 0;
+        }
         let spec = &self.monitor.spec;
         let Some(period) = spec.schedule.period() else {
             let next = self.past_unobserved(spec.schedule.next_after(judged.occurrence));
@@ -100,7 +81,7 @@ impl Draft<'_> {
     /// it did; those before are unobserved (S6.2).
     fn past_unobserved(&mut self, mut occurrence: Timestamp) -> Timestamp {
         let spec = &self.monitor.spec;
-        let seen = self.health.moves.seen;
+        let seen = self.health.outages_seen;
         loop {
             let span = (occurrence - spec.early, spec.schedule.deadline(occurrence, spec.grace));
             let stretch = self.around.stretch_after(span.1, seen, seen);

@@ -109,7 +109,7 @@ impl<'a> Draft<'a> {
     /// Starts a new monitor: armed at `now`, or by its first heartbeat (S3.2).
     #[must_use]
     pub fn create(monitor: Arc<Monitor>, now: Timestamp, around: Surroundings<'a>) -> Self {
-        let mut draft = Self::new(monitor, expect::newborn(now), None, around);
+        let mut draft = Self::new(monitor, Health::new(now), None, around);
         if draft.monitor.spec.arm == crate::Arm::Created {
             draft.arm(now, false);
         }
@@ -149,6 +149,7 @@ impl<'a> Draft<'a> {
     /// What must be stored; `None` when nothing has changed.
     #[must_use]
     pub fn finish(mut self) -> Option<Transition> {
+        self.health.settle();
         if self.removed && self.before.is_none() {
             return None;
         }
@@ -161,11 +162,11 @@ impl<'a> Draft<'a> {
         {
             // That an outage was looked at, without effect, need not be stored; that the clock was set back must be, or the
             // outages until then would never be looked at (S6.7).
-            let seen = std::mem::replace(&mut self.health.moves.seen, before.health.moves.seen);
-            if before.health == self.health && seen >= before.health.moves.seen {
+            let seen = std::mem::replace(&mut self.health.outages_seen, before.health.outages_seen);
+            if before.health == self.health && seen >= before.health.outages_seen {
                 return None;
             }
-            self.health.moves.seen = seen;
+            self.health.outages_seen = seen;
         }
         let monitor = self.monitor.id;
         let record = Record { monitor: self.monitor, health: self.health, version: self.version };

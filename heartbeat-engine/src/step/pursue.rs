@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use crate::step::Draft;
 use crate::step::flap::Flap;
-use crate::{Cause, Escalation, Incident, NotificationKind, PingEntry, Pursuit, State, Timestamp, routing};
+use crate::{
+    Cause, Circumstances, Escalation, Incident, NotificationKind, PingEntry, Pursuit, State, Timestamp, routing,
+};
 
 impl Draft<'_> {
     /// Does what is due about the open incident, as it stands at `now` after everything else: tells what was held back,
@@ -40,8 +42,8 @@ impl Draft<'_> {
     /// Lets escalations count again from when the incident was detected: the windows that they waited for may have been
     /// ended early.
     fn let_escalations_go(&mut self) {
-        let Some(incident) = &self.health.incident else { return };
-        for escalation in &mut self.health.pursuit.escalations {
+        let Circumstances { incident: Some(incident), pursuit, .. } = &mut *self.health else { return };
+        for escalation in &mut pursuit.escalations {
             escalation.due_at = escalation.due_at.min(incident.detected_at + escalation.after);
         }
         self.health.pursuit.escalations.sort_by_key(|escalation| escalation.due_at);

@@ -28,7 +28,7 @@ impl Draft<'_> {
 
     /// Opens a run that is not known.
     pub(super) fn start_run(&mut self, id: Option<RunId>, began_at: Timestamp, now: Timestamp) {
-        let health = &mut self.health;
+        let health = &mut *self.health;
         let limit_at = self.monitor.spec.max_runtime.map(|limit| now + limit);
         if id.is_none()
             && let Some(at) = health.runs.iter().position(|run| run.id.is_none())
@@ -125,6 +125,9 @@ impl Draft<'_> {
     }
 
     fn remember(&mut self, run: EndedRun) {
+        if run.id.is_none() && !run.overran && self.health.ended_runs.is_empty() {
+            return;
+        }
         let ended = &mut self.health.ended_runs;
         if run.id.is_none() {
             ended.retain(|other| other.id.is_some());
@@ -140,6 +143,9 @@ impl Draft<'_> {
 
     /// Whether the run of this heartbeat overran. Of those without an id the next heartbeat counts again.
     fn take_overrun(&mut self, id: Option<RunId>) -> bool {
+        if self.health.ended_runs.is_empty() {
+            return false;
+        }
         let Some(known) = self.health.ended_runs.iter_mut().find(|run| run.id == id && run.overran) else {
             return false;
         };

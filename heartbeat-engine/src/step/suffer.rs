@@ -42,6 +42,7 @@ fn passed(record: &Record, around: Surroundings<'_>, now: Timestamp) -> Option<R
     draft.hold(now);
     let (before, after) = (&record.health, &draft.health);
     let changed = after.expectation != before.expectation || after.runs.len() != before.runs.len();
+    draft.health.settle();
     changed.then(|| Record { health: draft.health, ..record.clone() })
 }
 
@@ -56,7 +57,7 @@ pub(crate) fn is_ahead(record: &Record, now: Timestamp) -> bool {
     let health = &record.health;
     let horizon = now + AHEAD_MAX;
     let flaps = &health.flaps;
-    let mut times = [health.based_at, health.latest_at, health.moves.seen]
+    let mut times = [health.based_at, health.latest_at, health.outages_seen]
         .into_iter()
         .chain(health.last_ping.as_ref().map(|last| last.arrived_at))
         .chain(health.runs.iter().map(|run| run.began_at))
@@ -93,7 +94,7 @@ impl Draft<'_> {
 
     /// The next stretch of silence that began before `now` and was not looked at.
     pub(super) fn unseen_stretch(&self, now: Timestamp) -> Option<Stretch> {
-        let stretch = self.stretch_after(self.health.moves.seen, now)?;
+        let stretch = self.stretch_after(self.health.outages_seen, now)?;
         (stretch.announced || stretch.span.to <= self.horizon(now)).then_some(stretch)
     }
 
@@ -104,7 +105,7 @@ impl Draft<'_> {
         self.passed += 1;
         self.suffer(&stretch);
         self.forget_runs_in(&stretch, now);
-        self.health.moves.seen = self.quiet_until(stretch.span.to, now);
+        self.health.outages_seen = self.quiet_until(stretch.span.to, now);
     }
 
     /// The end of a stretch, or how far behind it no other one can change anything: a job that reports once a year does not
@@ -146,9 +147,9 @@ impl Draft<'_> {
 
     /// Takes back what [`Draft::hold`] did: the windows may have changed since.
     pub(super) fn let_go(&mut self) {
-        if let Some(deadline) = self.health.moves.held.take()
-            && let Some(awaited) = &mut self.health.expectation
-        {
+        let Some(deadline) = self.health.moves.held else { return };
+        self.health.moves.held = None;
+        if let Some(awaited) = &mut self.health.expectation {
             awaited.deadline = deadline;
         }
     }
@@ -181,27 +182,27 @@ impl Draft<'_> {
         let window = window(spec, &self.health, &awaited);
         let touches = outage.touches(window);
         let length = spec.grace.length();
-        let moves = &mut self.health.moves;
-        let Some(expectation) = &mut self.health.expectation else { return };
-        if let Some(period) = spec.schedule.period() {
-            let whole = outage.length() >= period + length;
-            if whole || (touches && moves.first.is_none_or(|first| outage.from <= first.1)) {
+        let (mut moves, mut expectation) = (self.health.moves, awaited);
+        let period = spec.schedule.period();
+        let whole = period.is_some_and(|period| outage.length() >= period + length);
+        let excused = moves.first.is_none_or(|first| outage.touches(first) || outage.covers(window));
+        match period {
+            Some(period) if whole || (touches && moves.first.is_none_or(|first| outage.from <= first.1)) => {
                 moves.first.get_or_insert(window);
                 expectation.deadline = awaited.deadline.max(outage.to + period + length);
-                return;
             }
-        } else if touches {
-            let excused = moves.first.is_none_or(|first| outage.touches(first) || outage.covers(window));
-            if excused || awaited.excused {
+            None if touches && (excused || awaited.excused) => {
                 moves.first.get_or_insert(window);
                 expectation.excused = true;
-                return;
             }
+            _ if awaited.deadline <= outage.to && moves.extended < EXTENSIONS_MAX => {
+                moves.extended += 1;
+                expectation.deadline = outage.to + length;
+            }
+            _ => return,
         }
-        if awaited.deadline <= outage.to && moves.extended < EXTENSIONS_MAX {
-            moves.extended += 1;
-            expectation.deadline = outage.to + length;
-        }
+        self.health.moves = moves;
+        self.health.expectation = Some(expectation);
     }
 
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
@@ -211,9 +212,11 @@ impl Draft<'_> {
         self.bring_pursuit_back(now, horizon);
         let health = &mut self.health;
         let moved = health.moves.first.is_some();
-        let ahead = health.based_at > horizon || (moved && health.moves.seen > horizon);
+        let ahead = health.based_at > horizon || (moved && health.outages_seen > horizon);
         let heard_ahead = health.last_ping.as_ref().is_some_and(|last| last.arrived_at > horizon);
-        for run in &mut health.runs {
+        // Without runs nothing is to be written.
+        let runs = if health.runs.is_empty() { &mut Vec::new() } else { &mut health.runs };
+        for run in runs {
             if ahead || heard_ahead || run.began_at > horizon {
                 let length = self.monitor.spec.max_runtime;
                 run.limit_at = run.limit_at.map(|at| at.min(now + length.unwrap_or_else(|| at.since(run.began_at))));
@@ -223,8 +226,8 @@ impl Draft<'_> {
         if health.latest_at > horizon {
             health.latest_at = now;
         }
-        if health.moves.seen > horizon {
-            health.moves.seen = now;
+        if health.outages_seen > horizon {
+            health.outages_seen = now;
         }
         if ahead {
             health.based_at = now;

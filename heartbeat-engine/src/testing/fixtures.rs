@@ -81,22 +81,11 @@ pub fn record(n: u64) -> Record {
 pub fn health(deadline: Timestamp) -> Health {
     Health {
         state: State::Up,
-        manual_resume: false,
         armed: true,
-        failures: 0,
-        successes: 0,
-        based_at: at(0),
         heard: true,
-        latest_at: at(0),
         expectation: Some(Expectation { occurrence: deadline, deadline, excused: false }),
-        moves: OutageMoves::default(),
-        runs: Vec::new(),
-        ended_runs: Vec::new(),
-        incident: None,
-        pursuit: crate::Pursuit::default(),
-        flaps: crate::Flaps::default(),
-        ping_count: 0,
-        last_ping: None,
+        outages_seen: Timestamp::default(),
+        ..Health::new(at(0))
     }
 }
 
@@ -106,11 +95,12 @@ pub fn full_record(n: u64) -> Record {
     let mut record = record(n);
     let monitor = Arc::make_mut(&mut record.monitor);
     monitor.token = Rotating::new(token(n + 500_000)).rotated(token(n), at(9));
-    monitor.signing_secret = Some(Rotating::new(Secret::new("old")).rotated(Secret::new(DIFFICULT_TEXT), at(10)));
+    let secret = Rotating::new(Secret::new("old")).rotated(Secret::new(DIFFICULT_TEXT), at(10));
+    monitor.signing_secret = Some(Box::new(secret));
     monitor.updated_at = at(1) + Duration::from_millis(1);
     let spec = &mut monitor.spec;
-    spec.name = DIFFICULT_TEXT.to_owned();
-    spec.description = DIFFICULT_TEXT.repeat(100);
+    spec.name = DIFFICULT_TEXT.into();
+    spec.description = DIFFICULT_TEXT.repeat(100).into();
     spec.early = Duration::from_millis(1500);
     spec.max_runtime = Some(Duration::from_secs(60));
     spec.arm = Arm::FirstPing;
@@ -125,7 +115,8 @@ pub fn full_record(n: u64) -> Record {
     let health = &mut record.health;
     health.state = State::Down;
     (health.failures, health.successes, health.ping_count) = (u32::MAX, 7, 12_345_678_901);
-    health.moves = OutageMoves { first: Some((at(1), at(2))), extended: 2, seen: Timestamp::MIN, held: Some(at(3)) };
+    health.moves = OutageMoves { first: Some((at(1), at(2))), extended: 2, held: Some(at(3)) };
+    health.outages_seen = Timestamp::MIN;
     health.runs = vec![
         Run { id: None, began_at: at(3), limit_at: None },
         Run { id: Some(run_id(1)), began_at: at(4), limit_at: Some(at(64)) },

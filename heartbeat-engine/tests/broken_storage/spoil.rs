@@ -34,9 +34,10 @@ impl Broken {
             Fault::LetsNamesBeTakenOver => {
                 for transition in &mut batch.transitions {
                     let Change::Put(record) = &mut transition.change else { continue };
-                    let owner = self.inner.find(&Name::Slug(record.spec().slug.clone())).await?;
+                    let owner = self.inner.find(&Name::Slug(record.spec().slug.as_str().to_owned())).await?;
                     if owner.is_some_and(|owner| owner != transition.monitor) {
-                        Arc::make_mut(&mut Arc::make_mut(record).monitor).spec.slug.push_str("-again");
+                        let spec = &mut Arc::make_mut(&mut Arc::make_mut(record).monitor).spec;
+                        spec.slug = format!("{}-again", spec.slug).into();
                     }
                 }
             }
@@ -122,8 +123,9 @@ impl Broken {
             Fault::LetsNamesBeTakenTwiceAtOnce => {
                 let mut seen = std::collections::BTreeSet::new();
                 for record in transitions.iter_mut().filter_map(put) {
-                    while !seen.insert(record.spec().slug.clone()) {
-                        Arc::make_mut(&mut record.monitor).spec.slug.push_str("-again");
+                    while !seen.insert(record.spec().slug.as_str().to_owned()) {
+                        let spec = &mut Arc::make_mut(&mut record.monitor).spec;
+                        spec.slug = format!("{}-again", spec.slug).into();
                     }
                 }
             }

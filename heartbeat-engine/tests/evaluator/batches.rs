@@ -20,7 +20,7 @@ fn wishes() -> Vec<MonitorSpec> {
     third.early = d("10s");
     let mut wishes = vec![every("20s", "5s"), second, third, every("45s", "1s")];
     for (index, wish) in wishes.iter_mut().enumerate() {
-        wish.slug = format!("job-{index}");
+        wish.slug = format!("job-{index}").into();
     }
     wishes
 }
@@ -150,7 +150,7 @@ fn s3_7_a_heartbeat_left_for_the_next_batch_is_in_time_all_the_same() {
     let mut world = World::new(1);
     let other = world.make(1, every("10m", "1m"));
     let mut spec = every("20s", "5s");
-    spec.slug = "second".to_owned();
+    spec.slug = "second".into();
     let id = world.make(2, spec);
     world.run(d("25s"));
     // Both are stamped at the deadline; only the first fits into the first batch.
@@ -170,7 +170,7 @@ fn s6_1_case_6_an_hour_of_refused_writes_is_an_outage_and_no_mass_alert() {
     let ids: Vec<MonitorId> = (1..=20)
         .map(|n| {
             let mut spec = every("10m", "1m");
-            spec.slug = format!("job-{n}");
+            spec.slug = format!("job-{n}").into();
             world.make(n, spec)
         })
         .collect();
@@ -235,7 +235,7 @@ fn s6_2_a_heartbeat_that_waited_while_the_store_hung_judges_nothing_of_that_time
     assert_eq!(kinds, [NotificationKind::WatcherOutage]);
     let health = world.records().remove(0).health;
     assert_eq!(health.based_at, made, "what was stored meanwhile does not lie in the future of the heartbeat");
-    assert_eq!(health.expectation.unwrap().deadline, health.moves.seen + d("11m"));
+    assert_eq!(health.expectation.unwrap().deadline, health.outages_seen + d("11m"));
 }
 
 #[test]
@@ -306,13 +306,13 @@ fn s6_7_outages_of_a_future_that_was_set_back_are_forgotten_in_the_store_too() {
 fn a_taken_name_is_told_to_the_one_who_asked_for_it() {
     let mut world = World::new(100);
     let mut first = every("10m", "1m");
-    first.slug = "first".to_owned();
+    first.slug = "first".into();
     let mut second = first.clone();
-    second.slug = "second".to_owned();
+    second.slug = "second".into();
     world.make(1, first.clone());
     let id = world.make(2, second.clone());
     let ping = world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
-    second.slug = "first".to_owned();
+    second.slug = "first".into();
     let edit = Edit::Spec { spec: Box::new(second), expected: None, secret: None };
     let named = world.event(id, Event::Edit(edit));
     let pause = world.event(id, Event::Edit(Edit::Pause { manual_resume: true }));
@@ -333,7 +333,7 @@ fn refusals_wait_for_the_commit_that_they_rest_on() {
     let mut world = World::new(100);
     let id = world.make(1, every("10m", "1m"));
     let mut spec = every("10m", "2m");
-    spec.description = "changed".to_owned();
+    spec.description = "changed".into();
     let spec = Box::new(spec);
     let revision = world.records()[0].monitor.revision;
     let edit = || Edit::Spec { spec: spec.clone(), expected: Some(revision), secret: None };
@@ -474,7 +474,7 @@ fn requests_keep_their_order_over_a_conflict() {
 fn s6_7_what_a_crash_left_in_the_future_is_found_at_the_next_start() {
     let mut world = World::new(1);
     let mut second = every("10m", "1m");
-    second.slug = "second".to_owned();
+    second.slug = "second".into();
     let ids = [world.make(1, every("10m", "1m")), world.make(2, second)];
     world.now = world.now + d("24h");
     world.settle();

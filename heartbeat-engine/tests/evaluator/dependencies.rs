@@ -12,7 +12,7 @@ use proptest::prelude::*;
 
 fn spec(n: u64, depends_on: &[MonitorId]) -> MonitorSpec {
     let mut spec = every("20s", "5s");
-    (spec.slug, spec.name) = (format!("job-{n}"), format!("job-{n}"));
+    (spec.slug, spec.name) = (format!("job-{n}").into(), format!("job-{n}").into());
     spec.depends_on = depends_on.to_vec();
     spec
 }
@@ -36,7 +36,7 @@ fn record(world: &World, n: u64) -> Record {
 }
 
 fn held_by(world: &World, n: u64) -> Vec<String> {
-    record(world, n).health.incident.map(|incident| incident.held_by).unwrap_or_default()
+    record(world, n).health.incident.as_ref().map(|incident| incident.held_by.clone()).unwrap_or_default()
 }
 
 /// What was told about a monitor, in order.
@@ -268,7 +268,7 @@ fn s5_4_of_a_long_cycle_ten_monitors_are_named_and_the_one_that_asks_by_its_new_
             world.make(n, spec(n, &[id(n - 1)]));
         }
         let mut renamed = spec(1, &[id(length)]);
-        renamed.slug = "renamed".to_owned();
+        renamed.slug = "renamed".into();
         let ticket =
             world.ask(Request::Edit(id(1), Edit::Spec { spec: Box::new(renamed), expected: None, secret: None }));
         world.settle();

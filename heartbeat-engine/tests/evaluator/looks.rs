@@ -35,12 +35,12 @@ fn taken_over_by(world: &World, records: Vec<Record>, batch_max: usize) -> Evalu
 /// So many children that are said to be held back by a parent that is up, and the parent.
 fn misheld(world: &mut World, children: u64) -> Vec<Record> {
     let mut parent = every("1h", "1m");
-    parent.slug = "parent".to_owned();
+    parent.slug = "parent".into();
     let parent = world.make(1, parent);
     let children: Vec<MonitorId> = (0..children)
         .map(|n| {
             let mut child = every("1h", "1m");
-            (child.slug, child.depends_on) = (format!("child-{n}"), vec![parent]);
+            (child.slug, child.depends_on) = (format!("child-{n}").into(), vec![parent]);
             world.make(n + 2, child)
         })
         .collect();

@@ -14,7 +14,7 @@ use proptest::prelude::*;
 
 fn spec(n: u64, depends_on: &[MonitorId]) -> MonitorSpec {
     let mut spec = every("300d", "5s");
-    (spec.slug, spec.name) = (format!("job-{n}"), format!("job-{n}"));
+    (spec.slug, spec.name) = (format!("job-{n}").into(), format!("job-{n}").into());
     spec.depends_on = depends_on.to_vec();
     spec
 }

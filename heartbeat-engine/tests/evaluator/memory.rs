@@ -144,7 +144,7 @@ fn s6_3_what_is_said_of_an_outage_names_at_most_a_hundred_monitors() {
         let mut world = World::new(1000);
         for n in 1..=monitors {
             let mut spec = every("10m", "1m");
-            spec.slug = format!("job-{n}");
+            spec.slug = format!("job-{n}").into();
             world.make(n, spec);
         }
         world.evaluator.tell_of_outages(vec!["self".to_owned()]);

@@ -12,7 +12,7 @@ use heartbeat_engine::{
 
 fn spec(n: u64) -> MonitorSpec {
     let mut spec = every("10m", "1m");
-    spec.slug = format!("job-{n}");
+    spec.slug = format!("job-{n}").into();
     spec
 }
 

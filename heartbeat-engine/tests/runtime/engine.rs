@@ -443,7 +443,9 @@ async fn nothing_is_judged_while_a_shutdown_refuses_heartbeats() {
     }
     let first = first.spawn().await.unwrap();
     first.put(every_hour("healthy"), PutMode::Upsert).await.unwrap();
-    first.put(MonitorSpec { channels, ..every_hour("noisy") }, PutMode::Upsert).await.unwrap();
+    let mut noisy = every_hour("noisy");
+    noisy.channels = channels;
+    first.put(noisy, PutMode::Upsert).await.unwrap();
     let deadline = first.status("healthy").unwrap().deadline.unwrap();
     tokio::time::sleep((deadline - Duration::from_secs(10)).since(clock.now())).await;
     first.ping("noisy", Ping::new(Signal::Fail)).await.unwrap();

@@ -72,7 +72,7 @@ async fn all_that_is_stored_is_found_and_listed_after_a_start() {
             assert_eq!(record.spec().slug, format!("job-{number:03}"));
             assert_eq!(record, before);
             assert!(engine.find(record.id()).is_some());
-            assert!(engine.find(Target::token(record.monitor.token.current.reveal())).is_some());
+            assert!(engine.find(Target::token(&record.monitor.token.current.reveal())).is_some());
             assert!(engine.find(record.spec().slug.as_str()).is_some());
         }
         engine.shutdown(Duration::from_secs(5)).await.unwrap();

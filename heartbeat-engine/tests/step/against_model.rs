@@ -321,7 +321,7 @@ fn same_result(one: &Job, folded: &Transition) -> Result<(), TestCaseError> {
     let Change::Put(record) = &folded.change else { panic!("nothing was removed") };
     let (mut left, mut right) = (one.record.health.clone(), record.health.clone());
     (left.incident, right.incident) = (None, None);
-    left.moves.seen = right.moves.seen;
+    left.outages_seen = right.outages_seen;
     prop_assert_eq!(left, right);
     prop_assert_eq!(&one.pings, &folded.pings);
     let spans: Vec<_> = folded.incidents.iter().map(|incident| (incident.opened_at, incident.closed_at)).collect();
@@ -419,7 +419,7 @@ proptest! {
             }
             let health = |job: &Job| {
                 let mut health = job.record.health.clone();
-                (health.moves.seen, health.incident) = (at(0), None);
+                (health.outages_seen, health.incident) = (at(0), None);
                 health
             };
             prop_assert_eq!(health(&seldom), health(&often), "after {:?} at {}", happening, now);

@@ -9,14 +9,14 @@ fn a_rotated_token_or_secret_is_accepted_for_the_overlap() {
     let mut job = Job::made("0:00", every("10m", "1m"));
     let before = job.record.monitor.token.current.clone();
     job.edit("1:00", Edit::RotateToken { token: Token::new("another-token").unwrap(), overlap: d("1h") });
-    assert_eq!(job.record.monitor.token.retiring, Some((before, t("2:00"))));
+    assert_eq!(job.record.monitor.token.retiring, Some(Box::new((before, t("2:00")))));
 
     let secret = |n: u8| Secret::new(format!("a-secret-of-enough-length-{n}"));
     job.edit("1:00", Edit::RotateSecret { secret: secret(1), overlap: d("1h") });
     assert_eq!(job.record.monitor.signing_secret.as_ref().unwrap().retiring, None, "there was none before");
     job.edit("3:00", Edit::RotateSecret { secret: secret(2), overlap: d("1h") });
     let rotating = job.record.monitor.signing_secret.clone().unwrap();
-    assert_eq!((rotating.current, rotating.retiring), (secret(2), Some((secret(1), t("4:00")))));
+    assert_eq!((rotating.current, rotating.retiring), (secret(2), Some(Box::new((secret(1), t("4:00"))))));
 }
 
 #[test]
@@ -24,7 +24,7 @@ fn s3_9_a_new_monitor_that_is_to_be_armed_when_made_is_armed_by_that_edit_and_by
     let mut spec = every("10m", "1m");
     spec.arm = Arm::FirstPing;
     let mut job = Job::made("0:00", spec);
-    job.change("0:05", |spec| spec.description = "changed".to_owned());
+    job.change("0:05", |spec| spec.description = "changed".into());
     assert!(job.record.health.expectation.is_none());
     job.change("0:06", |spec| spec.arm = Arm::Created);
     assert_eq!(job.deadline(), t("0:17"));

@@ -53,7 +53,9 @@ pub(super) fn assert_messages(job: &Job, expected: &[(&str, heartbeat_engine::No
 
 #[test]
 fn s7_7_a_reminder_of_silence_says_that_nothing_came() {
-    let mut job = Job::made("0:00", MonitorSpec { remind_every: Some(d("1h")), ..every("1h", "10m") });
+    let mut spec = every("1h", "10m");
+    spec.remind_every = Some(d("1h"));
+    let mut job = Job::made("0:00", spec);
     job.watch("3:00");
     let reminder = job.notifications.iter().find(|owed| owed.kind == Reminder).unwrap();
     let awaited = &open(&job).detail;

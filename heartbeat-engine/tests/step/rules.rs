@@ -88,7 +88,7 @@ fn s3_9_an_edit_of_neither_schedule_nor_grace_nor_early_moves_no_deadline() {
     let before = job.record.health.clone();
     assert!(!job.change("1:30", |_| {}), "a repeated PUT stores nothing");
     assert!(job.change("1:40", |spec| {
-        spec.name = "Other".to_owned();
+        spec.name = "Other".into();
         spec.max_runtime = Some(d("1m"));
         (spec.failure_threshold, spec.recovery_threshold) = (5, 5);
     }));

@@ -227,7 +227,7 @@ async fn coverages(app: &App, caller: &Caller, windows: &[Arc<Maintenance>]) -> 
                 }
             }
         }
-        filter.after = found.items.last().map(|record| record.spec().slug.clone());
+        filter.after = found.items.last().map(|record| record.spec().slug.as_str().to_owned());
         if !found.more {
             warn_of_nothing(windows, &mut coverages, now);
             return coverages;

@@ -99,7 +99,7 @@ async fn put(
         .map(|(_, item)| {
             let wish = read_batched(app, caller, item)?;
             // They are put at the same time: which of two would win is left to chance.
-            let is_first = slugs.insert(wish.spec.slug.clone());
+            let is_first = slugs.insert(wish.spec.slug.as_str().to_owned());
             is_first
                 .then_some(wish)
                 .ok_or_else(|| Problem::field("slug", "stands twice in this batch; the first is taken"))

@@ -56,7 +56,7 @@ fn collect(app: &App, caller: &Caller, mut filter: Filter, limit: usize) -> (Vec
             if items.len() == limit {
                 return (items, filter.after);
             }
-            filter.after = Some(record.spec().slug.clone());
+            filter.after = Some(record.spec().slug.as_str().to_owned());
             if caller.covers(record) {
                 items.push(shown_in(app, caller, record, &windows));
             }
@@ -256,7 +256,7 @@ pub(super) fn shown(app: &App, caller: &Caller, record: &Record) -> Value {
 
 /// The same of one of many; `windows` are those that are in force now, for whichever monitors.
 fn shown_in(app: &App, caller: &Caller, record: &Record, windows: &[Arc<Maintenance>]) -> Value {
-    let url = caller.has(Scope::Manage).then(|| app.ping_url(record.monitor.token.current.reveal()));
+    let url = caller.has(Scope::Manage).then(|| app.ping_url(&record.monitor.token.current.reveal()));
     json::monitor(record, &app.engine, windows, url)
 }
 

@@ -34,7 +34,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
                 counts.1 += u64::from(down);
             }
         }
-        filter.after = found.items.last().map(|record| record.spec().slug.clone());
+        filter.after = found.items.last().map(|record| record.spec().slug.as_str().to_owned());
         if !found.more {
             break;
         }

@@ -109,7 +109,7 @@ pub fn monitor_from_json(value: &Value, timezone: &Zone, now: Timestamp) -> Resu
 /// The part of a monitor that can be wished, in the form that is read.
 pub(crate) fn wish(spec: &MonitorSpec, engine: &Engine) -> Value {
     // One that was removed since is nobody to depend on.
-    let parents = spec.depends_on.iter().filter_map(|id| Some(engine.find(*id)?.spec().slug.clone()));
+    let parents = spec.depends_on.iter().filter_map(|id| Some(engine.find(*id)?.spec().slug.as_str().to_owned()));
     json!({
         "name": spec.name,
         "slug": spec.slug,
@@ -202,7 +202,7 @@ fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Ve
     };
     let mut spec = MonitorSpec::new(slug, read.unwrap_or(placeholder));
     if let Some(name) = name {
-        spec.name = name;
+        spec.name = name.into();
     }
     read_rest(&mut fields, &mut spec);
     spec.flap_limit = read_flap_limit(&mut fields);
@@ -220,7 +220,7 @@ fn read_wish(value: &Value, timezone: &Zone, slug: Option<&str>, errors: &mut Ve
 
 fn read_rest(fields: &mut Fields<'_, '_>, spec: &mut MonitorSpec) {
     if let Some(text) = fields.text("description") {
-        text.clone_into(&mut spec.description);
+        spec.description = text.into();
     }
     if let Some(value) = fields.value("grace") {
         match read_grace(value) {

@@ -109,7 +109,7 @@ impl KeyRecord {
     /// Whether it may deal with this monitor once that is as wished.
     pub(crate) fn covers_as(&self, monitor: &Record, wish: &MonitorSpec) -> bool {
         self.covers_tags(&wish.tags)
-            || self.monitors.contains(&wish.slug)
+            || self.monitors.iter().any(|slug| wish.slug == *slug)
             || self.monitors.contains(&monitor.id().to_string())
     }
 

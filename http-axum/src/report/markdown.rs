@@ -13,8 +13,8 @@ const TEXT_BYTES_MAX: usize = 2_000;
 /// The report as GitHub-flavoured Markdown.
 pub(crate) fn markdown(report: &Report) -> String {
     let mut out = String::new();
-    let name = report.record.as_ref().map(|record| &record.spec().name);
-    let name = name.or(report.told_monitor().map(|monitor| &monitor.name)).map(|name| escape(name));
+    let name = report.record.as_ref().map(|record| record.spec().name.as_str());
+    let name = name.or(report.told_monitor().map(|monitor| monitor.name.as_str())).map(escape);
     let name = name.unwrap_or_else(|| format!("monitor {}", report.incident.monitor));
     let _ = write!(out, "# Incident of {name}\n\n| | |\n| --- | --- |\n");
     for (what, text) in facts(report) {

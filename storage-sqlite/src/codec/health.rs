@@ -2,7 +2,7 @@
 //! which form it is.
 
 use heartbeat_engine::{
-    EndedRun, Expectation, Flaps, Health, LastPing, OutageMoves, Pursuit, Run, RunId, Signal, State, Timestamp,
+    Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, Signal, State, Timestamp,
 };
 
 use super::{CodecError, Reader, write_number, write_signed};
@@ -29,54 +29,36 @@ const KNOWN: u64 = (1 << 13) - 1;
 
 /// Appends a state.
 pub(crate) fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CodecError> {
-    // A new field must be written, or make the state one that is written as JSON.
-    let Health {
-        state: _,
-        manual_resume: _,
-        armed: _,
-        failures,
-        successes,
-        based_at,
-        heard: _,
-        latest_at,
-        expectation,
-        moves,
-        runs,
-        ended_runs,
-        incident,
-        pursuit,
-        flaps,
-        ping_count,
-        last_ping,
-    } = health;
+    // A new circumstance must be written, or make the state one that is written as JSON.
+    let Circumstances { successes, moves, runs, ended_runs, incident, pursuit, flaps } = &**health;
     if incident.is_some() || !pursuit.is_empty() || !flaps.is_empty() {
         return serde_json::to_writer(out, health).map_err(|error| CodecError(error.to_string()));
     }
     let flags = flags(health);
     out.push(BINARY);
     write_number(out, flags);
-    let base = based_at.as_millis();
+    let base = health.based_at.as_millis();
     write_signed(out, base);
-    write_number(out, *ping_count);
+    write_number(out, health.ping_count);
     if flags & LATEST != 0 {
-        write_time(out, *latest_at, base);
+        write_time(out, health.latest_at, base);
     }
     if flags & COUNTS != 0 {
-        write_number(out, (*failures).into());
+        write_number(out, health.failures.into());
         write_number(out, (*successes).into());
     }
-    if let Some(expectation) = expectation {
+    if let Some(expectation) = health.expectation {
         write_time(out, expectation.occurrence, base);
         write_time(out, expectation.deadline, expectation.occurrence.as_millis());
     }
-    if let Some(last) = last_ping {
-        write_number(out, ping_count.wrapping_sub(last.n));
+    if let Some(last) = &health.last_ping {
+        write_number(out, health.ping_count.wrapping_sub(last.n));
         write_time(out, last.arrived_at, base);
         write_time(out, last.at, last.arrived_at.as_millis());
         out.push(SIGNALS.iter().position(|signal| *signal == last.signal).unwrap_or(0) as u8);
     }
     if flags & MOVES != 0 {
-        write_moves(out, moves, base);
+        write_moves(out, moves, health.outages_seen, base);
     }
     if flags & RUNS != 0 {
         write_runs(out, runs, ended_runs, base);
@@ -94,7 +76,7 @@ fn flags(health: &Health) -> u64 {
         (COUNTS, (health.failures, health.successes) != (0, 0)),
         (MANUAL_RESUME, health.manual_resume),
         (EXCUSED, health.expectation.is_some_and(|expectation| expectation.excused)),
-        (MOVES, health.moves != OutageMoves::default()),
+        (MOVES, health.moves != OutageMoves::default() || health.outages_seen != Timestamp::default()),
         (RUNS, !health.runs.is_empty() || !health.ended_runs.is_empty()),
         (DEGRADED, health.last_ping.as_ref().is_some_and(|last| last.degraded)),
     ];
@@ -110,22 +92,22 @@ fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CodecError
     Ok(Timestamp::from_millis(base.wrapping_add(reader.signed()?)))
 }
 
-fn write_moves(out: &mut Vec<u8>, moves: &OutageMoves, base: i64) {
-    let OutageMoves { first, extended, seen, held } = moves;
+fn write_moves(out: &mut Vec<u8>, moves: &OutageMoves, seen: Timestamp, base: i64) {
+    let OutageMoves { first, extended, held } = moves;
     out.push(*extended);
     out.push(u8::from(first.is_some()) | u8::from(held.is_some()) << 1);
-    write_time(out, *seen, base);
+    write_time(out, seen, base);
     for time in first.iter().flat_map(|(from, to)| [from, to]).chain(held) {
         write_time(out, *time, base);
     }
 }
 
-fn read_moves(reader: &mut Reader<'_>, base: i64) -> Result<OutageMoves, CodecError> {
+fn read_moves(reader: &mut Reader<'_>, base: i64) -> Result<(OutageMoves, Timestamp), CodecError> {
     let (extended, which) = (reader.byte()?, reader.byte()?);
     let seen = read_time(reader, base)?;
     let first = if which & 1 != 0 { Some((read_time(reader, base)?, read_time(reader, base)?)) } else { None };
     let held = if which & 2 != 0 { Some(read_time(reader, base)?) } else { None };
-    Ok(OutageMoves { first, extended, seen, held })
+    Ok((OutageMoves { first, extended, held }, seen))
 }
 
 fn write_runs(out: &mut Vec<u8>, runs: &[Run], ended: &[EndedRun], base: i64) {
@@ -189,30 +171,28 @@ pub(crate) fn read_health(bytes: &[u8]) -> Result<Health, CodecError> {
         None
     };
     let last_ping = if has(LAST_PING) { Some(read_last(&mut reader, ping_count, base, has(DEGRADED))?) } else { None };
-    let moves = if has(MOVES) { read_moves(&mut reader, base)? } else { OutageMoves::default() };
+    let (moves, outages_seen) = if has(MOVES) { read_moves(&mut reader, base)? } else { Default::default() };
     let (runs, ended_runs) = if has(RUNS) { read_runs(&mut reader, base)? } else { Default::default() };
     if !reader.is_empty() {
         return Err(CodecError::new("it is longer than it says"));
     }
-    Ok(Health {
+    let plain = Health {
         state: STATES[(flags & 3) as usize],
         manual_resume: has(MANUAL_RESUME),
         armed: has(ARMED),
-        failures,
-        successes,
-        based_at: Timestamp::from_millis(base),
         heard: has(HEARD),
+        failures,
         latest_at,
         expectation,
-        moves,
-        runs,
-        ended_runs,
-        incident: None,
-        pursuit: Pursuit::default(),
-        flaps: Flaps::default(),
+        outages_seen,
         ping_count,
         last_ping,
-    })
+        ..Health::new(Timestamp::from_millis(base))
+    };
+    if !has(COUNTS | MOVES | RUNS) {
+        return Ok(plain);
+    }
+    Ok(plain.with(Circumstances { successes, moves, runs, ended_runs, ..Circumstances::NONE }))
 }
 
 fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> Result<LastPing, CodecError> {
@@ -238,12 +218,15 @@ mod tests {
     /// With a value in every field that the binary form has.
     fn laden() -> Health {
         let full = full_record(1).health;
-        Health { state: State::Paused, incident: None, ..full }
+        let circumstances = Circumstances { incident: None, ..Circumstances::clone(&full) };
+        Health { state: State::Paused, ..full }.with(circumstances)
     }
 
     #[test]
     fn states_are_read_as_they_were_written() {
+        const NONE: Circumstances = Circumstances::NONE;
         let plain = health(at(3600));
+        let with = |circumstances| plain.clone().with(circumstances);
         let alone = [
             Health { state: State::New, armed: false, expectation: None, heard: false, ..plain.clone() },
             Health { manual_resume: true, latest_at: at(5), ..plain.clone() },
@@ -251,9 +234,11 @@ mod tests {
                 expectation: Some(Expectation { occurrence: at(9), deadline: Timestamp::MAX, excused: true }),
                 ..plain.clone()
             },
-            Health { moves: OutageMoves { held: Some(at(3)), ..OutageMoves::default() }, ..plain.clone() },
-            Health { runs: vec![Run { id: Some(run_id(1)), began_at: at(1), limit_at: None }], ..plain.clone() },
-            Health { ended_runs: vec![EndedRun { id: None, overran: true }], failures: 3, ..plain.clone() },
+            Health { outages_seen: at(4), ..plain.clone() },
+            Health { failures: 3, ..plain.clone() },
+            with(Circumstances { moves: OutageMoves { held: Some(at(3)), ..OutageMoves::default() }, ..NONE }),
+            with(Circumstances { runs: vec![Run { id: Some(run_id(1)), began_at: at(1), limit_at: None }], ..NONE }),
+            with(Circumstances { ended_runs: vec![EndedRun { id: None, overran: true }], ..NONE }),
             Health { based_at: Timestamp::MIN, latest_at: Timestamp::MAX, ping_count: u64::MAX, ..laden() },
             laden(),
             full_record(1).health,

@@ -6,7 +6,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 
 use super::order::{Order, Place};
-use super::table::Table;
+use crate::table::Table;
 use crate::{MonitorId, Record, Timestamp, TokenHash};
 
 #[derive(Debug, Default)]
@@ -66,6 +66,13 @@ impl Index {
         {
             let records = &self.records;
             self.order.insert(place, |place| slug_of(records, place));
+        }
+    }
+
+    pub(super) fn expect(&mut self, records: usize) {
+        self.records.reserve_exact(records.saturating_sub(self.records.len()));
+        for table in [&mut self.by_id, &mut self.by_token, &mut self.by_slug] {
+            table.expect(records);
         }
     }
 

@@ -55,7 +55,7 @@ fn s6_7_each_stored_time_over_60_s_ahead_is_found_and_none_before() {
     let table: [(&str, Set); 10] = [
         ("last heartbeat", |health, at| health.based_at = at),
         ("latest report", |health, at| health.latest_at = at),
-        ("outages looked at", |health, at| health.moves.seen = at),
+        ("outages looked at", |health, at| health.outages_seen = at),
         ("arrival of the latest, with a run whose limit may be too late", |health, at| {
             health.last_ping = Some(LastPing { n: 1, arrived_at: at, at, signal: Signal::Start, degraded: false });
             health.runs = vec![run(minute(29), minute(90))];

@@ -9,7 +9,7 @@ use super::policies::possible_parents;
 use super::world::{Caller, Event, World};
 use crate::evaluator::{Refusal, Request};
 use crate::step::{Edit, NewNote};
-use crate::{IncidentId, MonitorId, MonitorSpec, PartitionId, Record};
+use crate::{IncidentId, MonitorId, PartitionId, Record};
 
 /// How often something other than a creation is asked for.
 const TRIES_MAX: u32 = 20;
@@ -161,7 +161,8 @@ impl World {
             Wish::Depend => {
                 let parents: Vec<usize> = possible_parents(&self.plan, monitor).collect();
                 let parents: Vec<usize> = parents.into_iter().filter(|_| self.rng.percent(50)).collect();
-                let spec = MonitorSpec { depends_on: self.ids_of(&parents), ..record.spec().clone() };
+                let mut spec = record.spec().clone();
+                spec.depends_on = self.ids_of(&parents);
                 Edit::Spec { spec: Box::new(spec), expected: None, secret: None }
             }
             _ => {

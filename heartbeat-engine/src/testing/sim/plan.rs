@@ -314,7 +314,7 @@ pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<Moni
         0 => {
             let other = plan.schedule(&spec.slug, rng);
             if found_within(&other) <= plan.calm {
-                next.schedule = other.schedule;
+                next.schedule = other.schedule.clone();
                 next.grace = other.grace;
                 next.early = other.early;
             }
@@ -331,8 +331,8 @@ pub(super) fn edited(plan: &Plan, spec: &MonitorSpec, rng: &mut Rng) -> Arc<Moni
         6 => {
             next.slug = match rng.below(4) {
                 // Somebody else has it, unless that one has another by now.
-                0 => plan.monitors.first().map_or_else(String::new, |first| first.spec.slug.clone()),
-                n => format!("m{n}-renamed"),
+                0 => plan.monitors.first().map_or_else(Default::default, |first| first.spec.slug.clone()),
+                n => format!("m{n}-renamed").into(),
             }
         }
         _ => next.channels = vec![rng.pick(&plan.channels).clone()],

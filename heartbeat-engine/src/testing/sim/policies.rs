@@ -168,7 +168,7 @@ impl World {
         match self.rng.below(3) {
             0 => spec.all = true,
             1 => spec.tags = vec![(*self.rng.pick(&["red", "blue"])).to_owned()],
-            _ => spec.monitors = vec![self.rng.pick(&self.plan.monitors).spec.slug.clone()],
+            _ => spec.monitors = vec![self.rng.pick(&self.plan.monitors).spec.slug.as_str().to_owned()],
         }
         spec
     }

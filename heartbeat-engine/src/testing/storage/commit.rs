@@ -42,7 +42,7 @@ pub async fn a_record_is_replaced_under_its_version<H: StorageHarness>(harness: 
     let fact = next(&record(1), |_, health| health.failures = 3);
     put(&*storage, [replace(&fact)]).await;
     assert_eq!(load(&*storage, monitor_id(1)).await.as_ref(), Some(&fact));
-    let wish = next(&fact, |monitor, _| monitor.spec.name = "another".to_owned());
+    let wish = next(&fact, |monitor, _| monitor.spec.name = "another".into());
     put(&*storage, [replace(&wish)]).await;
     assert_eq!(load(&*storage, monitor_id(1)).await.as_ref(), Some(&wish));
     put(&*storage, [create(&full_record(2))]).await;
@@ -79,7 +79,7 @@ pub async fn a_wrong_version_conflicts_and_nothing_of_it_is_written<H: StorageHa
     put(&*storage, [replace(&stored)]).await;
     for expected in [None, Some(Version(1)), Some(Version(3)), Some(Version(0))] {
         let wrong = next(&stored, |monitor, health| {
-            monitor.spec.slug = "wrong".to_owned();
+            monitor.spec.slug = "wrong".into();
             health.failures = 99;
         });
         for base in [Transition { expected, ..replace(&wrong) }, Transition { expected, ..remove(&wrong) }] {

@@ -14,7 +14,7 @@ async fn by_token(storage: &impl Storage, n: u64) -> Option<MonitorId> {
 
 fn with_slug(n: u64, slug: &str) -> Record {
     let mut record = record(n);
-    std::sync::Arc::make_mut(&mut record.monitor).spec.slug = slug.to_owned();
+    std::sync::Arc::make_mut(&mut record.monitor).spec.slug = slug.into();
     record
 }
 
@@ -44,7 +44,7 @@ pub async fn slugs_are_unique<H: StorageHarness>(harness: &H) {
     let taken = Outcome::NameTaken { field: "slug" };
     put(&*storage, [create(&with_slug(1, "one")), create(&with_slug(2, "two"))]).await;
     assert_eq!(outcome(&*storage, create(&with_slug(3, "one"))).await, taken);
-    let renamed = next(&with_slug(2, "two"), |monitor, _| monitor.spec.slug = "one".to_owned());
+    let renamed = next(&with_slug(2, "two"), |monitor, _| monitor.spec.slug = "one".into());
     assert_eq!(outcome(&*storage, replace(&renamed)).await, taken);
     assert_eq!(by_slug(&*storage, "one").await, Some(monitor_id(1)));
     assert_eq!(by_slug(&*storage, "two").await, Some(monitor_id(2)));
@@ -96,7 +96,7 @@ pub async fn names_are_freed_by_changes_and_removal<H: StorageHarness>(harness: 
     let first = with_slug(1, "one");
     put(&*storage, [create(&first)]).await;
     let renamed = next(&first, |monitor, _| {
-        monitor.spec.slug = "uno".to_owned();
+        monitor.spec.slug = "uno".into();
         monitor.token = Rotating::new(token(11));
     });
     put(&*storage, [replace(&renamed)]).await;
@@ -120,7 +120,7 @@ pub async fn names_never_lead_to_two_monitors<H: StorageHarness>(harness: &H) {
     let storage = harness.fresh().await;
     let (one, two) = (with_slug(1, "one"), with_slug(2, "two"));
     put(&*storage, [create(&one), create(&two)]).await;
-    let to = |record: &Record, slug: &str| replace(&next(record, |monitor, _| monitor.spec.slug = slug.to_owned()));
+    let to = |record: &Record, slug: &str| replace(&next(record, |monitor, _| monitor.spec.slug = slug.into()));
     super::apply(&*storage, &super::fixtures::batch([to(&one, "two"), to(&two, "one")])).await;
     super::apply(&*storage, &super::fixtures::batch([to(&one, "three"), to(&two, "one")])).await;
     let records = storage.monitors(None, 10).await.unwrap().items;

@@ -336,7 +336,7 @@ impl World {
                 record = Arc::unwrap_or_clone(next);
             }
             let (mut left, mut right) = (record.health.clone(), job.record.health.clone());
-            (left.moves.seen, right.moves.seen) = (self.now, self.now);
+            (left.outages_seen, right.outages_seen) = (self.now, self.now);
             let spans = (left.incident.take(), right.incident.take());
             prop_assert_eq!(spans.0.map(|i| i.opened_at), spans.1.map(|i| i.opened_at));
             prop_assert_eq!(left, right, "the evaluator's and the scan's {}", monitor.id);

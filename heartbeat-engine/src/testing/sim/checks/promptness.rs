@@ -59,7 +59,7 @@ impl Checker for NothingDueWaits {
                 let parents = &record.spec().depends_on;
                 let parents = parents.iter().filter_map(|parent| view.store.record(partition, *parent));
                 let down = parents.filter(|parent| parent.health.state == State::Down);
-                let down_parents: Vec<String> = down.map(|parent| parent.spec().slug.clone()).collect();
+                let down_parents: Vec<String> = down.map(|parent| parent.spec().slug.as_str().to_owned()).collect();
                 let maintenance = view.policies.covering(&record.monitor);
                 let around = Surroundings {
                     outages: &outages,

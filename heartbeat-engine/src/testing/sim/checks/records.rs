@@ -103,7 +103,7 @@ impl Checker for NothingInTheFuture {
             let times = [
                 ("its last heartbeat for the schedule", health.based_at),
                 ("what claimed times are compared with", health.latest_at),
-                ("the last outage that was looked at", health.moves.seen),
+                ("the last outage that was looked at", health.outages_seen),
                 ("the beginning of a run", begun),
             ];
             if let Some((what, at)) = times.into_iter().find(|(_, at)| *at > horizon) {
