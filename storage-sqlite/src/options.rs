@@ -138,7 +138,7 @@ impl SqliteOptions {
     /// the latest mark of life ([`heartbeat_engine::Batch::mark`]); up to 30 days more are kept, and more at times, as they are
     /// forgotten a little at a time whenever the log was put into the rows.
     ///
-    /// Only hours with heartbeats take room: about 6 bytes each where one or many heartbeats say how long they took, about
+    /// Only hours with heartbeats take room: about 6 bytes each where heartbeats say how long they took, about
     /// 3 where none does. When it is made smaller, what is older is forgotten; with 0, all of it, and what was not counted
     /// meanwhile stays uncounted.
     #[must_use]
