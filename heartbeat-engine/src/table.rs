@@ -35,7 +35,7 @@ impl Table {
             self.grow();
         }
         self.occupied += 1;
-        self.enter(u64::from(tag) << 32 | u64::from(number));
+        self.enter((u64::from(tag) << 32) | u64::from(number));
     }
 
     /// Takes out a number, if it is there.
@@ -94,7 +94,7 @@ impl Table {
 
     /// Where the search for an entry begins: as far in the table as its tag is among all tags.
     fn home(&self, entry: u64) -> usize {
-        (u128::from(entry >> 32) * self.entries.len() as u128 >> 32) as usize
+        ((u128::from(entry >> 32) * self.entries.len() as u128) >> 32) as usize
     }
 
     fn after(&self, place: usize) -> usize {

@@ -3,9 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use heartbeat_engine::{
-    ChannelKind, Clock, Engine, Maintenance, MaintenanceSpec, MonitorSpec, RouteSpec, SystemClock, Timestamp,
-};
+use heartbeat_engine::{ChannelKind, Clock, Engine, Maintenance, MaintenanceSpec, RouteSpec, SystemClock, Timestamp};
 use heartbeat_http::{maintenance_from_json, route_from_json};
 
 use super::{Faults, monitors};

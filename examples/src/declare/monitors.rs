@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use heartbeat_engine::{Engine, Filter, MonitorId, MonitorSpec, PutMode, Record, Target};
+use heartbeat_engine::{Engine, Filter, MonitorId, PutMode, Record, Target};
 
 use super::{DeclareError, Summary, refused};
 use crate::monitor_wish::MonitorWish;

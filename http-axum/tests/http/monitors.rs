@@ -147,7 +147,7 @@ async fn names_and_tokens_are_unique() {
 async fn versions_guard_updates() {
     let server = Server::start().await;
     server.manage("POST", "/api/monitors", &wish("job")).await;
-    let token = server.engine.find("job").unwrap().monitor.token.current.reveal().to_owned();
+    let token = server.engine.find("job").unwrap().monitor.token.current.reveal().into_owned();
     server.get(&format!("/ping/{token}")).await;
     let bearer = format!("Bearer {}", server.admin);
     let send = async |method: &str, version: &str, body: Value| {
