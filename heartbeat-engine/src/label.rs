@@ -231,19 +231,16 @@ mod tests {
             let text = "ü".repeat(length / 2) + &"x".repeat(length % 2);
             assert_eq!(text.len(), length);
             let (label, long) = (Label::from(text.as_str()), LongText::from(text.as_str()));
-            assert!(
-                label == text
-                    && long == text
-                    && label == Label::from(text.clone())
-                    && long == LongText::from(text.clone())
-            );
+            let owned = (Label::from(text.clone()), LongText::from(text.clone()));
+            assert!(label == text && long == text && owned == (label.clone(), long.clone()));
             assert_eq!(format!("{label} {label:?} {long} {long:?}"), format!("{text} {text:?} {text} {text:?}"));
             let json = serde_json::to_string(&(&label, &long)).unwrap();
             assert_eq!(json, serde_json::to_string(&(&text, &text)).unwrap());
             assert_eq!(serde_json::from_str::<(Label, LongText)>(&json).unwrap(), (label.clone(), long.clone()));
             assert_eq!((String::from(label), String::from(long)), (text.clone(), text));
         }
-        assert!(Label::from("b") > Label::from("a-text-that-does-not-fit-in"));
+        let [apart, inline] = ["a-text-that-does-not-fit-in", "b"].map(Label::from);
+        assert!(inline > apart);
     }
 
     #[test]

@@ -12,11 +12,13 @@ use heartbeat_engine::{CommonTerms, LongText, Monitor, MonitorSpec, Rotating, Te
 /// So many texts are remembered, of a few hundred bytes each; the first ones, because nearly all wishes are read at the start.
 const TEXTS_MAX: usize = 4096;
 
+/// By a hash of the text. Of several with the same one, only the first is remembered.
+type Texts = HashMap<u64, (Box<str>, Arc<Terms>)>;
+
 /// What was read before.
 #[derive(Debug, Default)]
 pub(crate) struct WishTexts {
-    /// By a hash of the text. Of several with the same one, only the first is remembered.
-    texts: RwLock<HashMap<u64, (Box<str>, Arc<Terms>)>>,
+    texts: RwLock<Texts>,
     common: CommonTerms,
 }
 

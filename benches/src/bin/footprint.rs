@@ -61,6 +61,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 
 /// Loads the monitors from a database that has them.
+#[allow(clippy::disallowed_methods, reason = "a measurement is what real clocks are for")]
 async fn from_database(made: &Made, file: &Path) -> Result<(), Box<dyn std::error::Error>> {
     if !file.exists() {
         let storage = SqliteStorage::open(file, SqliteOptions::new())?;
