@@ -274,7 +274,7 @@ fn overdue(batch_max: usize, monitors: u64) -> World {
     let mut world = World::new(batch_max);
     for n in 0..monitors {
         let mut spec = every("20s", "5s");
-        (spec.slug, spec.channels) = (format!("job-{n}"), vec!["ops".to_owned()]);
+        (spec.slug, spec.channels) = (format!("job-{n}").into(), vec!["ops".to_owned()]);
         // Their ids are in no order.
         world.make(n * 7 % 16, spec);
     }

@@ -75,9 +75,12 @@ fn values(out: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
     Ok(())
 }
 
+/// A series of channels: its name, its help, and what it says of one.
+type OfChannels<T> = (&'static str, &'static str, fn(&ChannelMetrics) -> T);
+
 /// The deliveries of each channel.
 fn channels(out: &mut DescriptorEncoder<'_>, channels: &[ChannelMetrics]) -> fmt::Result {
-    let counts: [(&str, &str, fn(&ChannelMetrics) -> u64); 3] = [
+    let counts: [OfChannels<u64>; 3] = [
         ("notifications_delivered", "Notifications that were delivered", |channel| channel.delivered),
         ("notification_errors", "Attempts to deliver that failed", |channel| channel.errors),
         ("notifications_dead", "Notifications that were given up", |channel| channel.dead),
@@ -85,7 +88,7 @@ fn channels(out: &mut DescriptorEncoder<'_>, channels: &[ChannelMetrics]) -> fmt
     for (name, help, of) in counts {
         counters(out, name, help, "channel", channels.iter().map(|channel| (channel.name.as_str(), of(channel))))?;
     }
-    let values: [(&str, &str, fn(&ChannelMetrics) -> f64); 3] = [
+    let values: [OfChannels<f64>; 3] = [
         ("notifications_waiting", "Notifications that wait", |channel| channel.waiting as f64),
         ("channel_oldest_seconds", "Age of the channel's oldest undelivered", |channel| {
             seconds(channel.oldest_waiting)
