@@ -77,7 +77,7 @@ fn a_backup_holds_every_heartbeat_acknowledged_before_it_began() {
             let (from, to) = (path.clone(), directory.path().join(format!("copy-{round}.db")));
             let target = to.clone();
             let report = tokio::task::spawn_blocking(move || backup(from, target, false)).await.unwrap().unwrap();
-            assert_eq!((report.monitors, report.version), (WRITERS, 4));
+            assert_eq!((report.monitors, report.version), (WRITERS, 5));
             assert_eq!(report.bytes, fs::metadata(&to).unwrap().len());
             let copy = open(&to);
             for (n, acknowledged) in before.iter().enumerate() {
