@@ -26,7 +26,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    /// Every signal.
+    /// Every signal. Stores write their places here: the order stays, and what is new comes last.
     pub const ALL: [Self; 5] = [Self::Success, Self::Start, Self::Fail, Self::Log, Self::Report];
 
     /// Its name: `success`, `start`, `fail`, `log` or `report`.

@@ -61,18 +61,17 @@ fn one_of_everything() -> Batch {
 pub(super) fn run(input: &[u8]) {
     let end = input.iter().position(|byte| *byte == b'\n').unwrap_or(input.len());
     let (column, rest) = (&input[..end], input.get(end + 1..).unwrap_or_default());
+    let Ok(column) = std::str::from_utf8(column) else { return };
     STORE.with(|store| {
         let check = match column {
-            b"monitor" => Store::record,
-            b"health" => Store::record,
-            b"ping" => Store::ping,
-            b"change" => Store::change,
-            b"incident" => Store::incident,
-            b"notification" | b"delivery" => Store::notification,
-            b"document" => Store::document,
+            "monitor" | "health" => Store::record,
+            "ping" => Store::ping,
+            "change" => Store::change,
+            "incident" => Store::incident,
+            "notification" | "delivery" => Store::notification,
+            "document" => Store::document,
             _ => return,
         };
-        let column = std::str::from_utf8(column).unwrap();
         store.fill();
         // SQLite gives back what is no UTF-8 as it is.
         store.damage(column, rest);
@@ -82,10 +81,10 @@ pub(super) fn run(input: &[u8]) {
 
 impl Store {
     fn open() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = tempfile::tempdir().expect("without a temporary folder there is nothing to fuzz");
         let path = folder.path().join("heartbeat.db");
         let options = SqliteOptions::new().synchronous(Synchronous::Normal).readers(1);
-        let storage = SqliteStorage::open(&path, options).unwrap();
+        let storage = SqliteStorage::open(&path, options).expect("no other process knows of this new file");
         let raw = Connection::open(&path).unwrap();
         raw.pragma_update(None, "synchronous", "OFF").unwrap();
         Self { storage, raw, filled: one_of_everything(), _folder: folder }

@@ -102,7 +102,7 @@ pub struct Readiness {
 /// The counters behind [`Metrics`].
 #[derive(Debug)]
 pub(crate) struct Counters {
-    pub(crate) pings: [AtomicU64; 5],
+    pub(crate) pings: [AtomicU64; Signal::ALL.len()],
     pub(crate) changes: [AtomicU64; 4],
     pub(crate) batches: AtomicU64,
     pub(crate) transitions: AtomicU64,
@@ -162,7 +162,6 @@ pub(crate) fn read(counter: &AtomicU64) -> u64 {
     counter.load(Ordering::Relaxed)
 }
 
-const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
 const STATES: [State; 4] = [State::New, State::Up, State::Down, State::Paused];
 
 const COMMIT_BOUNDS_US: &[u64] = &[250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000, 500_000, 2_500_000];
@@ -207,7 +206,7 @@ impl Counters {
     }
 
     pub(crate) fn pings(&self) -> Vec<(Signal, u64)> {
-        SIGNALS.into_iter().map(|signal| (signal, read(&self.pings[signal as usize]))).collect()
+        Signal::ALL.into_iter().map(|signal| (signal, read(&self.pings[signal as usize]))).collect()
     }
 
     pub(crate) fn changes(&self) -> Vec<(State, u64)> {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use heartbeat_engine::{ChannelMetrics, Distribution, Engine, Metrics, Readiness, StatusWord};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, NoLabelSet};
-use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Unit;
 
 /// Reads the engine's own counts.
@@ -35,16 +35,16 @@ fn parts(out: &mut DescriptorEncoder<'_>, readiness: &Readiness) -> fmt::Result 
     gauge(out, "ready", "Whether store, evaluator and delivery are well", u64::from(readiness.ready) as f64)?;
     let parts = [("store", &readiness.store), ("evaluator", &readiness.evaluator), ("delivery", &readiness.delivery)];
     let well = parts.map(|(part, trouble)| (part, u64::from(trouble.is_none()) as f64));
-    gauges(out, "part_ready", "Whether this part is well", "part", well)
+    gauges(out, ("part_ready", "Whether this part is well"), "part", well)
 }
 
 fn by_word(out: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
     let monitors = metrics.monitors.iter().map(|(word, count)| (word.name(), *count as f64));
-    gauges(out, "monitors", "Monitors by status", "status", monitors)?;
+    gauges(out, ("monitors", "Monitors by status"), "status", monitors)?;
     let pings = metrics.pings.iter().map(|(signal, count)| (signal.name(), *count));
-    counters(out, "pings", "Heartbeats that were stored, by signal", "signal", pings)?;
+    counters(out, ("pings", "Heartbeats that were stored, by signal"), "signal", pings)?;
     let changes = metrics.changes.iter().map(|(state, count)| (StatusWord::from(*state).name(), *count));
-    counters(out, "state_changes", "Changes of state, by the new state", "state", changes)
+    counters(out, ("state_changes", "Changes of state, by the new state"), "state", changes)
 }
 
 fn totals(out: &mut DescriptorEncoder<'_>, metrics: &Metrics) -> fmt::Result {
@@ -86,7 +86,7 @@ fn channels(out: &mut DescriptorEncoder<'_>, channels: &[ChannelMetrics]) -> fmt
         ("notifications_dead", "Notifications that were given up", |channel| channel.dead),
     ];
     for (name, help, of) in counts {
-        counters(out, name, help, "channel", channels.iter().map(|channel| (channel.name.as_str(), of(channel))))?;
+        counters(out, (name, help), "channel", channels.iter().map(|channel| (channel.name.as_str(), of(channel))))?;
     }
     let values: [OfChannels<f64>; 3] = [
         ("notifications_waiting", "Notifications that wait", |channel| channel.waiting as f64),
@@ -96,7 +96,7 @@ fn channels(out: &mut DescriptorEncoder<'_>, channels: &[ChannelMetrics]) -> fmt
         ("channel_failing", "Whether the channel keeps failing", |channel| u64::from(channel.failing) as f64),
     ];
     for (name, help, of) in values {
-        gauges(out, name, help, "channel", channels.iter().map(|channel| (channel.name.as_str(), of(channel))))?;
+        gauges(out, (name, help), "channel", channels.iter().map(|channel| (channel.name.as_str(), of(channel))))?;
     }
     Ok(())
 }
@@ -115,28 +115,32 @@ pub(super) fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, val
 
 fn gauges<'a>(
     out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    (name, help): (&str, &str),
     label: &'static str,
     values: impl IntoIterator<Item = (&'a str, f64)>,
 ) -> fmt::Result {
-    let mut family = out.encode_descriptor(name, help, None, MetricType::Gauge)?;
-    for (word, value) in values {
-        ConstGauge::new(value).encode(family.encode_family(&[(label, word)])?)?;
-    }
-    Ok(())
+    family(out, (name, help), label, values.into_iter().map(|(word, value)| (word, ConstGauge::new(value))))
 }
 
 fn counters<'a>(
     out: &mut DescriptorEncoder<'_>,
-    name: &str,
-    help: &str,
+    (name, help): (&str, &str),
     label: &'static str,
-    values: impl Iterator<Item = (&'a str, u64)>,
+    values: impl IntoIterator<Item = (&'a str, u64)>,
 ) -> fmt::Result {
-    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
-    for (word, value) in values {
-        ConstCounter::new(value).encode(family.encode_family(&[(label, word)])?)?;
+    family(out, (name, help), label, values.into_iter().map(|(word, value)| (word, ConstCounter::new(value))))
+}
+
+/// One metric for each word that its label has.
+fn family<'a, M: EncodeMetric + TypedMetric>(
+    out: &mut DescriptorEncoder<'_>,
+    (name, help): (&str, &str),
+    label: &'static str,
+    metrics: impl Iterator<Item = (&'a str, M)>,
+) -> fmt::Result {
+    let mut family = out.encode_descriptor(name, help, None, M::TYPE)?;
+    for (word, metric) in metrics {
+        metric.encode(family.encode_family(&[(label, word)])?)?;
     }
     Ok(())
 }

@@ -2,16 +2,16 @@
 //! which form it is.
 
 use heartbeat_engine::{
-    Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, Signal, State, Timestamp,
+    Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, State, Timestamp,
 };
 
+use super::ping::SIGNALS;
 use super::{CodecError, Reader, write_number, write_signed};
 
 /// The first byte of the binary form. JSON begins with a brace.
 const BINARY: u8 = 1;
 
 const STATES: [State; 4] = [State::New, State::Up, State::Down, State::Paused];
-const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
 
 // The two low bits are the state.
 const ARMED: u64 = 1 << 2;
@@ -205,6 +205,7 @@ fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> 
 
 #[cfg(test)]
 mod tests {
+    use heartbeat_engine::Signal;
     use heartbeat_engine::testing::fixtures::{at, full_record, health, run_id};
 
     use super::*;

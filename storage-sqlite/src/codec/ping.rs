@@ -6,7 +6,8 @@ use heartbeat_engine::{Effect, PingEntry, RunId, Signal, Timestamp};
 
 use super::{CodecError, Frame, Reader, write_bytes, write_number, write_signed};
 
-const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
+/// In the order of their stored numbers.
+pub(super) const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
 const EFFECTS: [Effect; 4] = [Effect::Counted, Effect::Noted, Effect::Older, Effect::Ignored];
 
 // The three low bits are the signal, the next two the effect. What is frequent fits into the first seven.
