@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// Listens on this address [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT", global = true)]
     pub(crate) listen: Option<String>,
-    /// Keeps everything here: sqlite:PATH or memory: [default: sqlite:heartbeat.db]
+    /// Keeps everything here: sqlite:PATH, redis://HOST:PORT (README of storage-redis for more) or memory: [default: sqlite:heartbeat.db]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage: Option<String>,
     /// Checks the configuration and exits: 0 when it is right, 2 when it is not
@@ -66,6 +66,7 @@ Environment (a flag wins over it, it wins over the file):
   HEARTBEAT_PUBLIC_URL  how others reach the server; used in links and ping URLs
   HEARTBEAT_LOG         what is logged, for example info or warn,heartbeat_engine=debug [default: info]
   HEARTBEAT_NODE        the name of this node [default: heartbeat]
+  HEARTBEAT_LEASE_TTL   how long the lease of a node lasts that shares a Redis with others [default: 10s]
 
 Exit status: 0 after an orderly stop, 1 when it could not run (port taken, store unreachable, locked or damaged,
 no backup made),

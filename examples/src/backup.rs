@@ -11,7 +11,10 @@ use crate::storage_url::StorageUrl;
 /// Makes the backup and says in one line what is in it.
 pub(crate) async fn run(settings: &Settings, target: PathBuf, overwrite: bool) -> Result<String, Failure> {
     let StorageUrl::Sqlite(database) = settings.storage.clone() else {
-        let message = "memory: cannot be backed up, it is gone with its server; name the database as sqlite:PATH";
+        let message = match settings.storage {
+            StorageUrl::Redis(_) => "a Redis is backed up by its own means (BGSAVE, copies of its files), not by this",
+            _ => "memory: cannot be backed up, it is gone with its server; name the database as sqlite:PATH",
+        };
         return Err(Failure::Config(ConfigFault::Given { given: "the storage", message: message.to_owned() }));
     };
     let (from, to) = (database.clone(), target.clone());

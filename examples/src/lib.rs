@@ -17,6 +17,7 @@ mod server;
 mod settings;
 mod settings_file;
 mod shutdown;
+mod storage;
 mod storage_url;
 mod systemd;
 mod toml_document;

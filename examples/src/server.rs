@@ -6,11 +6,10 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use heartbeat_engine::{ChannelKind, Engine, EngineBuilder, MemoryStorage, zone_data};
+use heartbeat_engine::{ChannelKind, Engine, zone_data};
 use heartbeat_http::{AdminKey, Drained, HostGauge, HttpSettings, ServeOptions, Site, ensure_admin_key, serve};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
-use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -19,14 +18,11 @@ use crate::declare::{self, Declarations, DeclareError};
 use crate::gate::Gate;
 use crate::settings::{ConfigFault, Settings};
 use crate::shutdown::Signals;
-use crate::storage_url::StorageUrl;
-use crate::{banner, self_ping, systemd};
+use crate::{banner, self_ping, storage, systemd};
 
 /// How long requests that are under way may take when the server stops; the engine then has the rest of the 10 s.
 const DRAIN: Duration = Duration::from_secs(4);
 const ENGINE_STOP: Duration = Duration::from_secs(4);
-/// Of the write-ahead log.
-const PAGE_BYTES: u64 = 4096;
 
 /// Why the server did not run, or not on.
 #[derive(Debug)]
@@ -118,12 +114,13 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
     for (path, warning) in &declarations.warnings {
         tracing::warn!("{}", settings.fault(path, warning));
     }
-    let (builder, gauges) = engine_builder(&settings.storage).await?;
-    let (engine, mut driver) = builder
+    let (storage, gauges) = storage::open(&settings.storage).await.map_err(Failure::Run)?;
+    let (engine, mut driver) = Engine::builder(storage)
         .channel_kind(WebhookKind::new())
         .channel_kind(EmailKind::new())
         .watcher_channels(settings.self_channels.clone())
         .node(settings.node.clone())
+        .tenure(storage::tenure(&settings.storage, settings.lease_ttl))
         .build();
     gate.show_loading(engine.clone());
     driver.load().await.map_err(|error| Failure::Run(format!("{} cannot be loaded: {error}", settings.storage)))?;
@@ -141,43 +138,6 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         None => ensure_admin_key(&engine).await.map_err(|error| Failure::Run(error.to_string()))?,
     };
     Ok(Running { engine, driver, gauges, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
-}
-
-/// An engine on the storage, and what the storage has told at `/metrics`.
-async fn engine_builder(storage: &StorageUrl) -> Result<(EngineBuilder, Vec<HostGauge>), Failure> {
-    match storage {
-        StorageUrl::Memory => {
-            tracing::warn!("storage is memory: nothing outlives this process");
-            Ok((Engine::builder(MemoryStorage::new()), Vec::new()))
-        }
-        StorageUrl::Sqlite(path) => {
-            let file = path.clone();
-            let opened =
-                tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default())).await;
-            let opened = opened.map_err(|error| Failure::Run(error.to_string()))?;
-            let storage = opened.map_err(|error| Failure::Run(error.to_string()))?;
-            let storage = Arc::new(storage);
-            Ok((Engine::builder(storage.clone()), store_gauges(&storage)))
-        }
-    }
-}
-
-fn store_gauges(storage: &Arc<SqliteStorage>) -> Vec<HostGauge> {
-    let gauge = |name, help, read: fn(&SqliteStorage) -> u64| {
-        let storage = storage.clone();
-        HostGauge::new(name, help, move || read(&storage) as f64)
-    };
-    vec![
-        gauge("store_file_bytes", "Size of the database file", |storage| {
-            std::fs::metadata(storage.path()).map_or(0, |file| file.len())
-        }),
-        gauge("store_log_bytes", "What lies in the log within it and is not in rows yet", |storage| {
-            storage.stats().log_bytes
-        }),
-        gauge("store_wal_bytes", "Size of the write-ahead log beside it", |storage| {
-            storage.stats().wal_pages * PAGE_BYTES
-        }),
-    ]
 }
 
 fn serve_options(stop: &CancellationToken) -> ServeOptions {

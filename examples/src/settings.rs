@@ -2,8 +2,9 @@
 
 use std::fmt;
 use std::path::Path;
+use std::time::Duration;
 
-use heartbeat_engine::Zone;
+use heartbeat_engine::{Zone, parse_duration};
 use tracing_subscriber::EnvFilter;
 use url::Url;
 
@@ -21,6 +22,8 @@ const NODE_CHARS_MAX: usize = 100;
 pub(crate) struct Settings {
     pub(crate) listen: String,
     pub(crate) storage: StorageUrl,
+    /// How long a node's lease lasts where several share the storage.
+    pub(crate) lease_ttl: Duration,
     pub(crate) public_url: Option<Url>,
     pub(crate) timezone: Zone,
     pub(crate) allowed_hosts: Vec<String>,
@@ -99,6 +102,8 @@ impl Settings {
         let storage = flag("--storage", &arguments.storage)
             .or_else(|| environment("HEARTBEAT_STORAGE"))
             .or_else(|| in_file("storage", |file| file.storage.take()));
+        let lease_ttl =
+            environment("HEARTBEAT_LEASE_TTL").or_else(|| in_file("lease_ttl", |file| file.lease_ttl.take()));
         let public_url =
             environment("HEARTBEAT_PUBLIC_URL").or_else(|| in_file("public_url", |file| file.public_url.take()));
         let timezone = in_file("timezone", |file| file.timezone.take());
@@ -108,6 +113,7 @@ impl Settings {
         Ok(Self {
             listen: parsed(document, listen, "127.0.0.1:8080", listen_address)?,
             storage: parsed(document, storage, "sqlite:heartbeat.db", StorageUrl::parse)?,
+            lease_ttl: parsed(document, lease_ttl, "10s", lease_ttl_text)?,
             public_url: parsed_optional(document, public_url, web_url)?,
             timezone: parsed(document, timezone, "UTC", |name| Zone::named(name).map_err(|error| error.to_string()))?,
             admin_key: parsed_optional(document, environment("HEARTBEAT_ADMIN_KEY"), admin_key)?,
@@ -180,6 +186,16 @@ fn listen_address(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
+fn lease_ttl_text(text: &str) -> Result<Duration, String> {
+    let wanted = "it must be a duration from 1s to 5m, such as 10s";
+    let ttl = parse_duration(text).map_err(|error| format!("`{text}`: {error}; {wanted}"))?;
+    if (Duration::from_secs(1)..=Duration::from_secs(300)).contains(&ttl) {
+        Ok(ttl)
+    } else {
+        Err(format!("`{text}` is out of range; {wanted}"))
+    }
+}
+
 fn web_url(text: &str) -> Result<Url, String> {
     let wanted = |why: &str| format!("`{text}` is not a URL such as https://heartbeat.example.org: {why}");
     let url = Url::parse(text).map_err(|error| wanted(&error.to_string()))?;
@@ -246,7 +262,9 @@ mod tests {
         for (name, value, part) in [
             ("HEARTBEAT_LISTEN", "8080", "is not an address"),
             ("HEARTBEAT_LISTEN", "::1:8080x", "is not an address"),
-            ("HEARTBEAT_STORAGE", "redis://h", "has none"),
+            ("HEARTBEAT_STORAGE", "redis://h/x", "the database is a number"),
+            ("HEARTBEAT_LEASE_TTL", "10ms", "from 1s to 5m"),
+            ("HEARTBEAT_LEASE_TTL", "soon", "from 1s to 5m"),
             ("HEARTBEAT_ADMIN_KEY", "short", "at least 16"),
             ("HEARTBEAT_ADMIN_KEY", "with a blank in the middle", "blank"),
             ("HEARTBEAT_PUBLIC_URL", "example.org", "is not a URL"),

@@ -12,6 +12,7 @@ pub(crate) struct FileSettings {
     pub(crate) listen: Option<String>,
     pub(crate) public_url: Option<String>,
     pub(crate) storage: Option<String>,
+    pub(crate) lease_ttl: Option<String>,
     pub(crate) timezone: Option<String>,
     pub(crate) allowed_hosts: Vec<String>,
     pub(crate) channels: Vec<DeclaredChannel>,
@@ -50,10 +51,11 @@ pub(crate) struct DeclaredPolicy {
     pub(crate) wish: Value,
 }
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 13] = [
     "listen",
     "public_url",
     "storage",
+    "lease_ttl",
     "timezone",
     "allowed_hosts",
     "ping_body_limit",
@@ -83,6 +85,7 @@ impl FileSettings {
         let top = Section { document: &document, values: document.root(), prefix: "" };
         let own = Section { document: &document, values: &watcher, prefix: "self." };
         let (listen, public_url, storage) = (top.text("listen")?, top.text("public_url")?, top.text("storage")?);
+        let lease_ttl = top.text("lease_ttl")?;
         let ping_body_limit = top.number("ping_body_limit", PING_BODY_LIMIT_MAX)?;
         let pings_per_minute = top.number("pings_per_minute", PINGS_PER_MINUTE_MAX)?;
         let pings_per_minute = pings_per_minute.and_then(|number| u32::try_from(number).ok());
@@ -109,6 +112,7 @@ impl FileSettings {
             listen,
             public_url,
             storage,
+            lease_ttl,
             timezone,
             allowed_hosts,
             channels,

@@ -3,11 +3,15 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use heartbeat_storage_redis::RedisOptions;
+
 /// A storage that this build has.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum StorageUrl {
     /// One SQLite file on this machine.
     Sqlite(PathBuf),
+    /// A Redis, which several nodes may share.
+    Redis(Box<RedisOptions>),
     /// Nothing outlives the process.
     Memory,
 }
@@ -15,9 +19,9 @@ pub(crate) enum StorageUrl {
 const REDIS: [&str; 6] = ["redis", "rediss", "redis+sentinel", "redis+sentinels", "redis+cluster", "redis+clusters"];
 
 impl StorageUrl {
-    /// Reads `sqlite:PATH` or `memory:`.
+    /// Reads `sqlite:PATH`, the URL of a Redis, or `memory:`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let wanted = "it must be sqlite:PATH or memory:";
+        let wanted = "it must be sqlite:PATH, redis://HOST:PORT or memory:";
         let Some((scheme, rest)) = text.split_once(':') else {
             return Err(format!("`{text}` is not a storage; {wanted}"));
         };
@@ -30,7 +34,7 @@ impl StorageUrl {
             // `sqlite:///var/x` is the absolute path, as others write it.
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)))),
             scheme if REDIS.contains(&scheme) => {
-                Err(format!("`{scheme}:` needs a build with Redis storage and this one has none; {wanted}"))
+                RedisOptions::parse(text).map(Box::new).map(Self::Redis).map_err(|error| error.to_string())
             }
             // What follows may hold a password: it is not repeated.
             scheme => Err(format!("`{scheme}:` is not a storage that this build has; {wanted}")),
@@ -42,6 +46,8 @@ impl StorageUrl {
         match self {
             Self::Sqlite(path) => !path.exists(),
             Self::Memory => true,
+            // It is asked later; what is there may be another node's.
+            Self::Redis(_) => false,
         }
     }
 }
@@ -50,6 +56,7 @@ impl fmt::Display for StorageUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Redis(options) => options.fmt(f),
             Self::Memory => f.write_str("memory:"),
         }
     }
@@ -79,8 +86,8 @@ mod tests {
             ("heartbeat.db", "sqlite:PATH"),
             ("sqlite:", "names no file"),
             ("memory:x", "`memory:` alone"),
-            ("redis://localhost", "has none"),
-            ("redis+clusters://u:secret@h", "has none"),
+            ("redis://u:secret@localhost/first", "`first`"),
+            ("redis+clusters://u:secret@h?prefx=a", "`prefx`"),
             ("postgres://u:secret@h", "`postgres:`"),
         ] {
             let message = StorageUrl::parse(text).unwrap_err();

@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 25] = [
+const CORE: [&str; 26] = [
     "duration",
     "time",
     "id",
@@ -22,6 +22,7 @@ const CORE: [&str; 25] = [
     "schedule",
     "incident",
     "monitor",
+    "compact",
     "maintenance",
     "route",
     "notification",

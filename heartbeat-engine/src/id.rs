@@ -152,6 +152,25 @@ impl fmt::Display for Version {
 #[serde(transparent)]
 pub struct PartitionId(pub u16);
 
+impl PartitionId {
+    /// The partition of a monitor in a store that has so many; 0 counts as 1.
+    ///
+    /// ```
+    /// use heartbeat_engine::{MonitorId, PartitionId};
+    ///
+    /// let id = MonitorId::from_bytes([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2]);
+    /// assert_eq!(PartitionId::of(id, 64), PartitionId(2));
+    /// assert_eq!(PartitionId::of(id, 1), PartitionId(0));
+    /// ```
+    #[must_use]
+    pub const fn of(monitor: MonitorId, partitions: u16) -> Self {
+        // The last two bytes of an id are random in every version of UUID.
+        let [.., high, low] = *monitor.as_bytes();
+        let partitions = if partitions == 0 { 1 } else { partitions };
+        Self(u16::from_be_bytes([high, low]) % partitions)
+    }
+}
+
 /// Counts the holders of a partition's lease; a write with an older one is fenced.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default, Serialize, Deserialize)]
 #[serde(transparent)]

@@ -5,6 +5,7 @@ mod address;
 mod backoff;
 mod batch;
 mod clock;
+pub mod compact;
 mod counts;
 mod deadline;
 mod duration;

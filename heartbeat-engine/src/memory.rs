@@ -64,6 +64,7 @@ impl Default for MemoryLimits {
 /// ```
 pub struct MemoryStorage {
     state: Mutex<State>,
+    partitions: u16,
 }
 
 impl MemoryStorage {
@@ -76,7 +77,13 @@ impl MemoryStorage {
     /// An empty storage that keeps this much history.
     #[must_use]
     pub fn with_limits(limits: MemoryLimits) -> Self {
-        Self { state: Mutex::new(State::new(limits)) }
+        Self { state: Mutex::new(State::new(limits)), partitions: 1 }
+    }
+
+    /// The same with so many partitions, at least 1; it has 1 unless told.
+    #[must_use]
+    pub fn with_partitions(self, partitions: u16) -> Self {
+        Self { partitions: partitions.max(1), ..self }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -98,6 +105,10 @@ impl fmt::Debug for MemoryStorage {
 
 #[async_trait]
 impl Storage for MemoryStorage {
+    fn partitions(&self) -> u16 {
+        self.partitions
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         self.state().commit(batch)
     }

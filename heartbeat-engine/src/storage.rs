@@ -207,6 +207,10 @@ pub enum HistoryItem {
 /// may be repeated after [`StorageError::Unknown`].
 #[async_trait]
 pub trait Storage: Send + Sync + 'static {
+    /// How many partitions it has; fixed when the store is made. A monitor belongs to [`PartitionId::of`] its id, and a batch
+    /// holds transitions of the monitors of its partition alone. A storage for one process has 1.
+    fn partitions(&self) -> u16;
+
     /// Writes a batch.
     ///
     /// # Errors
@@ -283,6 +287,10 @@ pub trait Storage: Send + Sync + 'static {
 /// A shared storage is a storage, so that a host can keep a handle to the one that it gave to an engine.
 #[async_trait]
 impl<S: Storage + ?Sized> Storage for Arc<S> {
+    fn partitions(&self) -> u16 {
+        (**self).partitions()
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         (**self).commit(batch).await
     }

@@ -16,7 +16,7 @@ impl StorageHarness for Memory {
     type Storage = MemoryStorage;
 
     async fn fresh(&self) -> Arc<MemoryStorage> {
-        Arc::new(MemoryStorage::new())
+        Arc::new(MemoryStorage::new().with_partitions(8))
     }
 
     async fn reopen(&self, storage: Arc<MemoryStorage>) -> Arc<MemoryStorage> {

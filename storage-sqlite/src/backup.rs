@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use heartbeat_engine::Timestamp;
 use rusqlite::{Connection, ErrorCode, OptionalExtension};
 
-use crate::codec::Unpacker;
 use crate::deferred;
 use crate::log::{self, Position};
 use crate::migrations::{self, VERSION};
 use crate::open::{self, OpenError};
 use crate::pings::FOLDED;
 use crate::replay;
+use heartbeat_engine::compact::Frames;
 
 /// What a backup holds.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -283,7 +283,7 @@ fn pings(connection: &Connection) -> rusqlite::Result<u64> {
         for (position, entry) in log::entries(seq, row.get_ref(1)?.as_bytes()?).map_while(Result::ok) {
             let taken: Option<i64> = row_of.query_row([entry.id], |row| row.get(0)).optional()?;
             if taken.is_some_and(|taken| position > Position::from_column(taken)) {
-                pings += Unpacker::new(entry.pings).count() as u64;
+                pings += Frames::new(entry.pings).count() as u64;
             }
         }
     }

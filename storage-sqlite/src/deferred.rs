@@ -14,10 +14,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rusqlite::{Connection, params};
 
-use crate::codec::Reader;
 use crate::line::Line;
 use crate::options::SqliteOptions;
 use crate::retention::Retention;
+use heartbeat_engine::compact::Reader;
 
 /// How many bytes of lines a row holds, unless one monitor's are more.
 const ROW_BYTES: usize = 16 << 10;

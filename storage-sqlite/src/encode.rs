@@ -9,8 +9,8 @@ use heartbeat_engine::{
 };
 use serde::Serialize;
 
-use crate::codec::{self, CodecError, Frame, Packer};
 use crate::line::Line;
+use heartbeat_engine::compact::{self, CompactError, Frame, FramePacker};
 
 /// A batch.
 pub(crate) struct Encoded {
@@ -196,12 +196,12 @@ impl Entries {
         let wake_at = record.health.wake_at().as_millis();
         let begin = self.bytes.len();
         self.bytes.extend_from_slice(transition.monitor.as_bytes());
-        codec::write_number(&mut self.bytes, self.partition.into());
-        codec::write_number(&mut self.bytes, record.version.0);
-        codec::write_signed(&mut self.bytes, wake_at);
+        compact::write_number(&mut self.bytes, self.partition.into());
+        compact::write_number(&mut self.bytes, record.version.0);
+        compact::write_signed(&mut self.bytes, wake_at);
         self.health.clear();
-        codec::write_health(&mut self.health, &record.health).map_err(unencodable)?;
-        codec::write_bytes(&mut self.bytes, &self.health);
+        compact::write_health(&mut self.health, &record.health).map_err(unencodable)?;
+        compact::write_bytes(&mut self.bytes, &self.health);
         let health = self.bytes.len() - self.health.len()..self.bytes.len();
         pack(&mut self.bytes, &mut self.content, &transition.pings);
         let is_new = transition.expected.is_none();
@@ -219,17 +219,17 @@ impl Entries {
 
 /// Appends heartbeats as frames.
 pub(crate) fn pack(out: &mut Vec<u8>, content: &mut Vec<u8>, pings: &[PingEntry]) {
-    let mut packer = Packer::behind(std::mem::take(out));
+    let mut packer = FramePacker::behind(std::mem::take(out));
     for ping in pings {
         content.clear();
-        codec::write_ping(content, ping);
+        compact::write_ping(content, ping);
         packer.push(Frame { n: ping.n, arrived_at: ping.arrived_at.as_millis(), content });
     }
     *out = packer.bytes;
 }
 
 #[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
-fn unencodable(error: CodecError) -> StorageError {
+fn unencodable(error: CompactError) -> StorageError {
     StorageError::Unavailable(format!("it has no stored form: {error}"))
 }
 

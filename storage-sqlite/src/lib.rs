@@ -3,7 +3,6 @@
 mod apply;
 mod backup;
 mod checkpoint;
-mod codec;
 mod counts;
 mod damage;
 mod deferred;

@@ -3,8 +3,8 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{CodecError, Reader, write_bytes, write_number, write_signed};
 use crate::retention::Retention;
+use heartbeat_engine::compact::{CompactError, Reader, write_bytes, write_number, write_signed};
 
 type Id = [u8; 16];
 
@@ -134,7 +134,7 @@ impl<'a> Line<'a> {
     }
 
     /// Reads what was appended.
-    pub(crate) fn unpack(reader: &mut Reader<'a>) -> Result<Self, CodecError> {
+    pub(crate) fn unpack(reader: &mut Reader<'a>) -> Result<Self, CompactError> {
         Ok(match reader.byte()? {
             CHANGE => Line::Change { monitor: reader.array()?, version: reader.number()?, change: text(reader)? },
             INCIDENT => Line::Incident {
@@ -153,7 +153,7 @@ impl<'a> Line<'a> {
             },
             OUTCOME => Line::Outcome { id: reader.array()?, state: reader.signed()?, delivery: text(reader)? },
             REMOVED => Line::Removed { monitor: reader.array()? },
-            other => return Err(CodecError(format!("there is no line of the kind {other}"))),
+            other => return Err(CompactError::new(&format!("there is no line of the kind {other}"))),
         })
     }
 }
@@ -183,12 +183,12 @@ fn write_option(out: &mut Vec<u8>, bytes: Option<&[u8]>) {
     }
 }
 
-fn read_option<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, CodecError> {
+fn read_option<'a>(reader: &mut Reader<'a>) -> Result<Option<&'a [u8]>, CompactError> {
     if reader.byte()? == 0 { Ok(None) } else { reader.bytes().map(Some) }
 }
 
-fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, CodecError> {
-    std::str::from_utf8(reader.bytes()?).map_err(|error| CodecError(error.to_string()))
+fn text<'a>(reader: &mut Reader<'a>) -> Result<&'a str, CompactError> {
+    std::str::from_utf8(reader.bytes()?).map_err(|error| CompactError::new(&error.to_string()))
 }
 
 #[cfg(test)]

@@ -12,9 +12,9 @@
 
 use rusqlite::{Connection, OptionalExtension, params};
 
-use crate::codec::{CodecError, Reader};
 use crate::error;
 use crate::readers::{Read, ReadError};
+use heartbeat_engine::compact::{CompactError, Reader};
 
 /// How many bytes of entries a row holds; a larger entry has a row of its own. Two of these fit on a page.
 pub(crate) const ROW_BYTES: usize = 2000;
@@ -75,12 +75,12 @@ pub(crate) struct LogEntry<'a> {
 }
 
 impl<'a> LogEntry<'a> {
-    fn read(reader: &mut Reader<'a>) -> Result<Self, CodecError> {
+    fn read(reader: &mut Reader<'a>) -> Result<Self, CompactError> {
         let previous = u64::from_le_bytes(reader.array()?);
         Self::of((previous != 0).then_some(Position(previous)), reader.bytes()?)
     }
 
-    pub(crate) fn of(previous: Option<Position>, body: &'a [u8]) -> Result<Self, CodecError> {
+    pub(crate) fn of(previous: Option<Position>, body: &'a [u8]) -> Result<Self, CompactError> {
         let mut reader = Reader::new(body);
         Ok(Self {
             previous,
@@ -96,7 +96,7 @@ impl<'a> LogEntry<'a> {
 }
 
 /// All entries of a row with their positions.
-pub(crate) fn entries(seq: u64, row: &[u8]) -> impl Iterator<Item = Result<(Position, LogEntry<'_>), CodecError>> {
+pub(crate) fn entries(seq: u64, row: &[u8]) -> impl Iterator<Item = Result<(Position, LogEntry<'_>), CompactError>> {
     let mut reader = Reader::new(row);
     std::iter::from_fn(move || {
         if reader.is_empty() {
@@ -207,7 +207,7 @@ impl LogWriter {
         }
         let position = self.end();
         self.row.extend_from_slice(&previous.unwrap_or_default().0.to_le_bytes());
-        crate::codec::write_bytes(&mut self.row, body);
+        heartbeat_engine::compact::write_bytes(&mut self.row, body);
         // The offset of a further entry would have no room in its position.
         if self.row.len() > ROW_BYTES {
             self.flush(connection)?;

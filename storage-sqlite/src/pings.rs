@@ -8,10 +8,10 @@
 use heartbeat_engine::{HistoryItem, MonitorId, Page};
 use rusqlite::{Connection, OptionalExtension};
 
-use crate::codec::{CodecError, Frame, Packer, Reader, Unpacker, read_ping, write_number};
 use crate::error;
 use crate::log::{self, Position};
 use crate::readers::{Read, ReadError};
+use heartbeat_engine::compact::{CompactError, Frame, FramePacker, Frames, Reader, read_ping, write_number};
 
 /// How many bytes of heartbeats and of the list of chunks stay in the row of the newest. With its key and the hours it must
 /// stay below a quarter of a page.
@@ -64,7 +64,7 @@ impl Stored {
     }
 
     /// What of it can be read, and why the rest cannot: the list of chunks and the newest are damaged each for itself.
-    pub(crate) fn readable(connection: &Connection, id: &[u8; 16]) -> Read<(Self, Option<CodecError>)> {
+    pub(crate) fn readable(connection: &Connection, id: &[u8; 16]) -> Read<(Self, Option<CompactError>)> {
         let (chunks, recent, hours) = Self::columns(connection, id)?;
         let (chunks, lost) = read_chunks(&chunks).map_or_else(|error| (Vec::new(), Some(error)), |found| (found, None));
         Ok(match range(&recent) {
@@ -91,8 +91,8 @@ impl Stored {
 
     /// Adds the heartbeats of entries, oldest first, and forgets what is beyond the newest `keep`. New chunks get the keys
     /// behind `last_key`, which counts on.
-    pub(crate) fn fold(mut self, entries: &[&[u8]], keep: u64, last_key: &mut i64) -> Result<Folded, CodecError> {
-        let all = std::iter::once(&self.recent[..]).chain(entries.iter().copied()).flat_map(Unpacker::new);
+    pub(crate) fn fold(mut self, entries: &[&[u8]], keep: u64, last_key: &mut i64) -> Result<Folded, CompactError> {
+        let all = std::iter::once(&self.recent[..]).chain(entries.iter().copied()).flat_map(Frames::new);
         let mut frames = all.collect::<Result<Vec<_>, _>>()?;
         let last = frames.last().map_or(0, |last| last.n);
         frames.retain(|frame| is_kept(frame.n, last, keep));
@@ -123,9 +123,9 @@ pub(crate) const fn is_kept(n: u64, last: u64, keep: u64) -> bool {
 }
 
 /// The numbers of the first and the last of some heartbeats.
-pub(crate) fn range(frames: &[u8]) -> Result<(u64, u64), CodecError> {
+pub(crate) fn range(frames: &[u8]) -> Result<(u64, u64), CompactError> {
     let mut range: Option<(u64, u64)> = None;
-    for frame in Unpacker::new(frames) {
+    for frame in Frames::new(frames) {
         let n = frame?.n;
         range = Some((range.map_or(n, |(first, _)| first), n));
     }
@@ -137,7 +137,7 @@ fn pack_chunks(frames: &[Frame<'_>]) -> Vec<(u64, u64, Vec<u8>)> {
     let mut chunks = Vec::new();
     let mut rest = frames;
     while let Some(first) = rest.first() {
-        let mut packer = Packer::default();
+        let mut packer = FramePacker::default();
         let mut count = 0;
         for frame in rest {
             if count > 0 && packer.bytes.len() + frame.content.len() + FRAME_BYTES > CHUNK_BYTES {
@@ -165,7 +165,7 @@ fn write_chunks(chunks: &[Chunk]) -> Vec<u8> {
     out
 }
 
-fn read_chunks(bytes: &[u8]) -> Result<Vec<Chunk>, CodecError> {
+fn read_chunks(bytes: &[u8]) -> Result<Vec<Chunk>, CompactError> {
     let mut reader = Reader::new(bytes);
     let mut chunks = Vec::new();
     let (mut key, mut first): (i64, u64) = (0, 0);
@@ -196,7 +196,7 @@ struct Collector {
 impl Collector {
     /// Takes the newest first; says whether older ones are wanted.
     fn take(&mut self, id: &[u8; 16], frames: &[u8]) -> Read<bool> {
-        let frames = Unpacker::new(frames).collect::<Result<Vec<_>, _>>().map_err(|error| damaged(id, &error))?;
+        let frames = Frames::new(frames).collect::<Result<Vec<_>, _>>().map_err(|error| damaged(id, &error))?;
         for frame in frames.iter().rev() {
             let last = *self.last.get_or_insert(frame.n);
             if !is_kept(frame.n, last, self.keep) || self.items.len() >= self.wanted {
@@ -255,7 +255,7 @@ mod tests {
     use super::*;
 
     fn frames(numbers: std::ops::RangeInclusive<u64>, bytes: usize) -> Vec<u8> {
-        let mut packer = Packer::default();
+        let mut packer = FramePacker::default();
         let content = vec![0; bytes];
         numbers.for_each(|n| packer.push(Frame { n, arrived_at: 1_000_000_000_000 + n as i64, content: &content }));
         packer.bytes
@@ -274,7 +274,7 @@ mod tests {
             assert_eq!((folded.kept, folded.added.len()), ((n * 10).min(100), 0));
             now = stored(&folded);
         }
-        let numbers: Vec<u64> = Unpacker::new(&now.recent).map(|frame| frame.unwrap().n).collect();
+        let numbers: Vec<u64> = Frames::new(&now.recent).map(|frame| frame.unwrap().n).collect();
         assert_eq!(numbers, (401..=500).collect::<Vec<_>>());
     }
 

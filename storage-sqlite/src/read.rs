@@ -10,12 +10,12 @@ use heartbeat_engine::{
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::de::DeserializeOwned;
 
-use crate::codec;
 use crate::error;
 use crate::index::{Index, Newest};
 use crate::log::{self, LogEntry, Position};
 use crate::readers::{Read, ReadError};
 use crate::wishes::{SLUG, TOKEN};
+use heartbeat_engine::compact;
 
 pub(crate) const LOAD: &str = "SELECT m.id, m.version, m.folded, m.health, w.monitor, w.version FROM monitors m
     JOIN wishes w ON w.id = m.id WHERE m.id = ?1";
@@ -235,7 +235,7 @@ fn record(
 }
 
 fn health(id: MonitorId, bytes: &[u8]) -> Read<Health> {
-    codec::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
+    compact::read_health(bytes).map_err(|error| undecodable(&format_args!("state of monitor {id}"), &error))
 }
 
 fn undecodable(what: &dyn Display, error: &dyn Display) -> ReadError {

@@ -135,6 +135,10 @@ fn lost<T>(_: oneshot::error::RecvError) -> Result<T, StorageError> {
 
 #[async_trait]
 impl Storage for SqliteStorage {
+    fn partitions(&self) -> u16 {
+        1
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         let encoded = Box::new(encode::encode(batch)?);
         let (reply, answer) = oneshot::channel();

@@ -110,6 +110,10 @@ impl Made {
 
 #[async_trait]
 impl Storage for Made {
+    fn partitions(&self) -> u16 {
+        1
+    }
+
     async fn commit(&self, _: &Batch) -> Result<Applied, StorageError> {
         Err(StorageError::Unavailable("nothing is kept".to_owned()))
     }

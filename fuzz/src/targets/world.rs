@@ -183,6 +183,10 @@ impl Counted {
 
 #[async_trait]
 impl Storage for Counted {
+    fn partitions(&self) -> u16 {
+        self.counted().partitions()
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         self.counted().commit(batch).await
     }

@@ -36,7 +36,8 @@ pub struct Monitor {
     pub signing_secret: Option<Box<Rotating<Secret>>>,
     /// The wish.
     pub spec: MonitorSpec,
-    /// Counts its edits from 1; unlike the record's version it stays the same over heartbeats.
+    /// Counts its edits from 1; unlike the record's version it stays the same over heartbeats. Of one monitor, all records with
+    /// the same revision have the same wish, so a storage needs to write a wish only when this changed.
     pub revision: Version,
     /// When it was made.
     pub created_at: Timestamp,

@@ -12,11 +12,13 @@ use crate::runtime::driver::Driver;
 use crate::runtime::engine::Engine;
 use crate::runtime::error::StartError;
 use crate::runtime::inbox::Inbox;
+use crate::runtime::lease_keeper::LeaseKeeper;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
 use crate::runtime::policies::Policies;
+use crate::runtime::random;
 use crate::runtime::shared::Shared;
-use crate::{ChannelKind, Clock, Notifier, Storage, SystemClock};
+use crate::{ChannelKind, Clock, Notifier, Storage, SystemClock, Tenure};
 
 /// Chooses the parts of an engine. Only the storage is needed.
 #[derive(Debug)]
@@ -26,6 +28,7 @@ pub struct EngineBuilder {
     channels: Channels,
     watcher_channels: Vec<String>,
     node: String,
+    tenure: Tenure,
     limits: Limits,
 }
 
@@ -46,6 +49,7 @@ impl EngineBuilder {
             channels: Channels::default(),
             watcher_channels: Vec::new(),
             node: "heartbeat".to_owned(),
+            tenure: Tenure::Exclusive,
             limits: Limits::default(),
         }
     }
@@ -93,6 +97,15 @@ impl EngineBuilder {
         self
     }
 
+    /// How it holds its work; [`Tenure::Exclusive`] unless told. With [`Tenure::Shared`] several engines may be built on one
+    /// storage: one of them works, and the others stand by, answer `Loading`, and one of those takes over when the first
+    /// stops, or has not renewed its lease for `ttl`.
+    #[must_use]
+    pub fn tenure(mut self, tenure: Tenure) -> Self {
+        self.tenure = tenure;
+        self
+    }
+
     /// Limits other than the default ones; none may be 0, which counts as 1.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
@@ -104,10 +117,16 @@ impl EngineBuilder {
     /// answered while it runs.
     #[must_use]
     pub fn build(self) -> (Engine, Driver) {
+        let node = match self.tenure {
+            Tenure::Exclusive => self.node.clone(),
+            Tenure::Shared { .. } => unique(&self.node),
+        };
+        let lease = LeaseKeeper::new(self.storage.0.clone(), self.clock.0.clone(), &node, self.tenure);
         let shared = Arc::new(Shared {
             storage: self.storage.0,
             clock: self.clock.0,
             node: self.node,
+            lease,
             inbox: Inbox::new(self.limits.inbox),
             directory: Directory::default(),
             channels: self.channels,
@@ -133,4 +152,10 @@ impl EngineBuilder {
         tokio::spawn(driver.run());
         Ok(engine)
     }
+}
+
+/// A name that no other start of any node has.
+fn unique(node: &str) -> String {
+    // Without randomness nodes must be named differently by whoever starts them.
+    random::uuid().map_or_else(|_| node.to_owned(), |uuid| format!("{node}.{}", &uuid[..8]))
 }

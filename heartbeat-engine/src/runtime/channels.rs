@@ -229,6 +229,11 @@ impl Channels {
         self.put(&document.id, spec, document.version, notifier);
     }
 
+    /// Forgets the channels that are stored, before they are loaded anew.
+    pub(crate) fn forget_stored(&self) {
+        self.change(|channels, _| channels.retain(|_, channel| channel.version.is_none()));
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Channel>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner)
     }

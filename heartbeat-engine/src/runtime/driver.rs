@@ -1,11 +1,12 @@
 //! The driver: takes calls to the evaluator, batches to the storage, and owed notifications to their channels. It decides
 //! nothing about monitors.
 
+mod term;
+
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashSet};
 use std::future::poll_fn;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
 
@@ -13,27 +14,19 @@ use tokio::sync::oneshot;
 
 use crate::evaluator::Evaluator;
 use crate::outbox::{OutboxWrite, Owed};
-use crate::runtime::channels;
 use crate::runtime::delivery::Deliveries;
-use crate::runtime::error::StartError;
 use crate::runtime::inbox::Work;
-use crate::runtime::loading::Portions;
 use crate::runtime::metrics::add;
-use crate::runtime::policies::{MAINTENANCE, ROUTE};
+use crate::runtime::policies::MAINTENANCE;
 use crate::runtime::shared::Shared;
 use crate::runtime::waiting::Waiting;
 use crate::{
-    Applied, Batch, Claim, DocumentWrite, Epoch, LeaseStep, OutboxEntry, Outcome, PartitionId, Settlement, StateChange,
-    StorageError, Target, Tenure, Timestamp,
+    Applied, Batch, DocumentWrite, OutboxEntry, Outcome, Settlement, StateChange, StorageError, Target, Timestamp,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
-/// How much of the monitors is read while loading before it is foretold from that how many there are.
-const FORETELLING: f64 = 0.25;
-/// How many owed notifications are read at a time while loading.
-const OUTBOX_PAGE: usize = 512;
 
 /// What is written along with the evaluator's share of a batch.
 #[derive(Debug, Default)]
@@ -84,76 +77,6 @@ impl Driver {
             aside: Aside::default(),
             failed: 0,
             generation: 0,
-        }
-    }
-
-    /// Takes the work over and reads what is stored: monitors, channels, owed notifications. Calls are taken from then
-    /// on, and answered while [`Driver::run`] runs.
-    ///
-    /// # Errors
-    /// When the storage cannot be read.
-    pub async fn load(&mut self) -> Result<(), StartError> {
-        let storage = self.shared.storage.clone();
-        let epoch = self.take_over().await?;
-        for document in storage.documents(channels::DOCUMENT_KIND).await? {
-            self.shared.channels.load(&document);
-        }
-        for kind in [MAINTENANCE, ROUTE] {
-            storage.documents(kind).await?.iter().for_each(|document| self.shared.policies.load(document));
-        }
-        let limits = self.shared.limits.clone();
-        let mut evaluator =
-            Evaluator::new(PartitionId(0), epoch, storage.watch_log().await?, limits.batch, limits.outages);
-        evaluator.tell_of_outages(self.shared.watcher_channels.clone());
-        self.hand_over_policies(&mut evaluator);
-        self.load_monitors(&mut evaluator).await?;
-        self.load_outbox().await?;
-        self.forget_expired_policies();
-        self.evaluator = Some(evaluator);
-        self.shared.loaded.store(true, Ordering::Release);
-        self.shared.inbox.open();
-        Ok(())
-    }
-
-    async fn load_monitors(&self, evaluator: &mut Evaluator) -> Result<(), StorageError> {
-        let Shared { storage, limits, directory, counters, terms, .. } = &*self.shared;
-        // What an attempt before, which failed, had read.
-        directory.clear();
-        counters.loaded.store(0, Ordering::Relaxed);
-        let mut portions = Portions::begin(storage, terms, limits.load_page);
-        let mut foretold = false;
-        while let Some(portion) = portions.next().await? {
-            counters.count_loaded(portion.records.len(), portion.covered);
-            // Most of them is still to come, and what is foretold is no more than a few times what was read.
-            if !foretold && portion.covered >= FORETELLING {
-                foretold = true;
-                let expected = counters.expected.load(Ordering::Relaxed);
-                let expected = usize::try_from(expected + expected / 64).unwrap_or(0);
-                directory.expect(expected);
-                evaluator.expect(expected);
-            }
-            directory.load(portion.records.iter().cloned());
-            for record in portion.records {
-                evaluator.handle_record(record.id(), Some(record));
-            }
-        }
-        directory.loaded();
-        Ok(())
-    }
-
-    /// Works until the engine is shut down, or another node takes its work over.
-    pub async fn run(mut self) {
-        if self.evaluator.is_none()
-            && let Err(error) = self.load().await
-        {
-            tracing::error!(%error, "the engine could not start");
-            self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
-        }
-        let Some(mut evaluator) = self.evaluator.take() else { return };
-        match self.work(&mut evaluator).await {
-            Ok(()) => self.stop(&mut evaluator).await,
-            // Another node has the work; whatever is owed is told by that one.
-            Err(()) => self.shared.inbox.close(),
         }
     }
 
@@ -454,44 +377,6 @@ impl Driver {
         if !batch.is_empty() {
             // A store that fails now has been told of already; whoever starts next finds an outage.
             let _ = self.commit(evaluator, batch, replies).await;
-        }
-    }
-
-    /// Takes the partition's lease with the next epoch, so that an earlier holder is fenced.
-    async fn take_over(&self) -> Result<Epoch, StorageError> {
-        let Shared { storage, clock, node, .. } = &*self.shared;
-        let partition = PartitionId(0);
-        let mut claim = Claim::new(partition, node.as_str(), Tenure::Exclusive);
-        loop {
-            let monotonic = clock.monotonic();
-            if let Some(epoch) = claim.epoch(monotonic) {
-                return Ok(epoch);
-            }
-            match claim.poll(clock.now(), monotonic) {
-                Some(LeaseStep::Swap { expected, next }) => {
-                    let swapped = storage.swap_lease(&expected, &next).await?;
-                    claim.handle_swapped(&Ok(swapped), monotonic);
-                }
-                Some(LeaseStep::Read) | None => {
-                    let held = storage.leases().await?.into_iter().find(|lease| lease.partition == partition);
-                    claim.handle_found(held, monotonic);
-                }
-            }
-        }
-    }
-
-    async fn load_outbox(&mut self) -> Result<(), StorageError> {
-        let mut after = 0;
-        loop {
-            let page = self.shared.storage.outbox(after, OUTBOX_PAGE).await?;
-            for entry in page.items {
-                after = entry.seq;
-                self.deliveries.hand_over(entry.into());
-            }
-            if !page.more {
-                self.deliveries.loaded();
-                return Ok(());
-            }
         }
     }
 }

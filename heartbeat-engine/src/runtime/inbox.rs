@@ -105,6 +105,22 @@ impl Inbox {
         }
     }
 
+    /// Takes no calls until it is opened again, unless it was closed; what waits is dropped.
+    pub(crate) fn suspend(&self) {
+        let mut state = self.lock();
+        if state.phase == Phase::Open {
+            state.phase = Phase::Loading;
+        }
+        state.undecided = 0;
+        let dropped = std::mem::take(&mut state.waiting);
+        drop(state);
+        drop(dropped);
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        self.lock().phase == Phase::Closed
+    }
+
     /// Takes how many requests the driver has taken and not decided yet, which count towards the limit, and says whether
     /// nothing waits and nothing will any more.
     pub(crate) fn is_done(&self, undecided: usize) -> bool {

@@ -12,6 +12,7 @@ mod engine;
 mod error;
 mod inbox;
 mod incidents;
+mod lease_keeper;
 mod limits;
 mod loading;
 mod metrics;

@@ -9,6 +9,7 @@ use tokio::sync::{broadcast, watch};
 use crate::runtime::channels::Channels;
 use crate::runtime::directory::Directory;
 use crate::runtime::inbox::Inbox;
+use crate::runtime::lease_keeper::LeaseKeeper;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
 use crate::runtime::policies::Policies;
@@ -18,6 +19,7 @@ pub(crate) struct Shared {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) node: String,
+    pub(crate) lease: LeaseKeeper,
     pub(crate) limits: Limits,
     /// Who is told about the watcher itself.
     pub(crate) watcher_channels: Vec<String>,

@@ -26,7 +26,24 @@ pub fn at(seconds: i64) -> Timestamp {
 /// The `n`-th monitor's id. They sort as their numbers do.
 #[must_use]
 pub fn monitor_id(n: u64) -> MonitorId {
-    MonitorId::from_bytes(bytes(1, n))
+    monitor_id_in(PartitionId(0), n)
+}
+
+/// The `n`-th monitor's id in a partition, whatever the number of partitions.
+#[must_use]
+pub fn monitor_id_in(partition: PartitionId, n: u64) -> MonitorId {
+    let mut id = [1; 16];
+    id[6..14].copy_from_slice(&n.to_be_bytes());
+    id[14..].copy_from_slice(&partition.0.to_be_bytes());
+    MonitorId::from_bytes(id)
+}
+
+/// A record that is the same but for its monitor's id.
+#[must_use]
+pub fn with_id(id: MonitorId, record: &Record) -> Record {
+    let mut record = record.clone();
+    Arc::make_mut(&mut record.monitor).id = id;
+    record
 }
 
 /// The `n`-th incident's id. They sort as their numbers do.
@@ -317,11 +334,15 @@ pub fn replace(record: &Record) -> Transition {
     transition(record.id(), Some(Version(record.version.0 - 1)), Change::Put(Arc::new(record.clone())))
 }
 
-/// The next version of a record, edited.
+/// The next version of a record, edited; with the next revision where the wish changed.
 #[must_use]
 pub fn next(record: &Record, edit: impl FnOnce(&mut Monitor, &mut Health)) -> Record {
     let mut next = Record { version: record.version.next(), ..record.clone() };
     edit(Arc::make_mut(&mut next.monitor), &mut next.health);
+    if next.monitor != record.monitor {
+        let monitor = Arc::make_mut(&mut next.monitor);
+        monitor.revision = monitor.revision.next();
+    }
     next
 }
 

@@ -120,7 +120,7 @@ impl Broken {
             names: Mutex::default(),
             removals: AtomicU64::new(0),
             deadlines: Mutex::default(),
-            inner: MemoryStorage::new(),
+            inner: MemoryStorage::new().with_partitions(4),
         }
     }
 
@@ -189,6 +189,10 @@ async fn dawdle() {
 
 #[async_trait]
 impl Storage for Broken {
+    fn partitions(&self) -> u16 {
+        self.inner.partitions()
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         if self.fault == Fault::DropsWhatComesAtOnce {
             if self.busy.swap(true, Ordering::Relaxed) {

@@ -75,6 +75,10 @@ fn append(journal: &mut Option<File>, line: &Line) -> Result<(), StorageError> {
 
 #[async_trait]
 impl Storage for Journal {
+    fn partitions(&self) -> u16 {
+        1
+    }
+
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         let mut journal = self.file.lock().await;
         append(&mut journal, &Line::Batch(batch.clone()))?;

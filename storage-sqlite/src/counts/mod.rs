@@ -6,9 +6,9 @@
 //! *span* of 30 days, so rows that are made at about the same time lie together, and a whole span is forgotten at once.
 //!
 //! An hour may stand in several rows, because the clock was set back; its counts are then their sum. Days are sums of hours:
-//! they are kept as long, and a year of hours is read in a few milliseconds. `page` reads, `packed` is the form on disk.
+//! they are kept as long, and a year of hours is read in a few milliseconds. `page` reads; the form of hours on disk is that of
+//! `heartbeat_engine::compact`.
 
-mod packed;
 mod page;
 
 use std::collections::BTreeMap;
@@ -17,15 +17,13 @@ use std::collections::btree_map::Entry;
 use heartbeat_engine::{Counts, Timestamp};
 use rusqlite::{Connection, OptionalExtension, params};
 
-use self::packed::{Packer, read_hours};
 #[cfg(test)]
 pub(crate) use self::page::{BELOW, ROWS};
 pub(crate) use self::page::{Wanted, page};
-use crate::codec::{CodecError, Unpacker, read_counted};
+use heartbeat_engine::compact::{CompactError, Frames, HourPacker, hour_begin, hour_of, read_counted, read_hours};
 
 /// How many hours a span has: 30 days.
 const SPAN_HOURS: i64 = 720;
-const HOUR_MILLIS: i64 = 3_600_000;
 /// How many bytes of hours stay with the newest heartbeats; a row is hardly longer either. See `pings::RECENT_BYTES`.
 const OPEN_BYTES: usize = 160;
 /// How many rows one transaction forgets at most.
@@ -51,11 +49,13 @@ impl Folded {
 }
 
 /// Counts heartbeats. Of those that cannot be read it tells the first, and counts the others.
-pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CodecError> {
+pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CompactError> {
     let mut result = Ok(());
-    for frame in Unpacker::new(frames) {
+    for frame in Frames::new(frames) {
         match frame.and_then(|frame| Ok((frame.arrived_at, read_counted(&frame)?))) {
-            Ok((arrived_at, (signal, took))) => hour_of(hours, number(arrived_at)).add(signal, took),
+            Ok((arrived_at, (signal, took))) => {
+                counts_of(hours, hour_of(Timestamp::from_millis(arrived_at))).add(signal, took)
+            }
             Err(error) if result.is_ok() => result = Err(error),
             Err(_) => (),
         }
@@ -64,10 +64,10 @@ pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CodecError> 
 }
 
 /// Adds hours to those that stay with the newest heartbeats. What of the latter is damaged is lost, and told.
-pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CodecError>) {
+pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CompactError>) {
     let mut hours = more;
     let damaged = add(&mut hours, open).err();
-    let mut packer = Packer::default();
+    let mut packer = HourPacker::default();
     hours.iter().for_each(|(number, counts)| packer.push(*number, counts));
     let mut folded = Folded { open: packer.bytes, rows: Vec::new() };
     if folded.open.len() <= OPEN_BYTES {
@@ -75,7 +75,7 @@ pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CodecError>) {
     }
     // It is still counted in, most likely.
     let newest = hours.pop_last();
-    let mut packer = Packer::default();
+    let mut packer = HourPacker::default();
     let mut span = None;
     for (number, counts) in &hours {
         let of = Some(span_of(*number));
@@ -86,7 +86,7 @@ pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CodecError>) {
         packer.push(*number, counts);
     }
     folded.rows.extend(span.map(|span| (span, packer.bytes)));
-    let mut packer = Packer::default();
+    let mut packer = HourPacker::default();
     newest.iter().for_each(|(number, counts)| packer.push(*number, counts));
     folded.open = packer.bytes;
     (folded, damaged)
@@ -109,7 +109,7 @@ pub(crate) fn expired(connection: &Connection, days: u32) -> rusqlite::Result<Op
         return Ok(Some(i64::MAX));
     }
     let mark = connection.prepare_cached("SELECT mark FROM marks")?.query_row([], |row| row.get(0)).optional()?;
-    Ok(mark.map(|mark| span_of(number(mark).saturating_sub(i64::from(days) * 24))))
+    Ok(mark.map(|mark| span_of(hour_of(Timestamp::from_millis(mark)).saturating_sub(i64::from(days) * 24))))
 }
 
 /// Whether anything is there that may be forgotten.
@@ -136,7 +136,7 @@ pub(crate) const REMOVE: &str = "WITH RECURSIVE spans (span) AS (
     DELETE FROM counts WHERE monitor = ?1 AND span IN (SELECT span FROM spans WHERE span IS NOT NULL)";
 
 /// Adds hours in the form on disk.
-fn add(hours: &mut Hours, packed: &[u8]) -> Result<(), CodecError> {
+fn add(hours: &mut Hours, packed: &[u8]) -> Result<(), CompactError> {
     for (number, counts) in read_hours(packed)? {
         match hours.entry(number) {
             Entry::Vacant(entry) => drop(entry.insert(counts)),
@@ -146,21 +146,12 @@ fn add(hours: &mut Hours, packed: &[u8]) -> Result<(), CodecError> {
     Ok(())
 }
 
-/// The number of the hour in which an instant lies.
-const fn number(millis: i64) -> i64 {
-    millis.div_euclid(HOUR_MILLIS)
-}
-
 const fn span_of(number: i64) -> i64 {
     number.div_euclid(SPAN_HOURS)
 }
 
-fn hour_of(hours: &mut Hours, number: i64) -> &mut Counts {
-    hours.entry(number).or_insert_with(|| none_in(number))
-}
-
-fn none_in(number: i64) -> Counts {
-    Counts::new(Timestamp::from_millis(number.saturating_mul(HOUR_MILLIS)))
+fn counts_of(hours: &mut Hours, number: i64) -> &mut Counts {
+    hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number)))
 }
 
 #[cfg(test)]
@@ -172,7 +163,7 @@ mod tests {
     fn hours(numbers: impl IntoIterator<Item = i64>) -> Hours {
         let mut hours = Hours::new();
         for number in numbers {
-            hour_of(&mut hours, number).add(Signal::Success, None);
+            counts_of(&mut hours, number).add(Signal::Success, None);
         }
         hours
     }
@@ -197,7 +188,7 @@ mod tests {
         for (span, row) in &rows {
             let row = read_hours(row).unwrap();
             assert!(row.iter().all(|(number, _)| span_of(*number) == *span));
-            row.into_iter().for_each(|(number, counts)| hour_of(&mut found, number).merge(&counts));
+            row.into_iter().for_each(|(number, counts)| counts_of(&mut found, number).merge(&counts));
         }
         add(&mut found, &open).unwrap();
         assert_eq!(found.len(), 5001);

@@ -1,9 +1,10 @@
 //! Pages of counts: what stands in rows, what stays with the newest heartbeats, and what is in the log alone.
 
+use heartbeat_engine::compact::hour_of;
 use heartbeat_engine::{CountsPer, HistoryItem, MonitorId, Page, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Hours, add, number, span_of, tally};
+use super::{Hours, add, span_of, tally};
 use crate::error;
 use crate::log::{self, Position};
 use crate::pings::{FOLDED, Stored};
@@ -33,8 +34,8 @@ pub(crate) fn page(
     let folded = connection.prepare_cached(FOLDED)?.query_row([id], |row| row.get(0)).optional()?;
     let Some(folded) = folded.map(Position::from_column) else { return Ok(Page::empty()) };
     let mut open = open(connection, id, newest, folded)?;
-    let since = wanted.since.map_or(i64::MIN, |since| span_of(number(since.as_millis())));
-    let mut above = wanted.before.map_or(i64::MAX, |before| span_of(number(before.as_millis())).saturating_add(1));
+    let since = wanted.since.map_or(i64::MIN, |since| span_of(hour_of(since)));
+    let mut above = wanted.before.map_or(i64::MAX, |before| span_of(hour_of(before)).saturating_add(1));
     let mut items = Vec::new();
     while items.len() <= wanted.limit {
         let stored: Option<i64> = connection.prepare_cached(BELOW)?.query_row([above], |row| row.get(0))?;

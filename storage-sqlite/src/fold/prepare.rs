@@ -4,7 +4,6 @@ use heartbeat_engine::MonitorId;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::gather::Entries;
-use crate::codec::CodecError;
 use crate::counts::{self, Hours};
 use crate::damage::Damage;
 use crate::error;
@@ -12,6 +11,7 @@ use crate::log::Position;
 use crate::options::Kept;
 use crate::pings::{self, FOLDED, Stored};
 use crate::readers::{Read, ReadError};
+use heartbeat_engine::compact::CompactError;
 
 /// What is to be written of some monitors.
 pub(crate) type Slice = Vec<Item>;
@@ -105,7 +105,7 @@ fn count(hours: &mut Hours, id: &[u8; 16], frames: &[u8]) {
 
 /// The numbers of the first and the last heartbeat of an entry; `None` when they are damaged.
 fn range(id: &[u8; 16], position: Position, frames: &[u8], damage: &mut Damage) -> Option<(u64, u64)> {
-    let lost = |error: CodecError| {
+    let lost = |error: CompactError| {
         let monitor = MonitorId::from_bytes(*id);
         tracing::error!(%monitor, %error, "heartbeats in the log are damaged and lost");
         damage.note(position.seq());
@@ -137,7 +137,7 @@ fn fold(
     } else {
         counts::Folded::default()
     };
-    let unreadable = |error: CodecError| ReadError::Undecodable(error::undecodable(&"heartbeats in the log", &error));
+    let unreadable = |error: CompactError| ReadError::Undecodable(error::undecodable(&"heartbeats in the log", &error));
     let pings = stored.fold(frames, kept.pings, last_chunk).map_err(unreadable)?;
     Ok((pings, counts))
 }

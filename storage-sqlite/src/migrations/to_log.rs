@@ -4,7 +4,7 @@
 //! to be done, so a process that was killed goes on where it was. The version in the header is the new one from the first
 //! step on: an older program, which knows nothing of the new tables, refuses the file at any time.
 
-use heartbeat_engine::{Health, MonitorId, PingEntry, StorageError};
+use heartbeat_engine::{Health, MonitorId, PingEntry, StorageError, compact};
 use rusqlite::{Connection, TransactionBehavior, params};
 
 use super::has_table;
@@ -14,7 +14,7 @@ use crate::fold::write_pings;
 use crate::options::SqliteOptions;
 use crate::pings::Stored;
 use crate::readers::{Read, ReadError};
-use crate::{codec, counts, encode};
+use crate::{counts, encode};
 
 /// How many monitors one transaction moves.
 const MONITORS: i64 = 256;
@@ -88,7 +88,7 @@ fn move_one(connection: &Connection, old: &Old, keep: u64, last_key: &mut i64) -
     // A state that cannot be read stays as it is: it is found when somebody asks for it.
     let mut health = Vec::new();
     let read = serde_json::from_slice::<Health>(&old.health).ok();
-    if read.is_none_or(|read| codec::write_health(&mut health, &read).is_err()) {
+    if read.is_none_or(|read| compact::write_health(&mut health, &read).is_err()) {
         health.clone_from(&old.health);
     }
     connection

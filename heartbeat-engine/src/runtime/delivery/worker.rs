@@ -89,7 +89,10 @@ impl Worker {
     fn turn(&mut self) -> Option<Duration> {
         let now = self.shared.clock.now();
         let mut outbox = self.outlet.outbox();
-        while let Some(due) = outbox.poll_attempt(now) {
+        // A node that was frozen past its lease tells nothing: another one does by now.
+        while self.shared.lease.epoch().is_some()
+            && let Some(due) = outbox.poll_attempt(now)
+        {
             let (shared, tried) = (self.shared.clone(), Tried::new(&due.notification));
             self.under_way.spawn(async move { Ended::Attempt(tried, attempt(shared, due, now).await) });
         }

@@ -118,6 +118,14 @@ impl Policies {
         }
     }
 
+    /// Forgets all, before they are loaded anew.
+    pub(crate) fn clear(&self) {
+        self.change(|pages| {
+            pages.maintenance.clear();
+            pages.routes.clear();
+        });
+    }
+
     fn change(&self, change: impl FnOnce(&mut Pages)) {
         let mut pages = self.write();
         change(&mut pages);

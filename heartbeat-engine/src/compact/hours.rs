@@ -1,12 +1,11 @@
-//! Hours as they lie on the disk: the first number, then of each hour how many hours after the one before it is, how many
+//! Hours of counted heartbeats: the first number, then of each hour how many hours after the one before it is, how many
 //! heartbeats of each signal it has unless they are as many as in the hour before, and how long they took.
 //!
 //! Steady jobs are the most frequent, so an hour like the one before takes a byte, and the length of one run two or three more.
 
-use heartbeat_engine::{Counts, Durations, Signal};
+use crate::{Counts, CountsPer, Durations, Signal, Timestamp};
 
-use super::none_in;
-use crate::codec::{CodecError, Reader, write_number, write_signed};
+use super::{CompactError, Reader, write_number, write_signed};
 
 /// The lowest bit of an hour's head: as many of everything as in the hour before. The others are the distance.
 const SAME: u64 = 1;
@@ -17,14 +16,16 @@ const COUNTED: u8 = 1 << 6;
 const KNOWN: u8 = (1 << 7) - 1;
 
 /// Writes hours, oldest first.
-#[derive(Default)]
-pub(super) struct Packer {
-    pub(super) bytes: Vec<u8>,
+#[derive(Default, Debug)]
+pub struct HourPacker {
+    /// What is written so far.
+    pub bytes: Vec<u8>,
     before: Option<(i64, Counts)>,
 }
 
-impl Packer {
-    pub(super) fn push(&mut self, number: i64, counts: &Counts) {
+impl HourPacker {
+    /// Writes the counts of an hour by its number, see [`hour_of`].
+    pub fn push(&mut self, number: i64, counts: &Counts) {
         let distance = match &self.before {
             Some((before, _)) => number.wrapping_sub(*before).cast_unsigned(),
             None => {
@@ -71,8 +72,11 @@ fn write_numbers(out: &mut Vec<u8>, counts: &Counts) {
     }
 }
 
-/// Reads what was written, oldest first.
-pub(super) fn read_hours(bytes: &[u8]) -> Result<Vec<(i64, Counts)>, CodecError> {
+/// Reads what was written, oldest first: the numbers of hours, and their counts.
+///
+/// # Errors
+/// When the bytes are damaged.
+pub fn read_hours(bytes: &[u8]) -> Result<Vec<(i64, Counts)>, CompactError> {
     let mut reader = Reader::new(bytes);
     let mut hours: Vec<(i64, Counts)> = Vec::new();
     if reader.is_empty() {
@@ -82,13 +86,13 @@ pub(super) fn read_hours(bytes: &[u8]) -> Result<Vec<(i64, Counts)>, CodecError>
     while !reader.is_empty() {
         let head = reader.number()?;
         number = number.wrapping_add((head >> 1).cast_signed());
-        let mut counts = none_in(number);
+        let mut counts = Counts::new(hour_begin(number));
         let timed = match hours.last() {
             Some((_, before)) if head & SAME != 0 => {
                 Signal::ALL.iter().for_each(|signal| counts.add_many(*signal, before.of(*signal)));
                 before.durations.count
             }
-            None if head & SAME != 0 => return Err(CodecError("an hour is like none before".to_owned())),
+            None if head & SAME != 0 => return Err(CompactError::new("an hour is like none before")),
             _ => read_numbers(&mut reader, &mut counts)?,
         };
         if timed > 0 {
@@ -103,10 +107,10 @@ pub(super) fn read_hours(bytes: &[u8]) -> Result<Vec<(i64, Counts)>, CodecError>
 }
 
 /// Says how many took a known time.
-fn read_numbers(reader: &mut Reader<'_>, counts: &mut Counts) -> Result<u64, CodecError> {
+fn read_numbers(reader: &mut Reader<'_>, counts: &mut Counts) -> Result<u64, CompactError> {
     let mask = reader.byte()?;
     if mask & !KNOWN != 0 {
-        return Err(CodecError("an hour has unknown numbers".to_owned()));
+        return Err(CompactError::new("an hour has unknown numbers"));
     }
     for signal in Signal::ALL.iter().filter(|signal| mask >> **signal as u8 & 1 != 0) {
         counts.add_many(*signal, reader.number()?);
@@ -115,6 +119,18 @@ fn read_numbers(reader: &mut Reader<'_>, counts: &mut Counts) -> Result<u64, Cod
         return reader.number();
     }
     Ok(if mask & TIMED != 0 { ends(counts) } else { 0 })
+}
+
+/// The number of the hour of an instant: hours since 1970 in UTC.
+#[must_use]
+pub const fn hour_of(at: Timestamp) -> i64 {
+    at.as_millis().div_euclid(CountsPer::Hour.millis())
+}
+
+/// When the hour with a number begins.
+#[must_use]
+pub const fn hour_begin(number: i64) -> Timestamp {
+    Timestamp::from_millis(number.saturating_mul(CountsPer::Hour.millis()))
 }
 
 #[cfg(test)]
@@ -126,13 +142,13 @@ mod tests {
     use super::*;
 
     fn packed(hours: &[(i64, Counts)]) -> Vec<u8> {
-        let mut packer = Packer::default();
+        let mut packer = HourPacker::default();
         hours.iter().for_each(|(number, counts)| packer.push(*number, counts));
         packer.bytes
     }
 
-    fn hour(number: i64, heartbeats: &[(usize, Option<u64>)]) -> (i64, Counts) {
-        let mut counts = none_in(number);
+    fn hour_with(number: i64, heartbeats: &[(usize, Option<u64>)]) -> (i64, Counts) {
+        let mut counts = Counts::new(hour_begin(number));
         for (signal, ms) in heartbeats {
             counts.add(Signal::ALL[*signal], ms.map(Duration::from_millis));
         }
@@ -148,7 +164,7 @@ mod tests {
                 0..12,
             )
         ) {
-            let hours: Vec<_> = found.iter().map(|(number, heartbeats)| hour(*number, heartbeats)).collect();
+            let hours: Vec<_> = found.iter().map(|(number, heartbeats)| hour_with(*number, heartbeats)).collect();
             let bytes = packed(&hours);
             assert_eq!(read_hours(&bytes), Ok(hours.clone()));
             for end in 0..bytes.len() {
@@ -167,21 +183,29 @@ mod tests {
 
     #[test]
     fn a_steady_hour_takes_four_bytes_and_one_byte_without_a_length() {
-        let hours =
-            |ms: fn(i64) -> Option<u64>| -> Vec<_> { (0..100).map(|n| hour(490_000 + n, &[(0, ms(n))])).collect() };
+        let hours = |ms: fn(i64) -> Option<u64>| -> Vec<_> {
+            (0..100).map(|n| hour_with(490_000 + n, &[(0, ms(n))])).collect()
+        };
         let head = 6;
         assert_eq!(packed(&hours(|_| None)).len(), head + 99);
         assert!(packed(&hours(|n| Some(600_000 + n.cast_unsigned() * 7919))).len() <= head + 100 * 4);
-        let daily: Vec<_> = (0..100).map(|n| hour(490_000 + 24 * n, &[(0, Some(9000))])).collect();
+        let daily: Vec<_> = (0..100).map(|n| hour_with(490_000 + 24 * n, &[(0, Some(9000))])).collect();
         assert!(packed(&daily).len() <= head + 100 * 3);
-        let minutely: Vec<_> = (0..100).map(|n| hour(490_000 + n, &[(0, Some(900)); 60])).collect();
+        let minutely: Vec<_> = (0..100).map(|n| hour_with(490_000 + n, &[(0, Some(900)); 60])).collect();
         assert!(packed(&minutely).len() <= head + 100 * 5);
     }
 
     #[test]
     fn sums_that_saturated_are_kept() {
-        let hours = [hour(1, &[(0, Some(u64::MAX)), (0, Some(u64::MAX)), (1, Some(3))])];
+        let hours = [hour_with(1, &[(0, Some(u64::MAX)), (0, Some(u64::MAX)), (1, Some(3))])];
         assert_eq!(read_hours(&packed(&hours)).unwrap(), hours);
+    }
+
+    #[test]
+    fn the_bytes_of_an_hour_stay_what_they_were() {
+        let all = [(0, Some(5)), (1, None), (2, None), (3, None), (4, None)];
+        let bytes = [0xf0, 0xe7, 0x3b, 0x00, 0x7f, 1, 1, 1, 1, 1, 1, 5];
+        assert_eq!(packed(&[hour_with(490_000, &all)]), bytes);
     }
 
     #[test]

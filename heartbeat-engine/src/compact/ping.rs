@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use heartbeat_engine::{Effect, PingEntry, RunId, Signal, Timestamp};
+use crate::{Effect, PingEntry, RunId, Signal, Timestamp};
 
-use super::{CodecError, Frame, Reader, write_bytes, write_number, write_signed};
+use super::{CompactError, Frame, Reader, write_bytes, write_number, write_signed};
 
 /// In the order of their stored numbers.
 pub(super) const SIGNALS: [Signal; 5] = [Signal::Success, Signal::Start, Signal::Fail, Signal::Log, Signal::Report];
@@ -53,7 +53,7 @@ fn flags(ping: &PingEntry) -> u64 {
 }
 
 /// Appends the content of a heartbeat's frame.
-pub(crate) fn write_ping(out: &mut Vec<u8>, ping: &PingEntry) {
+pub fn write_ping(out: &mut Vec<u8>, ping: &PingEntry) {
     write_number(out, flags(ping));
     // A new field must get its flag.
     let PingEntry {
@@ -101,7 +101,10 @@ pub(crate) fn write_ping(out: &mut Vec<u8>, ping: &PingEntry) {
 }
 
 /// Reads what is counted of a heartbeat: its signal, and [`PingEntry::took`].
-pub(crate) fn read_counted(frame: &Frame<'_>) -> Result<(Signal, Option<Duration>), CodecError> {
+///
+/// # Errors
+/// When the content is cut or not known.
+pub fn read_counted(frame: &Frame<'_>) -> Result<(Signal, Option<Duration>), CompactError> {
     let mut reader = Reader::new(frame.content);
     let flags = reader.number()?;
     let signal = signal(flags)?;
@@ -115,15 +118,18 @@ pub(crate) fn read_counted(frame: &Frame<'_>) -> Result<(Signal, Option<Duration
     Ok((signal, took.map(Duration::from_millis)))
 }
 
-fn signal(flags: u64) -> Result<Signal, CodecError> {
+fn signal(flags: u64) -> Result<Signal, CompactError> {
     if flags & !KNOWN != 0 {
-        return Err(CodecError::new("a heartbeat has unknown flags"));
+        return Err(CompactError::new("a heartbeat has unknown flags"));
     }
-    SIGNALS.get((flags & 7) as usize).copied().ok_or_else(|| CodecError::new("a heartbeat has no signal"))
+    SIGNALS.get((flags & 7) as usize).copied().ok_or_else(|| CompactError::new("a heartbeat has no signal"))
 }
 
 /// Reads a heartbeat from its frame.
-pub(crate) fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CodecError> {
+///
+/// # Errors
+/// When the content is not exactly that of one heartbeat.
+pub fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CompactError> {
     let mut reader = Reader::new(frame.content);
     let flags = reader.number()?;
     let signal = signal(flags)?;
@@ -144,7 +150,7 @@ pub(crate) fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CodecError> {
     let (message, source, user_agent) = (text(MESSAGE)?, text(SOURCE)?, text(USER_AGENT)?);
     let body = if has(BODY) { Some(reader.bytes()?.to_vec()) } else { None };
     if !reader.is_empty() {
-        return Err(CodecError::new("a heartbeat is longer than it says"));
+        return Err(CompactError::new("a heartbeat is longer than it says"));
     }
     Ok(PingEntry {
         n: frame.n,
@@ -167,9 +173,9 @@ pub(crate) fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CodecError> {
     })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests {
-    use heartbeat_engine::testing::fixtures::{full_ping, ping};
+    use crate::testing::fixtures::{full_ping, ping};
 
     use super::*;
 

@@ -2,32 +2,37 @@
 //!
 //! Frames are moved from the log to histories without looking at their content.
 
-use super::{CodecError, Reader, write_bytes, write_number, write_signed};
+use super::{CompactError, Reader, write_bytes, write_number, write_signed};
 
 /// One heartbeat whose content is not decoded.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) struct Frame<'a> {
-    pub(crate) n: u64,
-    /// Milliseconds.
-    pub(crate) arrived_at: i64,
-    pub(crate) content: &'a [u8],
+pub struct Frame<'a> {
+    /// Its place among the heartbeats of the monitor, from 1.
+    pub n: u64,
+    /// When it arrived, in milliseconds since 1970.
+    pub arrived_at: i64,
+    /// The rest of it, see [`super::write_ping`].
+    pub content: &'a [u8],
 }
 
 /// Writes frames.
-#[derive(Default)]
-pub(crate) struct Packer {
-    pub(crate) bytes: Vec<u8>,
+#[derive(Default, Debug)]
+pub struct FramePacker {
+    /// What is written so far.
+    pub bytes: Vec<u8>,
     n: u64,
     arrived_at: i64,
 }
 
-impl Packer {
-    /// Writes behind what is there already.
-    pub(crate) fn behind(bytes: Vec<u8>) -> Self {
+impl FramePacker {
+    /// Writes behind what is there already, as if it were the first.
+    #[must_use]
+    pub fn behind(bytes: Vec<u8>) -> Self {
         Self { bytes, ..Self::default() }
     }
 
-    pub(crate) fn push(&mut self, frame: Frame<'_>) {
+    /// Writes one more.
+    pub fn push(&mut self, frame: Frame<'_>) {
         write_number(&mut self.bytes, frame.n.wrapping_sub(self.n));
         write_signed(&mut self.bytes, frame.arrived_at.wrapping_sub(self.arrived_at));
         write_bytes(&mut self.bytes, frame.content);
@@ -35,27 +40,30 @@ impl Packer {
     }
 }
 
-/// Reads frames, in the order in which they were written.
-pub(crate) struct Unpacker<'a> {
+/// Reads frames, in the order in which they were written; it ends behind the first that cannot be read.
+#[derive(Debug)]
+pub struct Frames<'a> {
     rest: Reader<'a>,
     n: u64,
     arrived_at: i64,
 }
 
-impl<'a> Unpacker<'a> {
-    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+impl<'a> Frames<'a> {
+    /// Reads these bytes.
+    #[must_use]
+    pub const fn new(bytes: &'a [u8]) -> Self {
         Self { rest: Reader::new(bytes), n: 0, arrived_at: 0 }
     }
 
-    fn frame(&mut self) -> Result<Frame<'a>, CodecError> {
+    fn frame(&mut self) -> Result<Frame<'a>, CompactError> {
         self.n = self.n.wrapping_add(self.rest.number()?);
         self.arrived_at = self.arrived_at.wrapping_add(self.rest.signed()?);
         Ok(Frame { n: self.n, arrived_at: self.arrived_at, content: self.rest.bytes()? })
     }
 }
 
-impl<'a> Iterator for Unpacker<'a> {
-    type Item = Result<Frame<'a>, CodecError>;
+impl<'a> Iterator for Frames<'a> {
+    type Item = Result<Frame<'a>, CompactError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
@@ -81,10 +89,10 @@ mod tests {
             Frame { n: 8, arrived_at: i64::MAX, content: b"" },
             Frame { n: 3, arrived_at: i64::MIN, content: &[9; 300] },
         ];
-        let mut packer = Packer::default();
+        let mut packer = FramePacker::default();
         frames.iter().for_each(|frame| packer.push(*frame));
-        assert_eq!(Unpacker::new(&packer.bytes).collect::<Result<Vec<_>, _>>().unwrap(), frames);
+        assert_eq!(Frames::new(&packer.bytes).collect::<Result<Vec<_>, _>>().unwrap(), frames);
         let cut = &packer.bytes[..packer.bytes.len() - 1];
-        assert_eq!(Unpacker::new(cut).map(|frame| frame.is_ok()).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(Frames::new(cut).map(|frame| frame.is_ok()).collect::<Vec<_>>(), [true, true, false]);
     }
 }

@@ -1,12 +1,10 @@
 //! A monitor's state. A monitor that is down, flaps or is pursued has more to say, and says it in JSON; the first byte tells
 //! which form it is.
 
-use heartbeat_engine::{
-    Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, State, Timestamp,
-};
+use crate::{Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, State, Timestamp};
 
 use super::ping::SIGNALS;
-use super::{CodecError, Reader, write_number, write_signed};
+use super::{CompactError, Reader, write_number, write_signed};
 
 /// The first byte of the binary form. JSON begins with a brace.
 const BINARY: u8 = 1;
@@ -28,11 +26,14 @@ const DEGRADED: u64 = 1 << 12;
 const KNOWN: u64 = (1 << 13) - 1;
 
 /// Appends a state.
-pub(crate) fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CodecError> {
+///
+/// # Errors
+/// When it cannot be written as JSON; that does not happen to a state that the engine made.
+pub fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CompactError> {
     // A new circumstance must be written, or make the state one that is written as JSON.
     let Circumstances { successes, moves, runs, ended_runs, incident, pursuit, flaps } = &**health;
     if incident.is_some() || !pursuit.is_empty() || !flaps.is_empty() {
-        return serde_json::to_writer(out, health).map_err(|error| CodecError(error.to_string()));
+        return serde_json::to_writer(out, health).map_err(|error| CompactError::new(&error.to_string()));
     }
     let flags = flags(health);
     out.push(BINARY);
@@ -88,7 +89,7 @@ fn write_time(out: &mut Vec<u8>, time: Timestamp, base: i64) {
     write_signed(out, time.as_millis().wrapping_sub(base));
 }
 
-fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CodecError> {
+fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CompactError> {
     Ok(Timestamp::from_millis(base.wrapping_add(reader.signed()?)))
 }
 
@@ -102,7 +103,7 @@ fn write_moves(out: &mut Vec<u8>, moves: &OutageMoves, seen: Timestamp, base: i6
     }
 }
 
-fn read_moves(reader: &mut Reader<'_>, base: i64) -> Result<(OutageMoves, Timestamp), CodecError> {
+fn read_moves(reader: &mut Reader<'_>, base: i64) -> Result<(OutageMoves, Timestamp), CompactError> {
     let (extended, which) = (reader.byte()?, reader.byte()?);
     let seen = read_time(reader, base)?;
     let first = if which & 1 != 0 { Some((read_time(reader, base)?, read_time(reader, base)?)) } else { None };
@@ -127,7 +128,7 @@ fn write_runs(out: &mut Vec<u8>, runs: &[Run], ended: &[EndedRun], base: i64) {
     }
 }
 
-fn read_runs(reader: &mut Reader<'_>, base: i64) -> Result<(Vec<Run>, Vec<EndedRun>), CodecError> {
+fn read_runs(reader: &mut Reader<'_>, base: i64) -> Result<(Vec<Run>, Vec<EndedRun>), CompactError> {
     let count = reader.number()?;
     let run = |reader: &mut Reader<'_>| {
         let which = reader.byte()?;
@@ -136,27 +137,30 @@ fn read_runs(reader: &mut Reader<'_>, base: i64) -> Result<(Vec<Run>, Vec<EndedR
         let limit_at = if which & 2 != 0 { Some(read_time(reader, base)?) } else { None };
         Ok(Run { id, began_at, limit_at })
     };
-    let runs = (0..count).map(|_| run(reader)).collect::<Result<_, CodecError>>()?;
+    let runs = (0..count).map(|_| run(reader)).collect::<Result<_, CompactError>>()?;
     let count = reader.number()?;
     let ended = |reader: &mut Reader<'_>| {
         let which = reader.byte()?;
         let id = if which & 1 != 0 { Some(RunId::from_bytes(reader.array()?)) } else { None };
         Ok(EndedRun { id, overran: which & 2 != 0 })
     };
-    let ended = (0..count).map(|_| ended(reader)).collect::<Result<_, CodecError>>()?;
+    let ended = (0..count).map(|_| ended(reader)).collect::<Result<_, CompactError>>()?;
     Ok((runs, ended))
 }
 
-/// Reads a state in either form.
-pub(crate) fn read_health(bytes: &[u8]) -> Result<Health, CodecError> {
+/// Reads a state.
+///
+/// # Errors
+/// When the bytes are not exactly one state.
+pub fn read_health(bytes: &[u8]) -> Result<Health, CompactError> {
     let mut reader = Reader::new(bytes);
     if bytes.first() != Some(&BINARY) {
-        return serde_json::from_slice(bytes).map_err(|error| CodecError(error.to_string()));
+        return serde_json::from_slice(bytes).map_err(|error| CompactError::new(&error.to_string()));
     }
     reader.byte()?;
     let flags = reader.number()?;
     if flags & !KNOWN != 0 {
-        return Err(CodecError::new("it has unknown flags"));
+        return Err(CompactError::new("it has unknown flags"));
     }
     let has = |flag: u64| flags & flag != 0;
     let base = reader.signed()?;
@@ -174,7 +178,7 @@ pub(crate) fn read_health(bytes: &[u8]) -> Result<Health, CodecError> {
     let (moves, outages_seen) = if has(MOVES) { read_moves(&mut reader, base)? } else { Default::default() };
     let (runs, ended_runs) = if has(RUNS) { read_runs(&mut reader, base)? } else { Default::default() };
     if !reader.is_empty() {
-        return Err(CodecError::new("it is longer than it says"));
+        return Err(CompactError::new("it is longer than it says"));
     }
     let plain = Health {
         state: STATES[(flags & 3) as usize],
@@ -195,18 +199,18 @@ pub(crate) fn read_health(bytes: &[u8]) -> Result<Health, CodecError> {
     Ok(plain.with(Circumstances { successes, moves, runs, ended_runs, ..Circumstances::NONE }))
 }
 
-fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> Result<LastPing, CodecError> {
+fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> Result<LastPing, CompactError> {
     let n = count.wrapping_sub(reader.number()?);
     let arrived_at = read_time(reader, base)?;
     let at = read_time(reader, arrived_at.as_millis())?;
-    let signal = SIGNALS.get(usize::from(reader.byte()?)).ok_or_else(|| CodecError::new("it has no signal"))?;
+    let signal = SIGNALS.get(usize::from(reader.byte()?)).ok_or_else(|| CompactError::new("it has no signal"))?;
     Ok(LastPing { n, arrived_at, at, signal: *signal, degraded })
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "testing"))]
 mod tests {
-    use heartbeat_engine::Signal;
-    use heartbeat_engine::testing::fixtures::{at, full_record, health, run_id};
+    use crate::Signal;
+    use crate::testing::fixtures::{at, full_record, health, run_id};
 
     use super::*;
 

@@ -1,0 +1,66 @@
+//! Opens the storage that the settings name.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use heartbeat_engine::{MemoryStorage, Storage, Tenure};
+use heartbeat_http::HostGauge;
+use heartbeat_storage_redis::{RedisOptions, RedisStorage};
+use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
+
+use crate::storage_url::StorageUrl;
+
+/// Of the write-ahead log.
+const PAGE_BYTES: u64 = 4096;
+
+/// Whether several nodes may share a storage of this kind.
+pub(crate) fn tenure(url: &StorageUrl, ttl: Duration) -> Tenure {
+    match url {
+        StorageUrl::Redis(_) => Tenure::Shared { ttl },
+        StorageUrl::Memory | StorageUrl::Sqlite(_) => Tenure::Exclusive,
+    }
+}
+
+/// A storage, and what it has told at `/metrics`; or why there is none.
+pub(crate) async fn open(url: &StorageUrl) -> Result<(Arc<dyn Storage>, Vec<HostGauge>), String> {
+    match url {
+        StorageUrl::Memory => {
+            tracing::warn!("storage is memory: nothing outlives this process");
+            Ok((Arc::new(MemoryStorage::new()), Vec::new()))
+        }
+        StorageUrl::Sqlite(path) => {
+            let file = path.clone();
+            let opening = tokio::task::spawn_blocking(move || SqliteStorage::open(&file, SqliteOptions::default()));
+            let opened = opening.await.map_err(|error| error.to_string())?;
+            let storage = Arc::new(opened.map_err(|error| error.to_string())?);
+            let gauges = sqlite_gauges(&storage);
+            Ok((storage, gauges))
+        }
+        StorageUrl::Redis(options) => Ok((open_redis(options).await?, Vec::new())),
+    }
+}
+
+async fn open_redis(options: &RedisOptions) -> Result<Arc<dyn Storage>, String> {
+    let storage = RedisStorage::open(options.clone()).await.map_err(|error| error.to_string())?;
+    let durability = storage.durability();
+    tracing::info!("what an acknowledgement means in {options}: {durability}");
+    Ok(Arc::new(storage))
+}
+
+fn sqlite_gauges(storage: &Arc<SqliteStorage>) -> Vec<HostGauge> {
+    let gauge = |name, help, read: fn(&SqliteStorage) -> u64| {
+        let storage = storage.clone();
+        HostGauge::new(name, help, move || read(&storage) as f64)
+    };
+    vec![
+        gauge("store_file_bytes", "Size of the database file", |storage| {
+            std::fs::metadata(storage.path()).map_or(0, |file| file.len())
+        }),
+        gauge("store_log_bytes", "What lies in the log within it and is not in rows yet", |storage| {
+            storage.stats().log_bytes
+        }),
+        gauge("store_wal_bytes", "Size of the write-ahead log beside it", |storage| {
+            storage.stats().wal_pages * PAGE_BYTES
+        }),
+    ]
+}

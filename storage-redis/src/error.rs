@@ -1,0 +1,55 @@
+//! What an error of Redis means for the caller.
+
+use heartbeat_engine::StorageError;
+use heartbeat_engine::compact::CompactError;
+use redis::{ErrorKind, RedisError, ServerErrorKind};
+
+/// Of a command that only reads.
+pub(crate) fn reading(error: &RedisError) -> StorageError {
+    match of_server(error) {
+        Some(known) => known,
+        None => StorageError::Unavailable(error.to_string()),
+    }
+}
+
+/// Of a command that was sent and may have been carried out.
+pub(crate) fn writing(error: &RedisError) -> StorageError {
+    match of_server(error) {
+        Some(known) => known,
+        None => StorageError::Unknown(error.to_string()),
+    }
+}
+
+/// The server refused it, so nothing was written; `None` where that is not certain.
+fn of_server(error: &RedisError) -> Option<StorageError> {
+    match error.code() {
+        Some("FENCED") => return Some(StorageError::Fenced),
+        Some("WRONGTYPE") => return Some(StorageError::Corrupt(format!("a key is of another type: {error}"))),
+        _ => (),
+    }
+    match error.kind() {
+        ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+            Some(StorageError::Corrupt(error.to_string()))
+        }
+        ErrorKind::Server(_)
+        | ErrorKind::Extension
+        | ErrorKind::AuthenticationFailed
+        | ErrorKind::InvalidClientConfig => Some(StorageError::Unavailable(error.to_string())),
+        _ => None,
+    }
+}
+
+/// What is stored cannot be decoded.
+pub(crate) fn damaged(what: &str, error: &CompactError) -> StorageError {
+    StorageError::Corrupt(format!("{what}: {error}"))
+}
+
+/// What is stored is not the JSON that was written.
+pub(crate) fn damaged_json(what: &str, error: &serde_json::Error) -> StorageError {
+    StorageError::Corrupt(format!("{what}: {error}"))
+}
+
+/// What was to be written is not JSON; nothing of the engine is so.
+pub(crate) fn unencodable(error: impl std::fmt::Display) -> StorageError {
+    StorageError::Unavailable(format!("it cannot be written: {error}"))
+}

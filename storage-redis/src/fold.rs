@@ -1,0 +1,121 @@
+//! Heartbeats beyond those that are kept become counts of their hours.
+//!
+//! Each is counted once: `lua/fold.lua` takes heartbeats away and writes their counts in one step, if nobody did it since
+//! they were read. Hours lie in a hash, by *spans* of 16 days, so that little is written anew.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::future::join_all;
+use heartbeat_engine::compact::{self, HourPacker, hour_begin, hour_of, read_hours};
+use heartbeat_engine::{Counts, CountsPer, HistoryItem, MonitorId, Page, PartitionId, StorageError, Timestamp};
+
+use crate::codec;
+use crate::error::damaged;
+use crate::script::FOLD;
+use crate::store::Store;
+
+const SPAN_HOURS: i64 = 16 * 24;
+
+/// By their number: hours since 1970.
+type Hours = BTreeMap<i64, Counts>;
+
+/// Folds the heartbeats of monitors that have many. What fails is tried again with a later batch.
+pub(crate) async fn fold_all(store: &Store, partition: PartitionId, long: &BTreeSet<MonitorId>) {
+    let folds = long.iter().map(|id| async move {
+        if let Err(error) = fold(store, partition, *id).await {
+            tracing::warn!(monitor = %id, %error, "old heartbeats could not be counted and forgotten");
+        }
+    });
+    join_all(folds).await;
+}
+
+async fn fold(store: &Store, partition: PartitionId, id: MonitorId) -> Result<(), StorageError> {
+    let kept = isize::try_from(store.options.limits.pings_per_monitor).unwrap_or(isize::MAX);
+    let mut command = redis::cmd("LRANGE");
+    command.arg(store.keys.of_monitor(partition, "pings", id)).arg(0).arg(-kept - 1);
+    let old: Vec<Vec<u8>> = store.read(&command).await?;
+    let Some(oldest) = old.first() else { return Ok(()) };
+    let mut hours = Hours::new();
+    count(&mut hours, id, &old)?;
+    let days = i64::from(store.options.limits.counts_days);
+    let first_kept = hours.last_key_value().map_or(i64::MIN, |(newest, _)| span_of(newest - days * 24));
+    let spans: BTreeSet<i64> = hours.keys().map(|hour| span_of(*hour)).collect();
+    let stored = stored_spans(store, partition, id, &spans).await?;
+    let mut call = FOLD.on(&[&store.keys.lease(partition)]);
+    call.arg(id.as_bytes()).arg(oldest).arg(old.len());
+    call.arg(first_kept).arg(days * 24 / SPAN_HOURS + 2);
+    for (span, stored) in spans.into_iter().zip(stored) {
+        let mut counted: Hours =
+            hours.range(span * SPAN_HOURS..(span + 1) * SPAN_HOURS).map(|(n, c)| (*n, *c)).collect();
+        merge(&mut counted, id, stored.as_deref().unwrap_or_default())?;
+        let mut packer = HourPacker::default();
+        counted.iter().for_each(|(number, counts)| packer.push(*number, counts));
+        if days > 0 {
+            call.arg(span).arg(packer.bytes);
+        }
+    }
+    store.write::<u8>(&FOLD, &call).await.map(drop)
+}
+
+async fn stored_spans(
+    store: &Store,
+    partition: PartitionId,
+    id: MonitorId,
+    spans: &BTreeSet<i64>,
+) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
+    let mut command = redis::cmd("HMGET");
+    command.arg(store.keys.of_monitor(partition, "hours", id));
+    command.arg(&spans.iter().copied().collect::<Vec<_>>());
+    store.read(&command).await
+}
+
+/// A page of the counts of a monitor, newest first: those that were folded, and those of the heartbeats that are kept.
+pub(crate) async fn page(
+    store: &Store,
+    id: MonitorId,
+    per: CountsPer,
+    (since, before): (Option<Timestamp>, Option<Timestamp>),
+    limit: usize,
+) -> Result<Page<HistoryItem>, StorageError> {
+    let partition = store.partition_of(id);
+    let mut pipeline = redis::pipe();
+    // Nothing is folded between the two.
+    pipeline.atomic();
+    pipeline.cmd("HVALS").arg(store.keys.of_monitor(partition, "hours", id));
+    pipeline.cmd("LRANGE").arg(store.keys.of_monitor(partition, "pings", id)).arg(0).arg(-1);
+    let (spans, pings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = store.read_all(&pipeline).await?;
+    let mut hours = Hours::new();
+    count(&mut hours, id, &pings)?;
+    for span in spans {
+        merge(&mut hours, id, &span)?;
+    }
+    let counts = per.gather(hours.into_values().rev());
+    let wanted = counts.filter(|counts| {
+        since.is_none_or(|since| counts.begins_at >= since) && before.is_none_or(|before| counts.begins_at < before)
+    });
+    Ok(Page::cut(wanted.map(HistoryItem::Counts), limit))
+}
+
+fn count(hours: &mut Hours, id: MonitorId, pings: &[Vec<u8>]) -> Result<(), StorageError> {
+    for ping in pings {
+        let frame = codec::read_frame(id, ping)?;
+        let counted = compact::read_counted(&frame);
+        let (signal, took) = counted.map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error))?;
+        let number = hour_of(Timestamp::from_millis(frame.arrived_at));
+        hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number))).add(signal, took);
+    }
+    Ok(())
+}
+
+/// Adds hours that are stored.
+fn merge(hours: &mut Hours, id: MonitorId, stored: &[u8]) -> Result<(), StorageError> {
+    let stored = read_hours(stored).map_err(|error| damaged(&format!("the counted hours of monitor {id}"), &error))?;
+    for (number, counts) in stored {
+        hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number))).merge(&counts);
+    }
+    Ok(())
+}
+
+const fn span_of(hour: i64) -> i64 {
+    hour.div_euclid(SPAN_HOURS)
+}

@@ -1,0 +1,30 @@
+#![doc = include_str!("../README.md")]
+
+mod codec;
+mod commit;
+mod documents;
+mod durability;
+mod error;
+mod feed;
+mod fold;
+mod history;
+mod incidents;
+mod keys;
+mod leases;
+mod link;
+mod names;
+mod notifications;
+mod open;
+mod options;
+mod records;
+mod script;
+mod storage;
+mod store;
+mod url;
+mod watch;
+
+pub use durability::{Durability, EvictionError, NodeDurability};
+pub use open::OpenError;
+pub use options::{RedisLimits, RedisOptions};
+pub use storage::RedisStorage;
+pub use url::RedisUrlError;

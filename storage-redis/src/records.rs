@@ -1,0 +1,143 @@
+//! Reads records: of some ids, of all in the order of their ids, and of those that are due.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use futures_util::future::try_join_all;
+use heartbeat_engine::{MonitorId, Page, PartitionId, Record, StorageError, Timestamp};
+
+use crate::codec;
+use crate::script::DUE;
+use crate::store::Store;
+
+/// The records of monitors of one partition, in the order asked for.
+async fn load_within(
+    store: &Store,
+    partition: PartitionId,
+    ids: &[MonitorId],
+) -> Result<Vec<Option<Record>>, StorageError> {
+    let fields: Vec<&[u8]> = ids.iter().map(|id| &id.as_bytes()[..]).collect();
+    let mut pipeline = redis::pipe();
+    // A wish and a state of one commit.
+    pipeline.atomic();
+    for hash in ["state", "wish"] {
+        pipeline.cmd("HMGET").arg(store.keys.of(partition, hash)).arg(&fields);
+    }
+    let (states, wishes): (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) = store.read_all(&pipeline).await?;
+    let read = |(id, (state, wish)): (&MonitorId, (Option<Vec<u8>>, Option<Vec<u8>>))| match (state, wish) {
+        (Some(state), Some(wish)) => read(*id, &state, &wish).map(Some),
+        (None, _) => Ok(None),
+        (Some(_), None) => Err(StorageError::Corrupt(format!("monitor {id} has a state and no wish"))),
+    };
+    ids.iter().zip(states.into_iter().zip(wishes)).map(read).collect()
+}
+
+fn read(id: MonitorId, state: &[u8], wish: &[u8]) -> Result<Record, StorageError> {
+    let (version, revision, health) = codec::read_state(id, state)?;
+    let monitor = codec::read_wish(id, wish)?;
+    if monitor.revision != revision {
+        return Err(StorageError::Corrupt(format!("the wish of monitor {id} is not that of its state")));
+    }
+    Ok(Record { monitor: Arc::new(monitor), health, version })
+}
+
+/// The records of monitors of any partition, in the order asked for.
+pub(crate) async fn load(store: &Store, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
+    let mut places: BTreeMap<PartitionId, (Vec<usize>, Vec<MonitorId>)> = BTreeMap::new();
+    for (place, id) in ids.iter().enumerate() {
+        let (places, ids) = places.entry(store.partition_of(*id)).or_default();
+        places.push(place);
+        ids.push(*id);
+    }
+    let mut found = vec![None; ids.len()];
+    let parts = places.into_iter().map(|(partition, (places, ids))| async move {
+        load_within(store, partition, &ids).await.map(|records| (places, records))
+    });
+    for (places, records) in try_join_all(parts).await? {
+        places.into_iter().zip(records).for_each(|(place, record)| found[place] = record);
+    }
+    Ok(found)
+}
+
+/// A portion of the ids of one partition.
+struct Portion {
+    partition: PartitionId,
+    ids: VecDeque<MonitorId>,
+    /// Whether the partition may have more behind them.
+    more: bool,
+}
+
+/// A page of all records, in the order of their ids.
+pub(crate) async fn page(store: &Store, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
+    // One more tells whether there is more.
+    let ids = ids(store, after, limit + 1).await?;
+    let wanted = &ids[..limit.min(ids.len())];
+    let records = load(store, wanted).await?;
+    // One that was removed meanwhile is left out.
+    Ok(Page { items: records.into_iter().flatten().collect(), more: ids.len() > limit })
+}
+
+/// The first ids behind one.
+async fn ids(store: &Store, after: Option<MonitorId>, limit: usize) -> Result<Vec<MonitorId>, StorageError> {
+    // Ids are spread evenly.
+    let portion = (limit / usize::from(store.partitions) * 2 + 8).min(limit);
+    let first = store.all_partitions().map(|partition| portion_of(store, partition, after, portion));
+    let mut portions = try_join_all(first).await?;
+    let mut ids = Vec::with_capacity(limit);
+    while ids.len() < limit {
+        let next = portions.iter_mut().filter(|portion| !portion.ids.is_empty()).min_by_key(|portion| portion.ids[0]);
+        let Some(next) = next else { break };
+        let Some(id) = next.ids.pop_front() else { break };
+        ids.push(id);
+        if next.ids.is_empty() && next.more {
+            *next = portion_of(store, next.partition, Some(id), portion).await?;
+        }
+    }
+    Ok(ids)
+}
+
+async fn portion_of(
+    store: &Store,
+    partition: PartitionId,
+    after: Option<MonitorId>,
+    limit: usize,
+) -> Result<Portion, StorageError> {
+    let from = after.map_or_else(|| b"-".to_vec(), |after| [b"(", &after.as_bytes()[..]].concat());
+    let mut command = redis::cmd("ZRANGEBYLEX");
+    command.arg(store.keys.of(partition, "ids")).arg(from).arg("+").arg("LIMIT").arg(0).arg(limit);
+    let found: Vec<Vec<u8>> = store.read(&command).await?;
+    let more = found.len() == limit;
+    Ok(Portion { partition, ids: found.iter().map(|id| monitor_id(id)).collect::<Result<_, _>>()?, more })
+}
+
+fn monitor_id(bytes: &[u8]) -> Result<MonitorId, StorageError> {
+    let id = bytes.try_into().map(MonitorId::from_bytes);
+    id.map_err(|_| StorageError::Corrupt("the id of a monitor is not 16 bytes long".to_owned()))
+}
+
+/// The monitors of a partition that wake before an instant, soonest first.
+pub(crate) async fn due(
+    store: &Store,
+    partition: PartitionId,
+    before: Timestamp,
+    limit: usize,
+) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
+    if limit == 0 {
+        return Ok(Vec::new());
+    }
+    let before = if before == Timestamp::MAX { "+inf".to_owned() } else { before.as_millis().to_string() };
+    let mut call = DUE.on(&[&store.keys.lease(partition)]);
+    call.arg(before).arg(limit);
+    loop {
+        let (again, found): (u8, Vec<Vec<u8>>) = store.read_script(&DUE, &call).await?;
+        if again == 0 {
+            return found.chunks_exact(2).map(|pair| Ok((monitor_id(&pair[0])?, instant(&pair[1])?))).collect();
+        }
+    }
+}
+
+fn instant(bytes: &[u8]) -> Result<Timestamp, StorageError> {
+    let millis = bytes.try_into().map(f64::from_be_bytes);
+    let millis = millis.map_err(|_| StorageError::Corrupt("an instant is not 8 bytes long".to_owned()))?;
+    Ok(Timestamp::from_millis(millis as i64))
+}

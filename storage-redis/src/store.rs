@@ -1,0 +1,135 @@
+//! What all parts of the storage share: the links, the names of keys, and what the store was made with.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use heartbeat_engine::{MonitorId, PartitionId, StorageError};
+use redis::{Cmd, FromRedisValue, Pipeline};
+
+use crate::error;
+use crate::keys::Keys;
+use crate::link::{Failure, Link};
+use crate::options::RedisOptions;
+use crate::script::Script;
+
+pub(crate) struct Store {
+    pub(crate) keys: Keys,
+    /// How many partitions there are.
+    pub(crate) partitions: u16,
+    pub(crate) options: RedisOptions,
+    pub(crate) lanes: Lanes,
+    /// Long answers do not hold up commits.
+    reads: Link,
+    writes: Link,
+}
+
+impl Store {
+    pub(crate) fn new(options: RedisOptions, partitions: u16, reads: Link, writes: Link, writer: &str) -> Self {
+        let keys = Keys::new(&options.prefix);
+        Self { keys, partitions, options, lanes: Lanes::new(writer), reads, writes }
+    }
+
+    pub(crate) fn partition_of(&self, monitor: MonitorId) -> PartitionId {
+        PartitionId::of(monitor, self.partitions)
+    }
+
+    pub(crate) fn all_partitions(&self) -> impl Iterator<Item = PartitionId> + use<> {
+        (0..self.partitions).map(PartitionId)
+    }
+
+    pub(crate) async fn read<T: FromRedisValue>(&self, command: &Cmd) -> Result<T, StorageError> {
+        self.reads.command(command).await.map_err(|failure| error::reading(failure.error()))
+    }
+
+    /// Several reads within one slot; an atomic pipeline sees one state of it.
+    pub(crate) async fn read_all<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StorageError> {
+        self.reads.pipeline(pipeline).await.map_err(|failure| error::reading(failure.error()))
+    }
+
+    /// A script that changes nothing that anybody else relies on.
+    pub(crate) async fn read_script<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> Result<T, StorageError> {
+        self.reads.script(script, call).await.map_err(|failure| error::reading(failure.error()))
+    }
+
+    /// A script that may be carried out twice.
+    pub(crate) async fn write<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> Result<T, StorageError> {
+        self.writes.script(script, call).await.map_err(|failure| match failure {
+            Failure::Unsent(error) => match error::writing(&error) {
+                StorageError::Unknown(text) => StorageError::Unavailable(text),
+                other => other,
+            },
+            Failure::Sent(error) => error::writing(&error),
+        })
+    }
+
+    /// Waits until replicas have what was written on this store's connection.
+    pub(crate) async fn wait_for_replicas(&self) -> Result<(), StorageError> {
+        let wanted = self.options.wait_replicas;
+        if wanted == 0 {
+            return Ok(());
+        }
+        let mut wait = redis::cmd("WAIT");
+        wait.arg(wanted).arg(self.options.timeout.as_millis() as u64 / 2);
+        let reached: u32 = self.writes.command(&wait).await.map_err(|failure| error::writing(failure.error()))?;
+        if reached < wanted {
+            let text =
+                format!("{reached} of {wanted} replicas have it, and it is waited for that many (wait_replicas)");
+            return Err(StorageError::Unknown(text));
+        }
+        Ok(())
+    }
+}
+
+/// Batches that are under way have a lane each. A script keeps its answer to the latest batch of a lane, so that the
+/// batch can be sent again when the answer did not come.
+pub(crate) struct Lanes {
+    writer: String,
+    next_batch: AtomicU64,
+    free: Mutex<Free>,
+}
+
+#[derive(Default)]
+struct Free {
+    lanes: Vec<u32>,
+    /// How many there are.
+    made: u32,
+}
+
+impl Lanes {
+    fn new(writer: &str) -> Self {
+        Self { writer: writer.to_owned(), next_batch: AtomicU64::new(0), free: Mutex::default() }
+    }
+
+    /// A lane that nobody else uses until it is dropped.
+    pub(crate) fn take(&self) -> Lane<'_> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let number = free.lanes.pop().unwrap_or_else(|| {
+            free.made += 1;
+            free.made
+        });
+        Lane { lanes: self, number }
+    }
+}
+
+pub(crate) struct Lane<'a> {
+    lanes: &'a Lanes,
+    number: u32,
+}
+
+impl Lane<'_> {
+    pub(crate) fn name(&self) -> String {
+        format!("{}-{}", self.lanes.writer, self.number)
+    }
+
+    /// A number that no other batch of this writer has.
+    pub(crate) fn next_batch(&self) -> u64 {
+        self.lanes.next_batch.fetch_add(1, Ordering::Relaxed)
+    }
+}
+
+impl Drop for Lane<'_> {
+    fn drop(&mut self) {
+        self.lanes.free.lock().unwrap_or_else(PoisonError::into_inner).lanes.push(self.number);
+    }
+}

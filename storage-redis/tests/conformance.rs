@@ -1,0 +1,62 @@
+//! The storage keeps every promise, on one Redis and on a Redis Cluster, with several partitions.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod support;
+
+use std::sync::{Arc, LazyLock, Mutex};
+
+use heartbeat_engine::testing::StorageHarness;
+use heartbeat_storage_redis::{RedisOptions, RedisStorage};
+
+use self::support::{Cluster, Server, prefix};
+
+/// A Redis, and how many partitions a store has.
+struct Harness {
+    url: String,
+    partitions: u16,
+    opened: Mutex<Vec<(usize, RedisOptions)>>,
+}
+
+impl Harness {
+    fn new(url: String, partitions: u16) -> Self {
+        Self { url, partitions, opened: Mutex::default() }
+    }
+}
+
+impl StorageHarness for Harness {
+    type Storage = RedisStorage;
+
+    async fn fresh(&self) -> Arc<RedisStorage> {
+        let url = format!("{}?prefix={}&partitions={}", self.url, prefix(), self.partitions);
+        let options = RedisOptions::parse(&url).unwrap();
+        let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
+        self.opened.lock().unwrap().push((Arc::as_ptr(&storage) as usize, options));
+        storage
+    }
+
+    /// What a killed process leaves in a Redis that runs on.
+    async fn reopen(&self, storage: Arc<RedisStorage>) -> Arc<RedisStorage> {
+        let place = Arc::as_ptr(&storage) as usize;
+        let (_, options) = self.opened.lock().unwrap().iter().find(|(found, _)| *found == place).cloned().unwrap();
+        drop(storage);
+        let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
+        self.opened.lock().unwrap().push((Arc::as_ptr(&storage) as usize, options));
+        storage
+    }
+}
+
+/// They end with the process.
+static SINGLE: LazyLock<Server> = LazyLock::new(Server::start);
+static CLUSTER: LazyLock<Cluster> = LazyLock::new(Cluster::start);
+
+mod single {
+    use super::{Harness, SINGLE};
+
+    heartbeat_engine::storage_suite!(Harness::new(SINGLE.url(), 4));
+}
+
+mod cluster {
+    use super::{CLUSTER, Harness};
+
+    heartbeat_engine::storage_suite!(Harness::new(CLUSTER.url(), 8));
+}
