@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use heartbeat_engine::StorageError;
+use rusqlite::config::DbConfig;
 use rusqlite::hooks::Wal;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 
@@ -152,16 +153,24 @@ pub(crate) fn exclusive(path: &Path) -> rusqlite::Result<Connection> {
 pub(crate) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
+    configure_statements(&connection)?;
+    Ok(connection)
+}
+
+/// What holds for everybody who reads or writes.
+fn configure_statements(connection: &Connection) -> rusqlite::Result<()> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
-    Ok(connection)
+    // Else SQLite plans some statements anew at every execution, in case another plan suits the new values better.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// How long a connection waits for a checkpoint or a recovery by another one.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 const STATEMENTS_CACHED: usize = 64;
-/// How much of the file the writer keeps in memory.
-const WRITER_CACHE_KIB: i64 = 64 << 10;
+/// How much of the file the writer keeps in memory. More is slower: in a file of less than 1 GiB SQLite looks through all of it at
+/// the end of each transaction that put neighbouring pages into order (`pcache1TruncateUnsafe`), which most that fold do.
+const WRITER_CACHE_KIB: i64 = 16 << 10;
 /// How much of the log is kept on disk once it was folded.
 const LOG_BYTES_KEPT: i64 = 16 << 20;
 
@@ -170,8 +179,7 @@ fn writer_flags() -> OpenFlags {
 }
 
 fn configure_writer(connection: &mut Connection, options: &SqliteOptions, wal: &Arc<WalGauge>) -> rusqlite::Result<()> {
-    connection.busy_timeout(BUSY_TIMEOUT)?;
-    connection.set_prepared_statement_cache_capacity(STATEMENTS_CACHED);
+    configure_statements(connection)?;
     let mode: String = connection.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
     if mode != "wal" {
         let text = format!("the file system does not allow a write-ahead log (mode `{mode}`)");

@@ -272,11 +272,12 @@ impl Worker {
         };
         self.tainted = None;
         let result = connection
-            .execute_batch("BEGIN IMMEDIATE")
+            .prepare_cached("BEGIN IMMEDIATE")
+            .and_then(|mut begin| begin.execute([]))
             .map_err(|error| (error, error::rolled_back as fn(&rusqlite::Error) -> StorageError))
-            .and_then(|()| self.within(&connection, group).map_err(|error| (error, error::rolled_back as _)))
-            .and_then(|answers| match connection.execute_batch("COMMIT") {
-                Ok(()) => Ok(answers),
+            .and_then(|_| self.within(&connection, group).map_err(|error| (error, error::rolled_back as _)))
+            .and_then(|answers| match connection.prepare_cached("COMMIT").and_then(|mut commit| commit.execute([])) {
+                Ok(_) => Ok(answers),
                 Err(error) => Err((error, error::of_commit as _)),
             });
         match result {
