@@ -92,7 +92,16 @@ impl Link {
 
     /// Asks once; whether the question may have reached the server is told by [`Failure`].
     async fn ask(&self, question: Question<'_>) -> Result<Value, Failure> {
-        let (mut connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        let (connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        self.ask_on(connection, number, question).await
+    }
+
+    async fn ask_on(
+        &self,
+        mut connection: Connection,
+        number: u64,
+        question: Question<'_>,
+    ) -> Result<Value, Failure> {
         let answer = match question {
             Question::Command(command) => connection.req_packed_command(command).await,
             Question::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
@@ -141,6 +150,22 @@ impl Link {
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         let value = self.insist(Question::Pipeline(pipeline)).await?;
         T::from_redis_value(value).map_err(|error| Failure::Sent(error.into()))
+    }
+
+    /// The number of the connection that is used now.
+    pub(crate) async fn number(&self) -> Result<u64, Failure> {
+        self.connection().await.map(|(_, number)| number).map_err(Failure::Unsent)
+    }
+
+    /// A command that is of use only behind what was asked before on the connection of this number; `None` where another one
+    /// is used by now.
+    pub(crate) async fn command_on<T: FromRedisValue>(&self, wanted: u64, command: &Cmd) -> Result<Option<T>, Failure> {
+        let (connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        if number != wanted {
+            return Ok(None);
+        }
+        let value = self.ask_on(connection, number, Question::Command(command)).await?;
+        T::from_redis_value(value).map(Some).map_err(|error| Failure::Sent(error.into()))
     }
 
     /// A command that each primary is asked; their addresses, empty where there is one alone, and answers.

@@ -1,0 +1,131 @@
+//! Stands between a storage and its Redis, and breaks what it is told to break.
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+/// What happens to a request. Whoever tests waits for each answer, so a request comes in one piece.
+pub enum Rule {
+    /// It passes.
+    Pass,
+    /// The next one with this word is forwarded; its answer is thrown away, and the connection cut.
+    LoseAnswer(&'static str),
+    /// The next one with this word is kept back, and the connection cut.
+    Hold(&'static str),
+    /// The next one with this word cuts the connection and is lost.
+    Cut(&'static str),
+    /// So many scripts pass; then each is lost and its connection cut.
+    Refuse { after: u32 },
+}
+
+struct State {
+    rule: Mutex<Rule>,
+    held: Mutex<Vec<u8>>,
+    target: u16,
+}
+
+pub struct Proxy {
+    port: u16,
+    state: Arc<State>,
+}
+
+impl Proxy {
+    pub fn to(target: u16) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let state = Arc::new(State { rule: Mutex::new(Rule::Pass), held: Mutex::default(), target });
+        let shared = state.clone();
+        // It ends with the process.
+        std::thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let state = shared.clone();
+                std::thread::spawn(move || state.serve(client));
+            }
+        });
+        Self { port, state }
+    }
+
+    pub fn url(&self) -> String {
+        format!("redis://127.0.0.1:{}", self.port)
+    }
+
+    pub fn set(&self, rule: Rule) {
+        *self.state.rule.lock().unwrap() = rule;
+    }
+
+    /// Whether the rule has been applied, which happens once.
+    pub fn is_done(&self) -> bool {
+        matches!(*self.state.rule.lock().unwrap(), Rule::Pass)
+    }
+
+    /// Sends on what was held, and says what was answered.
+    pub fn release(&self) -> String {
+        let mut server = TcpStream::connect(("127.0.0.1", self.state.target)).unwrap();
+        server.write_all(&std::mem::take(&mut *self.state.held.lock().unwrap())).unwrap();
+        let mut answer = [0; 4096];
+        let length = server.read(&mut answer).unwrap();
+        String::from_utf8_lossy(&answer[..length]).into_owned()
+    }
+}
+
+enum Fate {
+    Forward,
+    ForwardAndCut,
+    Cut,
+}
+
+impl State {
+    /// Until either side ends, or it is cut.
+    fn serve(&self, mut client: TcpStream) {
+        let Ok(mut server) = TcpStream::connect(("127.0.0.1", self.target)) else { return };
+        let cut = Arc::new(AtomicBool::new(false));
+        let back = (server.try_clone().unwrap(), client.try_clone().unwrap(), cut.clone());
+        std::thread::spawn(move || answer(back));
+        let mut request = vec![0; 1 << 20];
+        while let Ok(length @ 1..) = client.read(&mut request) {
+            let fate = self.fate(&request[..length]);
+            if matches!(fate, Fate::ForwardAndCut) {
+                cut.store(true, Ordering::SeqCst);
+            }
+            if matches!(fate, Fate::Cut) || server.write_all(&request[..length]).is_err() {
+                break;
+            }
+        }
+        if !cut.load(Ordering::SeqCst) {
+            let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+        }
+    }
+
+    fn fate(&self, request: &[u8]) -> Fate {
+        let has = |word: &str| request.windows(word.len()).any(|window| window == word.as_bytes());
+        let mut rule = self.rule.lock().unwrap();
+        let fate = match &mut *rule {
+            Rule::LoseAnswer(word) if has(word) => Fate::ForwardAndCut,
+            Rule::Cut(word) if has(word) => Fate::Cut,
+            Rule::Hold(word) if has(word) => {
+                self.held.lock().unwrap().extend_from_slice(request);
+                Fate::Cut
+            }
+            Rule::Refuse { after: 0 } if has("EVALSHA") => return Fate::Cut,
+            Rule::Refuse { after } if has("EVALSHA") => {
+                *after -= 1;
+                return Fate::Forward;
+            }
+            _ => return Fate::Forward,
+        };
+        *rule = Rule::Pass;
+        fate
+    }
+}
+
+/// Brings answers back; the first one to a request whose answer is to be lost ends it.
+fn answer((mut server, mut client, cut): (TcpStream, TcpStream, Arc<AtomicBool>)) {
+    let mut bytes = vec![0; 1 << 20];
+    while let Ok(length @ 1..) = server.read(&mut bytes) {
+        if cut.load(Ordering::SeqCst) || client.write_all(&bytes[..length]).is_err() {
+            break;
+        }
+    }
+    let _ = (client.shutdown(Shutdown::Both), server.shutdown(Shutdown::Both));
+}
