@@ -42,7 +42,7 @@ impl Store {
         self.reads.command(command).await.map_err(|failure| error::reading(failure.error()))
     }
 
-    /// Several reads within one slot; an atomic pipeline sees one state of it.
+    /// Several reads within one slot, in their order; what is written meanwhile may come between.
     pub(crate) async fn read_all<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StorageError> {
         self.reads.pipeline(pipeline).await.map_err(|failure| error::reading(failure.error()))
     }

@@ -1,7 +1,9 @@
 //! The memory of Redis is full, or is kept from being full by throwing keys away.
 
-use heartbeat_engine::testing::fixtures::{batch, create, record};
-use heartbeat_engine::{Storage, StorageError};
+use heartbeat_engine::testing::fixtures::{at, batch, change, create, lease, next, notification, record, replace};
+use heartbeat_engine::{
+    Batch, HistoryQuery, Outcome, PartitionId, Storage, StorageError, Timestamp, Transition, WatchLog,
+};
 use heartbeat_storage_redis::{OpenError, RedisOptions, RedisStorage};
 
 use super::support::Server;
@@ -13,13 +15,25 @@ async fn a_full_redis_takes_nothing_and_loses_nothing() {
     let storage = open(&server.url(), "").await;
     let mut job = make(&storage, 1).await;
     hear(&storage, &mut job).await;
+    let changed = next(&job, |_, _| ());
+    let changed = Transition { changes: vec![change(job.id(), changed.version.0)], ..replace(&changed) };
+    let told = Batch { notifications: vec![notification(1)], mark: Some(at(5)), ..batch([changed]) };
+    assert_eq!(commit(&storage, &told).await, Ok(Outcome::Committed));
+    job = next(&job, |_, _| ());
     server.tell(&["CONFIG", "SET", "maxmemory", "1"]);
     for refused in [heartbeat(&job).1, batch([create(&record(2))])] {
         let error = commit(&storage, &refused).await.unwrap_err();
         assert!(matches!(error, StorageError::Unavailable(_)), "{error}");
     }
+    // What is stored can be read, the work can be kept or taken over, and a server can start.
     assert_is(&storage, &job).await;
-    assert_eq!(storage.monitors(None, 10).await.unwrap().items, [job.clone()]);
+    let again = open(&server.url(), "").await;
+    assert_eq!(again.monitors(None, 10).await.unwrap().items, [job.clone()]);
+    assert_eq!(again.watch_log().await.unwrap(), WatchLog { mark: Some(at(5)), outages: Vec::new() });
+    assert_eq!(again.outbox(0, 10).await.unwrap().items.len(), 1);
+    assert_eq!(again.due(PartitionId(0), Timestamp::MAX, 10).await.unwrap().len(), 1);
+    assert_eq!(again.history(&HistoryQuery::Feed { after: 0 }, 10).await.unwrap().items.len(), 1);
+    assert_eq!(again.swap_lease(&lease(0, 0, ""), &lease(0, 0, "b")).await, Ok(true));
     server.tell(&["CONFIG", "SET", "maxmemory", "0"]);
     hear(&storage, &mut job).await;
     assert_is(&storage, &job).await;

@@ -1,5 +1,6 @@
 //! A user of Redis with the rights that the README names, and no others, keeps every promise of the suite.
 
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ fn rights() -> Vec<&'static str> {
 
 struct Harness {
     server: Server,
-    opened: Mutex<Vec<(usize, RedisOptions)>>,
+    /// By the address of the storage, which another one may have had before.
+    opened: Mutex<HashMap<usize, RedisOptions>>,
 }
 
 impl Harness {
@@ -39,7 +41,7 @@ impl Harness {
 
     async fn open(&self, options: RedisOptions) -> Arc<RedisStorage> {
         let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
-        self.opened.lock().unwrap().push((Arc::as_ptr(&storage) as usize, options));
+        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
         storage
     }
 }
@@ -53,7 +55,7 @@ impl StorageHarness for Harness {
 
     async fn reopen(&self, storage: Arc<RedisStorage>) -> Arc<RedisStorage> {
         let place = Arc::as_ptr(&storage) as usize;
-        let options = self.opened.lock().unwrap().iter().find(|(found, _)| *found == place).unwrap().1.clone();
+        let options = self.opened.lock().unwrap()[&place].clone();
         drop(storage);
         self.open(options).await
     }
