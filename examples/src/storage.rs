@@ -42,6 +42,10 @@ pub(crate) async fn open(url: &StorageUrl) -> Result<(Arc<dyn Storage>, Vec<Host
 
 async fn open_redis(options: &RedisOptions) -> Result<Arc<dyn Storage>, String> {
     let storage = RedisStorage::open(options.clone()).await.map_err(|error| error.to_string())?;
+    let partitions = storage.partitions();
+    if partitions != 1 {
+        return Err(format!("{options} holds a store of {partitions} partitions, and this server works on one of 1"));
+    }
     let durability = storage.durability();
     tracing::info!("what an acknowledgement means in {options}: {durability}");
     Ok(Arc::new(storage))

@@ -10,8 +10,10 @@ use std::time::Duration;
 
 use redis_server::Server as Redis;
 use serde_json::{Value, json};
-use support::{KEY, Receiver, Server, command, folder, settings, within};
+use support::{KEY, Receiver, Server, command, folder, run_to_end, settings, within};
 use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::sync::oneshot;
 
 /// `busy` and `silent` are alike; what is made of them differs.
 const MONITORS: &str = r#"
@@ -47,11 +49,15 @@ impl Site {
 
     /// Starts a server, which may have to stand by.
     fn node(&self, name: &str) -> Server {
+        Server::start_standing_by(self.command().env("HEARTBEAT_NODE", name))
+    }
+
+    fn command(&self) -> Command {
         let storage = format!("{}?prefix=site&timeout_ms=1000", self.redis.url());
         let mut command = command(self.folder.path());
-        command.env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_NODE", name).env("HEARTBEAT_LEASE_TTL", "2s");
+        command.env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LEASE_TTL", "2s").env("HEARTBEAT_LOG", "error");
         command.args(["--storage", &storage, "--config", self.file.to_str().expect("a path")]);
-        Server::start_standing_by(&mut command)
+        command
     }
 
     /// A server that works and one that stands by.
@@ -109,13 +115,16 @@ async fn another_server_goes_on_when_one_is_killed() {
     let (busy, silent) = (ping_path(&first, "busy").await, ping_path(&first, "silent").await);
     assert_eq!(second.status(&busy).await, Some(503), "who stands by takes nothing");
     assert_eq!(first.status(&silent).await, Some(200));
+    let (under_way, many) = oneshot::channel();
     let sending = async {
-        let acknowledged = send_until_it_fails(&first, &busy).await;
-        assert!(acknowledged > 0);
-        acknowledged
+        for _ in 0..20 {
+            assert_eq!(first.status(&busy).await, Some(200));
+        }
+        under_way.send(()).unwrap();
+        20 + send_until_it_fails(&first, &busy).await
     };
     let killing = async {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        many.await.unwrap();
         first.signal("KILL").await;
     };
     let (acknowledged, ()) = tokio::join!(sending, killing);
@@ -240,4 +249,18 @@ async fn all_stop_and_start() {
     second.until_status(&busy, 200).await;
     assert_eq!(second.look("/api/monitors/busy").await["ping_count"], 12);
     second.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_worked_on_is_refused() {
+    let mut site = Site::new().await;
+    site.redis.tell(&["HSET", "{site:meta}:store", "format", "1", "partitions", "4"]);
+    let (code, message) = run_to_end(&mut site.command()).await;
+    assert_eq!(code, 1);
+    let address = site.redis.url();
+    assert!(message.contains(&format!("{address} holds a store of 4 partitions")), "{message}");
+    site.redis.kill();
+    let (code, message) = run_to_end(&mut site.command()).await;
+    assert_eq!(code, 1);
+    assert!(message.contains(&format!("{address} could not be opened: the store is unavailable: ")), "{message}");
 }

@@ -96,12 +96,7 @@ impl Link {
         self.ask_on(connection, number, question).await
     }
 
-    async fn ask_on(
-        &self,
-        mut connection: Connection,
-        number: u64,
-        question: Question<'_>,
-    ) -> Result<Value, Failure> {
+    async fn ask_on(&self, mut connection: Connection, number: u64, question: Question<'_>) -> Result<Value, Failure> {
         let answer = match question {
             Question::Command(command) => connection.req_packed_command(command).await,
             Question::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,

@@ -99,8 +99,7 @@ impl Server {
     pub(crate) fn start_standing_by(command: &mut Command) -> Self {
         let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
         let address = port.expect("a free port").to_string();
-        let mut child =
-            command.args(["--listen", &address]).stdout(Stdio::piped()).spawn().expect("the server starts");
+        let mut child = command.args(["--listen", &address]).stdout(Stdio::piped()).spawn().expect("the server starts");
         let lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();
         Self { child, lines, banner: String::new(), url: format!("http://{address}"), client: client() }
     }

@@ -119,7 +119,7 @@ fn guard(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
         command.arg(SENTINEL_SETTINGS);
     }
     command
-        .args(["--port", &port.to_string(), "--bind", "127.0.0.1"])
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"])
         .args(arguments)
         .current_dir(directory.path())
         .stdin(Stdio::piped())
