@@ -93,12 +93,13 @@ async fn send_until_it_fails(server: &Server, path: &str) -> u64 {
     acknowledged
 }
 
-/// What is stored of `busy` is what was acknowledged, and at most one more that was not: it was up all the time.
+/// What is stored of `busy` is what was acknowledged, and at most one more that was not; it is not down.
 async fn assert_heard(server: &Server, acknowledged: u64) -> u64 {
     let busy = server.look("/api/monitors/busy").await;
     let stored = busy["ping_count"].as_u64().expect("a number");
     assert!((acknowledged..=acknowledged + 1).contains(&stored), "{acknowledged} were acknowledged: {busy}");
-    assert_eq!(busy["status"], "up", "{busy}");
+    // It may be late by now.
+    assert_ne!(busy["status"], "down", "{busy}");
     stored
 }
 

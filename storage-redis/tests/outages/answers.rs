@@ -34,7 +34,7 @@ async fn a_request_that_comes_late_undoes_nothing() {
     let owed = Batch { notifications: vec![notification(1)], ..Batch::default() };
     storage.commit(&owed).await.unwrap();
     let settle = |state| Batch { settlements: vec![settlement(1, state)], ..Batch::default() };
-    proxy.set(Rule::Hold("EVALSHA"));
+    proxy.set(Rule::Hold { after: 0 });
     storage.commit(&settle(DeliveryState::Pending)).await.unwrap();
     assert!(proxy.is_done());
     storage.commit(&settle(DeliveryState::Delivered)).await.unwrap();

@@ -4,6 +4,7 @@ use heartbeat_engine::testing::fixtures::record;
 use heartbeat_engine::{Outcome, Record, Storage};
 use heartbeat_storage_redis::RedisStorage;
 
+use super::proxy::{Proxy, Rule};
 use super::support::Server;
 use super::{assert_is, commit, hear, heartbeat, make, open};
 
@@ -28,6 +29,24 @@ async fn of_a_thousand_heartbeats_the_newest_are_kept_and_all_are_counted() {
             assert!(kept(&server) <= KEPT_MAX);
         }
     }
+    assert_is(&storage, &job).await;
+}
+
+#[tokio::test]
+async fn what_was_folded_already_is_not_folded_again() {
+    let server = Server::start();
+    let proxy = Proxy::to(server.port);
+    let storage = open(&proxy.url(), "").await;
+    let mut job = make(&storage, 1).await;
+    for _ in 0..KEPT_MAX {
+        hear(&storage, &mut job).await;
+    }
+    // The commit passes, and the folding behind it is sent twice: the first one arrives last.
+    proxy.set(Rule::Hold { after: 1 });
+    hear(&storage, &mut job).await;
+    assert!(proxy.is_done());
+    assert_eq!(kept(&server), 100);
+    assert_eq!(proxy.release(), ":0\r\n");
     assert_is(&storage, &job).await;
 }
 

@@ -227,7 +227,12 @@ pub fn replica_of(primary: &Server) -> Server {
     let port = primary.port.to_string();
     let replica = Server::with(&["--save", "", "--appendonly", "no", "--replicaof", "127.0.0.1", &port]);
     until("the replica to follow", || replica.info("master_link_status") == "up");
-    until("the primary to know it", || primary.info("slave0").contains("state=online"));
+    // It is sent what is written only a second after it has what there was.
+    primary.tell(&["SET", "probe", "here"]);
+    until("the replica to be sent what is written", || {
+        replica.ask::<Option<String>>(&["GET", "probe"]).unwrap().is_some()
+    });
+    primary.tell(&["DEL", "probe"]);
     replica
 }
 
