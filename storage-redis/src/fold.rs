@@ -65,7 +65,7 @@ async fn stored_spans(
 ) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
     let mut command = redis::cmd("HMGET");
     command.arg(store.keys.of_monitor(partition, "hours", id));
-    command.arg(&spans.iter().copied().collect::<Vec<_>>());
+    command.arg(spans.iter().copied().collect::<Vec<_>>());
     store.read(&command).await
 }
 
@@ -98,13 +98,14 @@ async fn read(
     partition: PartitionId,
     id: MonitorId,
 ) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StorageError> {
+    type Answer = (Option<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>);
     let (pings, hours) = (store.keys.of_monitor(partition, "pings", id), store.keys.of_monitor(partition, "hours", id));
     let mut pipeline = redis::pipe();
     pipeline.cmd("LINDEX").arg(&pings).arg(0);
     pipeline.cmd("HVALS").arg(&hours);
     pipeline.cmd("LRANGE").arg(&pings).arg(0).arg(-1);
     loop {
-        let (oldest, hours, pings): (Option<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>) = store.read_all(&pipeline).await?;
+        let (oldest, hours, pings): Answer = store.read_all(&pipeline).await?;
         // Folding takes the oldest away.
         if oldest.as_ref() == pings.first() {
             return Ok((hours, pings));

@@ -1,7 +1,7 @@
 //! The way to Redis: connects when something is asked, and again when a connection broke.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -13,6 +13,7 @@ use redis::{
     RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsMode, Value,
 };
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::options::RedisOptions;
 use crate::script::Script;
@@ -65,9 +66,9 @@ impl ConnectionLike for Connection {
 }
 
 enum Target {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// The connection that is used now; `number` counts them.
@@ -279,7 +280,7 @@ fn target(options: &RedisOptions) -> RedisResult<Target> {
     Ok(match &url.kind {
         Kind::Single => {
             let info: ConnectionInfo = addresses.swap_remove(0).into_connection_info()?;
-            Target::Single(Client::open(info.set_redis_settings(url.login()))?)
+            Target::Single(Box::new(Client::open(info.set_redis_settings(url.login()))?))
         }
         Kind::Sentinel { primary, username, password } => {
             let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?
@@ -321,7 +322,7 @@ fn target(options: &RedisOptions) -> RedisResult<Target> {
             if let Some(password) = &url.password {
                 builder = builder.password(password);
             }
-            Target::Cluster(builder.build()?)
+            Target::Cluster(Box::new(builder.build()?))
         }
     })
 }

@@ -26,6 +26,7 @@ pub(crate) async fn write(store: &Store, batch: &Batch) -> Result<(), StorageErr
 }
 
 pub(crate) async fn read(store: &Store) -> Result<WatchLog, StorageError> {
+    type Answer = (Option<i64>, Vec<Vec<u8>>, Option<i64>, Vec<Vec<u8>>);
     let mut pipeline = redis::pipe();
     for _ in 0..2 {
         pipeline.cmd("GET").arg(store.keys.watch("mark"));
@@ -33,8 +34,7 @@ pub(crate) async fn read(store: &Store) -> Result<WatchLog, StorageError> {
     }
     let (mark, outages) = loop {
         // Redis takes no transaction while its memory is full. What is read twice alike was so at one instant.
-        let (mark, outages, mark_again, outages_again): (Option<i64>, Vec<Vec<u8>>, Option<i64>, Vec<Vec<u8>>) =
-            store.read_all(&pipeline).await?;
+        let (mark, outages, mark_again, outages_again): Answer = store.read_all(&pipeline).await?;
         if mark == mark_again && outages == outages_again {
             break (mark, outages);
         }
