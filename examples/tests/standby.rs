@@ -265,3 +265,24 @@ async fn what_cannot_be_worked_on_is_refused() {
     assert_eq!(code, 1);
     assert!(message.contains(&format!("{address} could not be opened: the store is unavailable: ")), "{message}");
 }
+
+#[tokio::test]
+async fn systemd_is_told_of_a_server_that_stands_by() {
+    let site = Site::new().await;
+    let working = site.node("a");
+    working.until_status("/readyz", 200).await;
+    let socket = site.folder.path().join("notify");
+    let listener = tokio::net::UnixDatagram::bind(&socket).unwrap();
+    let next = async || {
+        let mut buffer = [0; 256];
+        let length = within("a message", listener.recv(&mut buffer)).await.unwrap();
+        String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+    };
+    let mut command = site.command();
+    let second = Server::start_standing_by(command.env("NOTIFY_SOCKET", &socket).env("WATCHDOG_USEC", "200000"));
+    assert_eq!(next().await, "READY=1");
+    for _ in 0..3 {
+        assert_eq!(next().await, "WATCHDOG=1");
+    }
+    assert_eq!((second.status("/readyz").await, working.status("/readyz").await), (Some(503), Some(200)));
+}

@@ -9,7 +9,7 @@ use heartbeat_engine::testing::fixtures::{batch, create, next, ping, record, rep
 use heartbeat_engine::{Batch, HistoryItem, HistoryQuery, Outcome, Record, Storage, StorageError, Transition};
 use heartbeat_storage_redis::{RedisOptions, RedisStorage};
 
-use self::support::{Watched, until, within};
+use self::support::{Watched, until_it_follows, within};
 
 async fn open(watched: &Watched, parameters: &str) -> RedisStorage {
     RedisStorage::open(RedisOptions::parse(&format!("{}?{parameters}", watched.url())).unwrap()).await.unwrap()
@@ -79,7 +79,7 @@ async fn a_replica_takes_over_with_what_was_acknowledged() {
     assert_eq!(job, next);
     watched.primary.restart();
     watched.primary.tell(&["REPLICAOF", "127.0.0.1", &watched.replica.port.to_string()]);
-    until("the old primary to follow", || watched.primary.info("master_link_status") == "up");
+    until_it_follows(&watched.primary, &watched.replica);
     let (next, batch) = heartbeat(&job);
     assert_eq!(within("an answer", careful.commit(&batch)).await.unwrap().transitions, [Outcome::Committed]);
     assert_is(&careful, &next).await;

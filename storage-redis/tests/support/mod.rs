@@ -229,14 +229,18 @@ impl Watched {
 pub fn replica_of(primary: &Server) -> Server {
     let port = primary.port.to_string();
     let replica = Server::with(&["--save", "", "--appendonly", "no", "--replicaof", "127.0.0.1", &port]);
+    until_it_follows(&replica, primary);
+    replica
+}
+
+/// Waits until a replica gets what is written: that begins only a second after it has what there was.
+pub fn until_it_follows(replica: &Server, primary: &Server) {
     until("the replica to follow", || replica.info("master_link_status") == "up");
-    // It is sent what is written only a second after it has what there was.
     primary.tell(&["SET", "probe", "here"]);
     until("the replica to be sent what is written", || {
-        replica.ask::<Option<String>>(&["GET", "probe"]).unwrap().is_some()
+        replica.ask::<Option<String>>(&["GET", "probe"]).is_ok_and(|found| found.is_some())
     });
     primary.tell(&["DEL", "probe"]);
-    replica
 }
 
 fn sentinel(primary: u16) -> Server {
