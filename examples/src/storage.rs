@@ -14,11 +14,16 @@ use crate::storage_url::StorageUrl;
 const PAGE_BYTES: u64 = 4096;
 
 /// Whether several nodes may share a storage of this kind.
-pub(crate) fn tenure(url: &StorageUrl, ttl: Duration) -> Tenure {
+pub(crate) const fn is_shared(url: &StorageUrl) -> bool {
     match url {
-        StorageUrl::Redis(_) => Tenure::Shared { ttl },
-        StorageUrl::Memory | StorageUrl::Sqlite(_) => Tenure::Exclusive,
+        StorageUrl::Redis(_) => true,
+        StorageUrl::Memory | StorageUrl::Sqlite(_) => false,
     }
+}
+
+/// How its work is held.
+pub(crate) const fn tenure(url: &StorageUrl, ttl: Duration) -> Tenure {
+    if is_shared(url) { Tenure::Shared { ttl } } else { Tenure::Exclusive }
 }
 
 /// A storage, and what it has told at `/metrics`; or why there is none.
@@ -42,6 +47,10 @@ pub(crate) async fn open(url: &StorageUrl) -> Result<(Arc<dyn Storage>, Vec<Host
 
 async fn open_redis(options: &RedisOptions) -> Result<Arc<dyn Storage>, String> {
     let storage = RedisStorage::open(options.clone()).await.map_err(|error| error.to_string())?;
+    let partitions = storage.partitions();
+    if partitions != 1 {
+        return Err(format!("{options} holds a store of {partitions} partitions, and this server works on one of 1"));
+    }
     let durability = storage.durability();
     tracing::info!("what an acknowledgement means in {options}: {durability}");
     Ok(Arc::new(storage))

@@ -34,7 +34,11 @@ impl StorageUrl {
             // `sqlite:///var/x` is the absolute path, as others write it.
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)))),
             scheme if REDIS.contains(&scheme) => {
-                RedisOptions::parse(text).map(Box::new).map(Self::Redis).map_err(|error| error.to_string())
+                let options = RedisOptions::parse(text).map_err(|error| error.to_string())?;
+                match options.partitions {
+                    1 => Ok(Self::Redis(Box::new(options))),
+                    more => Err(format!("`partitions` is {more}, and this server works on a store of 1")),
+                }
             }
             // What follows may hold a password: it is not repeated.
             scheme => Err(format!("`{scheme}:` is not a storage that this build has; {wanted}")),
@@ -88,6 +92,7 @@ mod tests {
             ("memory:x", "`memory:` alone"),
             ("redis://u:secret@localhost/first", "`first`"),
             ("redis+clusters://u:secret@h?prefx=a", "`prefx`"),
+            ("redis://u:secret@h?partitions=4", "`partitions` is 4"),
             ("postgres://u:secret@h", "`postgres:`"),
         ] {
             let message = StorageUrl::parse(text).unwrap_err();

@@ -37,7 +37,7 @@ async fn names_file_line_and_key() {
         (&format!("{monitor}schedule = {{ evry = \"5m\" }}\n"), "line 3, [[monitor]] schedule.evry", ""),
         (&format!("{channel}url = \"https://example.org/\"\nurrl = \"x\"\n"), "line 5, [[channel]] urrl", ""),
         // Bad values.
-        ("storage = \"redis://localhost\"\n", "line 1, storage", "this one has none"),
+        ("storage = \"redis://localhost/first\"\n", "line 1, storage", "the database is a number"),
         ("timezone = \"Mars\"\n", "line 1, timezone", "Mars"),
         (&format!("{monitor}schedule = {{ every = \"5x\" }}\n"), "line 3, [[monitor]] schedule", "5x"),
         (&format!("{monitor}schedule = {{ every = \"5m\" }}\ngrace = \"soon\"\n"), "line 4, [[monitor]] grace", "soon"),
@@ -153,7 +153,7 @@ async fn names_the_variable_or_flag() {
     for (variable, value) in [
         ("HEARTBEAT_ADMIN_KEY", "too-short"),
         ("HEARTBEAT_LISTEN", "nowhere"),
-        ("HEARTBEAT_STORAGE", "rediss://user:secret@example.org"),
+        ("HEARTBEAT_STORAGE", "rediss://user:secret@example.org/first"),
         ("HEARTBEAT_PUBLIC_URL", "example.org"),
     ] {
         let (code, message) = run_to_end(command(folder.path()).env(variable, value)).await;

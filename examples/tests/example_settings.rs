@@ -1,4 +1,4 @@
-//! The example settings file is right, and the server starts with it.
+//! The example settings files are right, and the server starts with the complete one.
 #![allow(clippy::expect_used, clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod support;
@@ -7,12 +7,15 @@ use serde_json::json;
 use support::{Server, command, folder, run_to_end};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/heartbeat.toml");
+const CLUSTER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/cluster.toml");
 
 #[tokio::test]
-async fn passes_the_check() {
+async fn pass_the_check() {
     let folder = folder();
-    let (code, message) = run_to_end(command(folder.path()).args(["--check", "--config", EXAMPLE])).await;
-    assert_eq!((code, message.as_str()), (0, ""));
+    for file in [EXAMPLE, CLUSTER] {
+        let (code, message) = run_to_end(command(folder.path()).args(["--check", "--config", file])).await;
+        assert_eq!((code, message.as_str()), (0, ""), "{file}");
+    }
     assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0, "a check makes nothing");
 }
 

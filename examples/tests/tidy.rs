@@ -110,7 +110,8 @@ fn none(faults: &[String]) {
 
 /// The text without comments and without its unit tests.
 fn code(text: &str) -> String {
-    let before_tests = text.split("#[cfg(test)]\nmod").next().unwrap_or_default();
+    let marks = ["#[cfg(test)]\nmod", "#[cfg(all(test, "];
+    let before_tests = marks.iter().fold(text, |text, mark| text.split(mark).next().unwrap_or_default());
     let lines = before_tests.lines().filter(|line| !line.trim_start().starts_with("//"));
     lines.map(|line| format!("{line}\n")).collect()
 }

@@ -23,14 +23,25 @@ const ROUNDS_MAX: usize = 4;
 /// Writes a batch. See [`heartbeat_engine::Storage::commit`].
 pub(crate) async fn commit(store: &Store, batch: &Batch) -> Result<Applied, StorageError> {
     let lane = store.lanes.take();
+    let since = store.before_writing().await?;
     if watch::has_part(batch) {
         check_epoch(store, batch).await?;
         watch::write(store, batch).await?;
     }
-    let transitions = Writing::new(store, &lane, batch).write().await?;
-    let documents = documents::write(store, &lane, &batch.documents).await?;
-    store.wait_for_replicas().await?;
+    let mut writing = Writing::new(store, &lane, batch);
+    let transitions = writing.write().await;
+    let transitions = transitions.map_err(|error| if writing.wrote { in_the_middle(error) } else { error })?;
+    let documents = documents::write(store, &lane, &batch.documents).await.map_err(in_the_middle)?;
+    store.wait_for_replicas(since).await?;
     Ok(Applied { transitions, documents })
+}
+
+/// What an error means behind a call that wrote something.
+fn in_the_middle(error: StorageError) -> StorageError {
+    match error {
+        StorageError::Unavailable(text) => StorageError::Unknown(text),
+        other => other,
+    }
 }
 
 /// A zombie must not leave a mark of life; what follows is fenced by the script itself.
@@ -58,6 +69,8 @@ struct Writing<'a> {
     wishes: BTreeMap<usize, Wish>,
     /// Whose heartbeats are so many that the oldest should be counted and forgotten.
     long: BTreeSet<MonitorId>,
+    /// Whether a call was answered that may have written some of it.
+    wrote: bool,
 }
 
 /// What the script answers.
@@ -66,10 +79,10 @@ type Answer = (Vec<u8>, Vec<u8>, Vec<u8>);
 impl<'a> Writing<'a> {
     fn new(store: &'a Store, lane: &'a Lane<'a>, batch: &'a Batch) -> Self {
         let (outcomes, wishes, long) = Default::default();
-        Self { store, lane, batch, outcomes, wishes, long }
+        Self { store, lane, batch, outcomes, wishes, long, wrote: false }
     }
 
-    async fn write(mut self) -> Result<Vec<Outcome>, StorageError> {
+    async fn write(&mut self) -> Result<Vec<Outcome>, StorageError> {
         let transitions = &self.batch.transitions;
         let mut pending: Vec<usize> = (0..transitions.len()).collect();
         let mut wanted: Vec<usize> = pending.iter().copied().filter(|n| has_wish(&transitions[*n])).collect();
@@ -81,6 +94,7 @@ impl<'a> Writing<'a> {
                 break;
             }
             let answer = self.send(&pending, round == 0).await?;
+            self.wrote = true;
             (pending, wanted) = self.take(&pending, &answer)?;
             self.settle_names().await?;
         }

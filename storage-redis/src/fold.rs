@@ -65,7 +65,7 @@ async fn stored_spans(
 ) -> Result<Vec<Option<Vec<u8>>>, StorageError> {
     let mut command = redis::cmd("HMGET");
     command.arg(store.keys.of_monitor(partition, "hours", id));
-    command.arg(&spans.iter().copied().collect::<Vec<_>>());
+    command.arg(spans.iter().copied().collect::<Vec<_>>());
     store.read(&command).await
 }
 
@@ -78,12 +78,7 @@ pub(crate) async fn page(
     limit: usize,
 ) -> Result<Page<HistoryItem>, StorageError> {
     let partition = store.partition_of(id);
-    let mut pipeline = redis::pipe();
-    // Nothing is folded between the two.
-    pipeline.atomic();
-    pipeline.cmd("HVALS").arg(store.keys.of_monitor(partition, "hours", id));
-    pipeline.cmd("LRANGE").arg(store.keys.of_monitor(partition, "pings", id)).arg(0).arg(-1);
-    let (spans, pings): (Vec<Vec<u8>>, Vec<Vec<u8>>) = store.read_all(&pipeline).await?;
+    let (spans, pings) = read(store, partition, id).await?;
     let mut hours = Hours::new();
     count(&mut hours, id, &pings)?;
     for span in spans {
@@ -94,6 +89,28 @@ pub(crate) async fn page(
         since.is_none_or(|since| counts.begins_at >= since) && before.is_none_or(|before| counts.begins_at < before)
     });
     Ok(Page::cut(wanted.map(HistoryItem::Counts), limit))
+}
+
+/// The hours that are stored and the heartbeats that are not in them, with nothing folded between: not as a transaction, which
+/// Redis does not take while its memory is full.
+async fn read(
+    store: &Store,
+    partition: PartitionId,
+    id: MonitorId,
+) -> Result<(Vec<Vec<u8>>, Vec<Vec<u8>>), StorageError> {
+    type Answer = (Option<Vec<u8>>, Vec<Vec<u8>>, Vec<Vec<u8>>);
+    let (pings, hours) = (store.keys.of_monitor(partition, "pings", id), store.keys.of_monitor(partition, "hours", id));
+    let mut pipeline = redis::pipe();
+    pipeline.cmd("LINDEX").arg(&pings).arg(0);
+    pipeline.cmd("HVALS").arg(&hours);
+    pipeline.cmd("LRANGE").arg(&pings).arg(0).arg(-1);
+    loop {
+        let (oldest, hours, pings): Answer = store.read_all(&pipeline).await?;
+        // Folding takes the oldest away.
+        if oldest.as_ref() == pings.first() {
+            return Ok((hours, pings));
+        }
+    }
 }
 
 fn count(hours: &mut Hours, id: MonitorId, pings: &[Vec<u8>]) -> Result<(), StorageError> {

@@ -1,7 +1,7 @@
 //! The way to Redis: connects when something is asked, and again when a connection broke.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use redis::aio::{ConnectionLike, MultiplexedConnection};
 use redis::cluster::ClusterClient;
@@ -13,6 +13,7 @@ use redis::{
     RedisError, RedisFuture, RedisResult, ServerErrorKind, TlsMode, Value,
 };
 use tokio::sync::Mutex;
+use tokio::time::Instant;
 
 use crate::options::RedisOptions;
 use crate::script::Script;
@@ -65,9 +66,9 @@ impl ConnectionLike for Connection {
 }
 
 enum Target {
-    Single(Client),
+    Single(Box<Client>),
     Sentinel(Box<SentinelClient>),
-    Cluster(ClusterClient),
+    Cluster(Box<ClusterClient>),
 }
 
 /// The connection that is used now; `number` counts them.
@@ -92,7 +93,11 @@ impl Link {
 
     /// Asks once; whether the question may have reached the server is told by [`Failure`].
     async fn ask(&self, question: Question<'_>) -> Result<Value, Failure> {
-        let (mut connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        let (connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        self.ask_on(connection, number, question).await
+    }
+
+    async fn ask_on(&self, mut connection: Connection, number: u64, question: Question<'_>) -> Result<Value, Failure> {
         let answer = match question {
             Question::Command(command) => connection.req_packed_command(command).await,
             Question::Pipeline(pipeline) => pipeline.query_async(&mut connection).await,
@@ -141,6 +146,22 @@ impl Link {
     pub(crate) async fn pipeline<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, Failure> {
         let value = self.insist(Question::Pipeline(pipeline)).await?;
         T::from_redis_value(value).map_err(|error| Failure::Sent(error.into()))
+    }
+
+    /// The number of the connection that is used now.
+    pub(crate) async fn number(&self) -> Result<u64, Failure> {
+        self.connection().await.map(|(_, number)| number).map_err(Failure::Unsent)
+    }
+
+    /// A command that is of use only behind what was asked before on the connection of this number; `None` where another one
+    /// is used by now.
+    pub(crate) async fn command_on<T: FromRedisValue>(&self, wanted: u64, command: &Cmd) -> Result<Option<T>, Failure> {
+        let (connection, number) = self.connection().await.map_err(Failure::Unsent)?;
+        if number != wanted {
+            return Ok(None);
+        }
+        let value = self.ask_on(connection, number, Question::Command(command)).await?;
+        T::from_redis_value(value).map(Some).map_err(|error| Failure::Sent(error.into()))
     }
 
     /// A command that each primary is asked; their addresses, empty where there is one alone, and answers.
@@ -259,7 +280,7 @@ fn target(options: &RedisOptions) -> RedisResult<Target> {
     Ok(match &url.kind {
         Kind::Single => {
             let info: ConnectionInfo = addresses.swap_remove(0).into_connection_info()?;
-            Target::Single(Client::open(info.set_redis_settings(url.login()))?)
+            Target::Single(Box::new(Client::open(info.set_redis_settings(url.login()))?))
         }
         Kind::Sentinel { primary, username, password } => {
             let mut builder = SentinelClientBuilder::new(addresses, primary, SentinelServerType::Master)?
@@ -301,7 +322,7 @@ fn target(options: &RedisOptions) -> RedisResult<Target> {
             if let Some(password) = &url.password {
                 builder = builder.password(password);
             }
-            Target::Cluster(builder.build()?)
+            Target::Cluster(Box::new(builder.build()?))
         }
     })
 }

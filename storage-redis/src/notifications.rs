@@ -154,12 +154,13 @@ async fn load(
         return Ok(Vec::new());
     }
     let ids: Vec<&[u8]> = ids.iter().map(AsRef::as_ref).collect();
+    type Values = Vec<Option<Vec<u8>>>;
     let mut pipeline = redis::pipe();
-    pipeline.atomic();
-    for hash in ["notification", "delivery"] {
+    // Both are forgotten at once: in this order one that is forgotten between is not taken for one that is owed.
+    for hash in ["delivery", "notification"] {
         pipeline.cmd("HMGET").arg(store.keys.of(partition, hash)).arg(&ids);
     }
-    let (notifications, deliveries): (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) = store.read_all(&pipeline).await?;
+    let (deliveries, notifications): (Values, Values) = store.read_all(&pipeline).await?;
     let entry = |(stored, delivery): (Option<Vec<u8>>, Option<Vec<u8>>)| {
         let Some(stored) = stored else { return Ok(None) };
         let entry = codec::read_entry(&stored, delivery.as_deref())?;

@@ -83,6 +83,13 @@ impl RedisStorage {
 /// Makes a store where there is none; its format and how many partitions it has.
 async fn make(link: &Link, options: &RedisOptions) -> Result<(u32, u16), StorageError> {
     let key = Keys::new(&options.prefix).meta();
+    let mut read = redis::cmd("HMGET");
+    read.arg(&key).arg("format").arg("partitions");
+    let found: Result<(Option<u32>, Option<u16>), _> = link.command(&read).await;
+    // What exists can also be opened when the memory of Redis is full.
+    if let (Some(format), Some(partitions)) = found.map_err(|failure| error::reading(failure.error()))? {
+        return Ok((format, partitions));
+    }
     let mut pipeline = redis::pipe();
     pipeline.atomic();
     pipeline.cmd("HSETNX").arg(&key).arg("format").arg(FORMAT).ignore();

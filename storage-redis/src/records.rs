@@ -10,7 +10,15 @@ use crate::codec;
 use crate::script::DUE;
 use crate::store::Store;
 
+/// How often records are read at most until no commit comes between state and wish: one does rarely.
+const ATTEMPTS: usize = 20;
+
+type Values = Vec<Option<Vec<u8>>>;
+
 /// The records of monitors of one partition, in the order asked for.
+///
+/// Redis takes no transaction while its memory is full, not even one that reads; so it is read without, and once more where
+/// a commit came between.
 async fn load_within(
     store: &Store,
     partition: PartitionId,
@@ -18,27 +26,30 @@ async fn load_within(
 ) -> Result<Vec<Option<Record>>, StorageError> {
     let fields: Vec<&[u8]> = ids.iter().map(|id| &id.as_bytes()[..]).collect();
     let mut pipeline = redis::pipe();
-    // A wish and a state of one commit.
-    pipeline.atomic();
     for hash in ["state", "wish"] {
         pipeline.cmd("HMGET").arg(store.keys.of(partition, hash)).arg(&fields);
     }
-    let (states, wishes): (Vec<Option<Vec<u8>>>, Vec<Option<Vec<u8>>>) = store.read_all(&pipeline).await?;
-    let read = |(id, (state, wish)): (&MonitorId, (Option<Vec<u8>>, Option<Vec<u8>>))| match (state, wish) {
-        (Some(state), Some(wish)) => read(*id, &state, &wish).map(Some),
-        (None, _) => Ok(None),
-        (Some(_), None) => Err(StorageError::Corrupt(format!("monitor {id} has a state and no wish"))),
-    };
-    ids.iter().zip(states.into_iter().zip(wishes)).map(read).collect()
+    for _ in 0..ATTEMPTS {
+        let (states, wishes): (Values, Values) = store.read_all(&pipeline).await?;
+        let read = ids.iter().zip(states.into_iter().zip(wishes)).map(|(id, (state, wish))| match (state, wish) {
+            (Some(state), Some(wish)) => read(*id, &state, &wish),
+            (None, _) => Ok(Some(None)),
+            (Some(_), None) => Ok(None),
+        });
+        let records: Option<Vec<_>> = read.collect::<Result<_, _>>()?;
+        if let Some(records) = records {
+            return Ok(records);
+        }
+    }
+    Err(StorageError::Corrupt("the wish of a monitor is not that of its state".to_owned()))
 }
 
-fn read(id: MonitorId, state: &[u8], wish: &[u8]) -> Result<Record, StorageError> {
+/// A record; `None` where state and wish are not of one commit.
+fn read(id: MonitorId, state: &[u8], wish: &[u8]) -> Result<Option<Option<Record>>, StorageError> {
     let (version, revision, health) = codec::read_state(id, state)?;
     let monitor = codec::read_wish(id, wish)?;
-    if monitor.revision != revision {
-        return Err(StorageError::Corrupt(format!("the wish of monitor {id} is not that of its state")));
-    }
-    Ok(Record { monitor: Arc::new(monitor), health, version })
+    let fits = monitor.revision == revision;
+    Ok(fits.then(|| Some(Record { monitor: Arc::new(monitor), health, version })))
 }
 
 /// The records of monitors of any partition, in the order asked for.

@@ -42,7 +42,7 @@ impl Store {
         self.reads.command(command).await.map_err(|failure| error::reading(failure.error()))
     }
 
-    /// Several reads within one slot; an atomic pipeline sees one state of it.
+    /// Several reads within one slot, in their order; what is written meanwhile may come between.
     pub(crate) async fn read_all<T: FromRedisValue>(&self, pipeline: &Pipeline) -> Result<T, StorageError> {
         self.reads.pipeline(pipeline).await.map_err(|failure| error::reading(failure.error()))
     }
@@ -63,21 +63,32 @@ impl Store {
         })
     }
 
-    /// Waits until replicas have what was written on this store's connection.
-    pub(crate) async fn wait_for_replicas(&self) -> Result<(), StorageError> {
+    /// Where [`Store::wait_for_replicas`] begins: taken before something is written. `None` where no replica is waited for.
+    pub(crate) async fn before_writing(&self) -> Result<Option<u64>, StorageError> {
+        if self.options.wait_replicas == 0 {
+            return Ok(None);
+        }
+        let number = self.writes.number().await;
+        number.map(Some).map_err(|failure| error::reading(failure.error()))
+    }
+
+    /// Waits until replicas have what was written since. Redis tells it of what one connection wrote: if that one broke, and
+    /// perhaps another server took over, nobody can tell.
+    pub(crate) async fn wait_for_replicas(&self, since: Option<u64>) -> Result<(), StorageError> {
+        let Some(connection) = since else { return Ok(()) };
         let wanted = self.options.wait_replicas;
-        if wanted == 0 {
-            return Ok(());
-        }
         let mut wait = redis::cmd("WAIT");
-        wait.arg(wanted).arg(self.options.timeout.as_millis() as u64 / 2);
-        let reached: u32 = self.writes.command(&wait).await.map_err(|failure| error::writing(failure.error()))?;
-        if reached < wanted {
-            let text =
-                format!("{reached} of {wanted} replicas have it, and it is waited for that many (wait_replicas)");
-            return Err(StorageError::Unknown(text));
+        wait.arg(wanted).arg((self.options.timeout.as_millis() as u64 / 2).max(1));
+        let reached = self.writes.command_on::<u32>(connection, &wait).await;
+        match reached.map_err(|failure| StorageError::Unknown(failure.error().to_string()))? {
+            Some(reached) if reached >= wanted => Ok(()),
+            Some(reached) => Err(StorageError::Unknown(format!(
+                "{reached} of {wanted} replicas have it, and it is waited for that many (wait_replicas)"
+            ))),
+            None => Err(StorageError::Unknown(format!(
+                "the connection broke before {wanted} replicas were known to have it (wait_replicas)"
+            ))),
         }
-        Ok(())
     }
 }
 

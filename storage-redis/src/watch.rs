@@ -26,11 +26,19 @@ pub(crate) async fn write(store: &Store, batch: &Batch) -> Result<(), StorageErr
 }
 
 pub(crate) async fn read(store: &Store) -> Result<WatchLog, StorageError> {
+    type Answer = (Option<i64>, Vec<Vec<u8>>, Option<i64>, Vec<Vec<u8>>);
     let mut pipeline = redis::pipe();
-    pipeline.atomic();
-    pipeline.cmd("GET").arg(store.keys.watch("mark"));
-    pipeline.cmd("ZRANGE").arg(store.keys.watch("outages")).arg(0).arg(-1);
-    let (mark, outages): (Option<i64>, Vec<Vec<u8>>) = store.read_all(&pipeline).await?;
+    for _ in 0..2 {
+        pipeline.cmd("GET").arg(store.keys.watch("mark"));
+        pipeline.cmd("ZRANGE").arg(store.keys.watch("outages")).arg(0).arg(-1);
+    }
+    let (mark, outages) = loop {
+        // Redis takes no transaction while its memory is full. What is read twice alike was so at one instant.
+        let (mark, outages, mark_again, outages_again): Answer = store.read_all(&pipeline).await?;
+        if mark == mark_again && outages == outages_again {
+            break (mark, outages);
+        }
+    };
     let outage = |bytes: Vec<u8>| {
         let parts = bytes.split_first_chunk().and_then(|(to, from)| Some((*to, from.try_into().ok()?)));
         let (to, from) = parts.ok_or_else(|| StorageError::Corrupt("an outage is not 16 bytes long".to_owned()))?;

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
 use heartbeat_engine::testing::StorageHarness;
@@ -14,7 +15,8 @@ use self::support::{Cluster, Server, prefix};
 struct Harness {
     url: String,
     partitions: u16,
-    opened: Mutex<Vec<(usize, RedisOptions)>>,
+    /// By the address of the storage, which another one may have had before.
+    opened: Mutex<HashMap<usize, RedisOptions>>,
 }
 
 impl Harness {
@@ -30,17 +32,17 @@ impl StorageHarness for Harness {
         let url = format!("{}?prefix={}&partitions={}", self.url, prefix(), self.partitions);
         let options = RedisOptions::parse(&url).unwrap();
         let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
-        self.opened.lock().unwrap().push((Arc::as_ptr(&storage) as usize, options));
+        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
         storage
     }
 
     /// What a killed process leaves in a Redis that runs on.
     async fn reopen(&self, storage: Arc<RedisStorage>) -> Arc<RedisStorage> {
         let place = Arc::as_ptr(&storage) as usize;
-        let (_, options) = self.opened.lock().unwrap().iter().find(|(found, _)| *found == place).cloned().unwrap();
+        let options = self.opened.lock().unwrap()[&place].clone();
         drop(storage);
         let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
-        self.opened.lock().unwrap().push((Arc::as_ptr(&storage) as usize, options));
+        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
         storage
     }
 }

@@ -208,6 +208,7 @@ fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> 
 }
 
 #[cfg(all(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use crate::Signal;
     use crate::testing::fixtures::{at, full_record, health, run_id};

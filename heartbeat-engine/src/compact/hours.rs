@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn the_bytes_of_an_hour_stay_what_they_were() {
         let all = [(0, Some(5)), (1, None), (2, None), (3, None), (4, None)];
-        let bytes = [0xf0, 0xe7, 0x3b, 0x00, 0x7f, 1, 1, 1, 1, 1, 1, 5];
+        let bytes = [0xa0, 0xe8, 0x3b, 0x00, 0x7f, 1, 1, 1, 1, 1, 1, 5];
         assert_eq!(packed(&[hour_with(490_000, &all)]), bytes);
     }
 

@@ -174,6 +174,7 @@ pub fn read_ping(frame: &Frame<'_>) -> Result<PingEntry, CompactError> {
 }
 
 #[cfg(all(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use crate::testing::fixtures::{full_ping, ping};
 

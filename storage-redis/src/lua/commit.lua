@@ -28,6 +28,8 @@ local before = redis.call('GET', done)
 if before then
   before = cmsgpack.unpack(before)
   if before[1] == batch then return before[2] end
+  -- Its sender gave it up, and has written later ones since.
+  if tonumber(before[1]) > tonumber(batch) then return redis.error_reply('LATE a later batch is written') end
 end
 if (redis.call('HGET', KEYS[1], 'epoch') or '0') ~= epoch then
   return redis.error_reply('FENCED another node holds the partition')

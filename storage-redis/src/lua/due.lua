@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- The monitors of a partition that wake before an instant, soonest first.
 --
 -- KEYS[1] is the key of the partition's lease. ARGV: the instant, ms; how many at most.

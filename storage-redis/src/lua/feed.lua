@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Gives events of a partition their places in the one order of all events.
 --
 -- KEYS[1] is the order, KEYS[2] the last place given, KEYS[3] up to which event each partition has its places.

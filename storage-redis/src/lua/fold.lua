@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Replaces the oldest heartbeats of a monitor by their counts.
 --
 -- KEYS[1] is the key of the partition's lease. ARGV: the id; the oldest heartbeat, as it was read; how many are counted;

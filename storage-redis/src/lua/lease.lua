@@ -1,4 +1,4 @@
-#!lua
+#!lua flags=allow-oom
 -- Replaces a lease where it has this epoch and node.
 --
 -- KEYS[1] is the key of the lease. ARGV: the epoch and node expected; the new epoch, node, and until when it holds.

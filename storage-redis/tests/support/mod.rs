@@ -1,15 +1,18 @@
 //! Servers of Redis that a test starts for itself, on free ports of this machine.
 #![allow(dead_code, unreachable_pub, clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::HashMap;
 use std::net::TcpListener;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
-/// How long a server may take to start.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// How long anything may take before the test gives up; nothing is expected to come near it.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SENTINEL_SETTINGS: &str = "sentinel.conf";
 
 /// One redis-server. It ends with this, and also when the test's process ends in whatever way.
 pub struct Server {
@@ -17,6 +20,9 @@ pub struct Server {
     guard: Child,
     pub port: u16,
     pub directory: TempDir,
+    arguments: Vec<String>,
+    /// Its process; asked for while it answers.
+    pid: String,
 }
 
 impl Server {
@@ -25,13 +31,33 @@ impl Server {
         Self::with(&["--save", "", "--appendonly", "no"])
     }
 
+    /// What was acknowledged is on the disk.
+    pub fn durable() -> Self {
+        Self::with(&["--save", "", "--appendonly", "yes", "--appendfsync", "always"])
+    }
+
     pub fn with(arguments: &[&str]) -> Self {
-        let directory = tempfile::tempdir().unwrap();
-        let port = free_port();
-        let guard = guard(port, &directory, arguments);
-        let server = Self { guard, port, directory };
+        Self::on(free_port(), tempfile::tempdir().unwrap(), arguments)
+    }
+
+    fn on(port: u16, directory: TempDir, arguments: &[&str]) -> Self {
+        let arguments: Vec<String> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
+        let guard = guard(port, &directory, &arguments);
+        let mut server = Self { guard, port, directory, arguments, pid: String::new() };
         server.await_ready();
         server
+    }
+
+    /// Kills it, as a crash does.
+    pub fn kill(&mut self) {
+        drop(self.guard.stdin.take());
+        self.guard.wait().unwrap();
+    }
+
+    /// Starts it again after [`Server::kill`], on the same port and with what it had on disk.
+    pub fn restart(&mut self) {
+        self.guard = guard(self.port, &self.directory, &self.arguments);
+        self.await_ready();
     }
 
     pub fn url(&self) -> String {
@@ -46,23 +72,34 @@ impl Server {
         redis::cmd(command[0]).arg(&command[1..]).query(&mut connection)
     }
 
+    /// Tells it something that it must take.
+    pub fn tell(&self, command: &[&str]) {
+        let _: redis::Value = self.ask(command).unwrap();
+    }
+
     pub fn info(&self, name: &str) -> String {
         let info: String = self.ask(&["INFO", "everything"]).unwrap();
         let line = info.lines().find_map(|line| line.strip_prefix(&format!("{name}:")));
         line.unwrap_or_default().to_owned()
     }
 
-    /// Sends its process a signal: `KILL`, `STOP`, `CONT`.
-    pub fn signal(&self, pid: &str, signal: &str) {
-        assert!(Command::new("kill").args(["-s", signal, pid]).status().unwrap().success());
+    /// Freezes its process until [`Server::wake`].
+    pub fn freeze(&self) {
+        self.signal("STOP");
     }
 
-    pub fn pid(&self) -> String {
-        self.info("process_id")
+    pub fn wake(&self) {
+        self.signal("CONT");
     }
 
-    fn await_ready(&self) {
+    fn signal(&self, signal: &str) {
+        let line = format!("kill -{signal} {}", self.pid);
+        assert!(Command::new("sh").args(["-c", &line]).status().unwrap().success());
+    }
+
+    fn await_ready(&mut self) {
         until("redis-server to answer", || self.ask::<String>(&["PING"]).is_ok_and(|answer| answer == "PONG"));
+        self.pid = self.info("process_id");
     }
 }
 
@@ -73,10 +110,16 @@ impl Drop for Server {
     }
 }
 
-fn guard(port: u16, directory: &TempDir, arguments: &[&str]) -> Child {
+fn guard(port: u16, directory: &TempDir, arguments: &[String]) -> Child {
     let script = r#"redis-server "$@" >redis.log 2>&1 & cat >/dev/null; kill -KILL $!; wait $! 2>/dev/null"#;
-    Command::new("sh")
-        .args(["-c", script, "guard", "--port", &port.to_string(), "--bind", "127.0.0.1"])
+    let mut command = Command::new("sh");
+    command.args(["-c", script, "guard"]);
+    // A sentinel keeps what it learns in its file of settings, which comes first.
+    if directory.path().join(SENTINEL_SETTINGS).exists() {
+        command.arg(SENTINEL_SETTINGS);
+    }
+    command
+        .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--repl-diskless-sync-delay", "0"])
         .args(arguments)
         .current_dir(directory.path())
         .stdin(Stdio::piped())
@@ -90,11 +133,14 @@ fn free_port() -> u16 {
 
 /// Waits until something is so.
 pub fn until(what: &str, mut is_so: impl FnMut() -> bool) {
-    let began = Instant::now();
-    while !is_so() {
-        assert!(began.elapsed() < PATIENCE, "waited too long for {what}");
-        std::thread::sleep(Duration::from_millis(10));
+    let pause = Duration::from_millis(10);
+    for _ in 0..PATIENCE.as_millis() / pause.as_millis() {
+        if is_so() {
+            return;
+        }
+        std::thread::sleep(pause);
     }
+    panic!("waited too long for {what}");
 }
 
 /// A Redis Cluster of three primaries.
@@ -150,4 +196,66 @@ impl Cluster {
 pub fn prefix() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     format!("t{}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A primary with one replica, and three sentinels that watch them under the name `main`.
+pub struct Watched {
+    pub primary: Server,
+    pub replica: Server,
+    sentinels: Vec<Server>,
+}
+
+impl Watched {
+    pub fn start() -> Self {
+        let primary = Server::durable();
+        let replica = replica_of(&primary);
+        let sentinels: Vec<Server> = (0..3).map(|_| sentinel(primary.port)).collect();
+        for sentinel in &sentinels {
+            until("the sentinels to know each other and the replica", || {
+                let primary: HashMap<String, String> = sentinel.ask(&["SENTINEL", "MASTER", "main"]).unwrap();
+                primary["num-other-sentinels"] == "2" && primary["num-slaves"] == "1"
+            });
+        }
+        Self { primary, replica, sentinels }
+    }
+
+    pub fn url(&self) -> String {
+        let nodes: Vec<_> = self.sentinels.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        format!("redis+sentinel://{}/main", nodes.join(","))
+    }
+}
+
+/// A server that follows another one, and has all that it has.
+pub fn replica_of(primary: &Server) -> Server {
+    let port = primary.port.to_string();
+    let replica = Server::with(&["--save", "", "--appendonly", "no", "--replicaof", "127.0.0.1", &port]);
+    until_it_follows(&replica, primary);
+    replica
+}
+
+/// Waits until a replica gets what is written: that begins only a second after it has what there was.
+pub fn until_it_follows(replica: &Server, primary: &Server) {
+    until("the replica to follow", || replica.info("master_link_status") == "up");
+    primary.tell(&["SET", "probe", "here"]);
+    until("the replica to be sent what is written", || {
+        replica.ask::<Option<String>>(&["GET", "probe"]).is_ok_and(|found| found.is_some())
+    });
+    primary.tell(&["DEL", "probe"]);
+}
+
+fn sentinel(primary: u16) -> Server {
+    let directory = tempfile::tempdir().unwrap();
+    let settings = format!(
+        "sentinel monitor main 127.0.0.1 {primary} 2\n\
+         sentinel down-after-milliseconds main 1000\n\
+         sentinel failover-timeout main 5000\n"
+    );
+    std::fs::write(directory.path().join(SENTINEL_SETTINGS), settings).unwrap();
+    Server::on(free_port(), directory, &["--sentinel"])
+}
+
+/// Waits for something that must come.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    let Ok(value) = tokio::time::timeout(PATIENCE, future).await else { panic!("waited too long for {what}") };
+    value
 }

@@ -54,7 +54,7 @@ pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CompactError
     for frame in Frames::new(frames) {
         match frame.and_then(|frame| Ok((frame.arrived_at, read_counted(&frame)?))) {
             Ok((arrived_at, (signal, took))) => {
-                counts_of(hours, hour_of(Timestamp::from_millis(arrived_at))).add(signal, took)
+                counts_of(hours, hour_of(Timestamp::from_millis(arrived_at))).add(signal, took);
             }
             Err(error) if result.is_ok() => result = Err(error),
             Err(_) => (),
