@@ -66,6 +66,12 @@ impl Site {
         first.until_status("/readyz", 200).await;
         let second = self.node("b");
         second.until_status("/readyz", 503).await;
+        within("it says who works", async {
+            while !second.get("/readyz").await.text.contains("the server stands by: node `a.") {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+        })
+        .await;
         assert_eq!((second.status("/healthz").await, first.status("/readyz").await), (Some(200), Some(200)));
         (first, second)
     }

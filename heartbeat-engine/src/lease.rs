@@ -91,6 +91,13 @@ impl Claim {
         self.held.filter(|held| monotonic < held.until).map(|held| held.epoch)
     }
 
+    /// Who held the lease when it was read last; `None` when nobody did, or that is not known.
+    #[must_use]
+    pub fn holder(&self) -> Option<&str> {
+        let held = self.seen.as_ref().map(|seen| &seen.lease).filter(|lease| lease.expires_at != Timestamp::MIN);
+        held.map(|lease| lease.node.as_str()).filter(|node| !node.is_empty())
+    }
+
     /// What to do now; `None` when there is nothing, or an answer is awaited.
     pub fn poll(&mut self, now: Timestamp, monotonic: Duration) -> Option<LeaseStep> {
         if self.under_way {
@@ -318,12 +325,14 @@ mod tests {
         shelf.carry_out(&mut a, secs(0));
         // The clocks have nothing in common.
         shelf.carry_out(&mut b, secs(500));
+        assert_eq!(b.holder(), Some("a"));
         shelf.carry_out(&mut a, secs(4));
         for second in [504, 508, 512, 513] {
             shelf.carry_out(&mut b, secs(second));
             assert_eq!(b.epoch(secs(second)), None, "it saw a change at 504: {second}");
         }
         shelf.carry_out(&mut b, secs(514));
+        assert_eq!(b.holder(), Some("b"));
         assert_eq!(b.epoch(secs(514)), Some(Epoch(2)));
         shelf.carry_out(&mut a, secs(15));
         assert_eq!(a.epoch(secs(15)), None);
@@ -335,7 +344,7 @@ mod tests {
         shelf.carry_out(&mut a, secs(0));
         a.resign();
         shelf.carry_out(&mut a, secs(1));
-        assert_eq!(a.epoch(secs(1)), None);
+        assert_eq!((a.epoch(secs(1)), a.holder()), (None, None));
         shelf.carry_out(&mut b, secs(1));
         assert_eq!(b.epoch(secs(1)), Some(Epoch(2)));
     }

@@ -276,7 +276,10 @@ impl Engine {
         let now = self.now();
         let standing = self.shared.counters.standing();
         let loaded = self.shared.loaded();
-        let evaluator = if !loaded {
+        let standing_by = if loaded { None } else { self.shared.lease.other_holder() };
+        let evaluator = if let Some(node) = &standing_by {
+            Some(format!("standing by: node `{node}` works"))
+        } else if !loaded {
             Some("loading".to_owned())
         } else if !self.shared.inbox.is_open() {
             Some("stopping".to_owned())
@@ -298,6 +301,7 @@ impl Engine {
             ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
             loaded: read(&self.shared.counters.loaded),
             expected: read(&self.shared.counters.expected),
+            standing_by,
             store: standing.store_error,
             evaluator,
             delivery,

@@ -32,6 +32,12 @@ impl LeaseKeeper {
         self.claim().epoch(self.clock.monotonic())
     }
 
+    /// The other node that holds the lease, as far as is known.
+    pub(crate) fn other_holder(&self) -> Option<String> {
+        let claim = self.claim();
+        if claim.epoch(self.clock.monotonic()).is_some() { None } else { claim.holder().map(str::to_owned) }
+    }
+
     /// Somebody else holds the lease: a write was fenced.
     pub(crate) fn fenced(&self) {
         self.claim().handle_fenced(self.clock.monotonic());

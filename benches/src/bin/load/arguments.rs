@@ -59,6 +59,9 @@ pub(crate) struct Arguments {
     /// How long the channel of those monitors gathers messages into a digest
     #[arg(long, value_name = "DURATION", default_value = "10s")]
     pub(crate) group_wait: String,
+    /// Waits first until what making the monitors left in the log is folded into its tables, so many seconds at most
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub(crate) settle: u64,
     /// Runs once for each of these numbers of monitors and prints a row for each
     #[arg(long, value_name = "NUMBERS", num_args = 0..=1, value_delimiter = ',', require_equals = true,
           default_missing_value = "1000,10000,100000,1000000", conflicts_with_all = ["monitors", "file"],
@@ -70,6 +73,10 @@ pub(crate) struct Arguments {
     /// The database, which must not exist yet and is kept [default: one in a temporary directory]
     #[arg(long)]
     pub(crate) file: Option<PathBuf>,
+    /// Keeps everything in this Redis, which must be empty, instead of a file; one is started where none is named
+    #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "",
+          conflicts_with_all = ["file", "prepared", "kills"])]
+    pub(crate) redis: Option<String>,
     /// Keeps the database as it is before the run in this folder, and copies it from there the next time
     #[arg(long, value_name = "FOLDER")]
     pub(crate) prepared: Option<PathBuf>,

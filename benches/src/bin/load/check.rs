@@ -1,15 +1,14 @@
 //! Is everything in the database that was acknowledged?
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Storage, Timestamp};
-use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 
 use crate::failure::{Failure, Outcome};
 use crate::ledger::Ledger;
 use crate::population::{FIRST_PINGS, monitor_id};
 use crate::random::Random;
+use crate::store::Store;
 
 const PAGE: usize = 4096;
 /// Monitors whose histories are read.
@@ -28,9 +27,9 @@ pub(crate) struct Found {
     pub(crate) last_detected_at: Option<Timestamp>,
 }
 
-/// Opens the database of a server that has ended and compares it with what was acknowledged.
-pub(crate) async fn check(file: &Path, ledger: &Ledger, seed: u64, interrupted: &AtomicBool) -> Outcome<Found> {
-    let storage = SqliteStorage::open(file, SqliteOptions::new()).map_err(Failure::of("the database"))?;
+/// Opens the store of a server that has ended and compares it with what was acknowledged.
+pub(crate) async fn check(store: &Store, ledger: &Ledger, seed: u64, interrupted: &AtomicBool) -> Outcome<Found> {
+    let storage = store.open(false).await?;
     let (mut after, mut monitors, mut found) = (None, 0, Found::default());
     loop {
         let page = storage.monitors(after, PAGE).await.map_err(Failure::of("the monitors"))?;
@@ -57,7 +56,7 @@ pub(crate) async fn check(file: &Path, ledger: &Ledger, seed: u64, interrupted: 
     let mut random = Random::new(seed);
     for _ in 0..SAMPLE.min(monitors) {
         let n = u32::try_from(random.below(monitors.into())).unwrap_or_default();
-        history_is_right(&storage, n).await?;
+        history_is_right(&*storage, n).await?;
     }
     Ok(found)
 }
@@ -80,7 +79,7 @@ fn count_is_right(ledger: &Ledger, n: u32, stored: u64) -> Outcome<u64> {
 }
 
 /// Its newest heartbeats are there, without a gap.
-async fn history_is_right(storage: &SqliteStorage, n: u32) -> Outcome<()> {
+async fn history_is_right(storage: &dyn Storage, n: u32) -> Outcome<()> {
     let wrong = |what: String| Failure::new(format!("the history of job-{n}: {what}"));
     let monitor = monitor_id(n);
     let loaded = storage.load(&[monitor]).await.map_err(|error| wrong(error.to_string()))?;
@@ -120,13 +119,13 @@ mod tests {
     fn a_database_is_compared_with_what_was_acknowledged() {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("heartbeat.db");
+        let store = Store::File(folder.path().join("heartbeat.db"));
         let go_on = AtomicBool::new(false);
         let population = Population { monitors: 10, mix: Mix::Mixed, seed: 1 };
-        runtime.block_on(population.write(&file, Timestamp::from_secs(1_795_000_000), &go_on)).unwrap();
+        runtime.block_on(population.write(&store, Timestamp::from_secs(1_795_000_000), &go_on)).unwrap();
         let mut ledger = Ledger::new(10);
         let look =
-            |ledger: &Ledger| runtime.block_on(check(&file, ledger, 1, &go_on)).map_err(|error| error.to_string());
+            |ledger: &Ledger| runtime.block_on(check(&store, ledger, 1, &go_on)).map_err(|error| error.to_string());
         let found = look(&ledger).unwrap();
         assert_eq!((found.heartbeats, found.down), (0, 0));
         assert!(look(&Ledger::new(11)).unwrap_err().contains("10 monitors are stored; there were 11"));

@@ -22,6 +22,7 @@ mod response;
 mod run;
 mod server;
 mod soak;
+mod store;
 mod tally;
 mod timer;
 mod usage;

@@ -1,7 +1,6 @@
 //! Fills a database with monitors before the server opens it, through the library: the rules make their records, and the
 //! storage writes them.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -12,13 +11,13 @@ use heartbeat_engine::{
     Batch, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Outcome as Written, Ping, Rotating, Schedule, Signal,
     Storage, Timestamp, Token, Transition, Version, Weekdays, Zone,
 };
-use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, Synchronous};
 use tokio::task::JoinSet;
 
 use crate::arguments::Mix;
 use crate::failure::{Failure, Outcome};
 use crate::random::Random;
 use crate::request::token;
+use crate::store::Store;
 
 /// Heartbeats that each monitor has before the run.
 pub(crate) const FIRST_PINGS: u64 = 1;
@@ -42,19 +41,17 @@ pub(crate) struct Population {
 }
 
 impl Population {
-    /// Writes all of them, each of which has reported once and is up, into a new database. `now` is the present time.
-    pub(crate) async fn write(self, file: &Path, now: Timestamp, interrupted: &AtomicBool) -> Outcome<()> {
-        // Nothing is promised of these to anybody; the file is synced when it is closed.
-        let options = SqliteOptions::new().synchronous(Synchronous::Normal);
-        let storage = SqliteStorage::open(file, options).map_err(Failure::of("the database"))?;
-        let storage = Arc::new(storage);
+    /// Writes all of them, each of which has reported once and is up, into a new store. `now` is the present time.
+    pub(crate) async fn write(self, store: &Store, now: Timestamp, interrupted: &AtomicBool) -> Outcome<()> {
+        // Nothing is promised of these to anybody; a file is synced when it is closed.
+        let storage = store.open(true).await?;
         let mut under_way = JoinSet::new();
         // A table is filled fastest in the order of its keys.
         let mut numbers: Vec<u32> = (0..self.monitors).collect();
         numbers.sort_unstable_by_key(|n| monitor_id(*n));
         for some in numbers.chunks(PER_BATCH) {
             let (storage, some) = (storage.clone(), some.to_vec());
-            under_way.spawn(async move { self.write_some(&storage, &some, now).await });
+            under_way.spawn(async move { self.write_some(&*storage, &some, now).await });
             if under_way.len() >= BATCHES_AT_ONCE {
                 finish_one(&mut under_way).await?;
             }
@@ -68,10 +65,10 @@ impl Population {
         Ok(())
     }
 
-    async fn write_some(self, storage: &SqliteStorage, numbers: &[u32], now: Timestamp) -> Outcome<()> {
+    async fn write_some(self, storage: &dyn Storage, numbers: &[u32], now: Timestamp) -> Outcome<()> {
         let transitions = numbers.iter().map(|n| self.transition(*n, now)).collect::<Outcome<Vec<_>>>()?;
         let batch = Batch { transitions, ..Batch::default() };
-        let applied = storage.commit(&batch).await.map_err(Failure::of("the database"))?;
+        let applied = storage.commit(&batch).await.map_err(Failure::of("the store"))?;
         match applied.transitions.into_iter().find(|outcome| *outcome != Written::Committed) {
             Some(outcome) => Err(Failure::new(format!("a monitor was not written: {outcome:?}"))),
             None => Ok(()),

@@ -11,28 +11,31 @@ use tokio::runtime::Runtime;
 
 use crate::failure::{Failure, Outcome};
 use crate::population::{GRACE, Population};
+use crate::store::Store;
 
 /// Some of its monitors are overdue after [`GRACE`].
 const KEPT: Duration = Duration::from_secs(GRACE.as_secs() / 2);
 
 impl Population {
-    /// Makes the database `file`: out of one in the folder `kept` that has the same monitors, was written by this very
-    /// program and is not too old; where there is none it is written, and kept in that folder.
+    /// Fills the store; a file out of one in the folder `kept` that has the same monitors, was written by this very program
+    /// and is not too old; where there is none it is written, and kept in that folder.
     pub(crate) fn provide(
         self,
         runtime: &Runtime,
-        file: &Path,
+        store: &Store,
         kept: Option<&Path>,
         interrupted: &AtomicBool,
     ) -> Outcome<()> {
-        let Some(folder) = kept else { return self.write_now(runtime, file, interrupted) };
+        let (Some(folder), Store::File(file)) = (kept, store) else {
+            return self.write_now(runtime, store, interrupted);
+        };
         let template = self.template(folder)?;
         if !is_fresh(&template) {
             fs::create_dir_all(folder).map_err(Failure::of("the folder of prepared databases"))?;
             // In a folder of its own, which goes with all that a run that is cut short leaves behind.
             let unfinished = TempDir::new_in(folder).map_err(Failure::of("the folder of prepared databases"))?;
             let written = unfinished.path().join("heartbeat.db");
-            self.write_now(runtime, &written, interrupted)?;
+            self.write_now(runtime, &Store::File(written.clone()), interrupted)?;
             fs::rename(&written, &template).map_err(Failure::of("a prepared database"))?;
         }
         let copied = fs::copy(&template, file).map_err(Failure::of("a prepared database"))?;
@@ -41,8 +44,8 @@ impl Population {
         if copied == 0 { Err(Failure::new("a prepared database is empty")) } else { Ok(()) }
     }
 
-    fn write_now(self, runtime: &Runtime, file: &Path, interrupted: &AtomicBool) -> Outcome<()> {
-        runtime.block_on(self.write(file, SystemClock::new().now(), interrupted))
+    fn write_now(self, runtime: &Runtime, store: &Store, interrupted: &AtomicBool) -> Outcome<()> {
+        runtime.block_on(self.write(store, SystemClock::new().now(), interrupted))
     }
 
     /// Its name tells all that decides what is in it, the program by when it was built.
@@ -73,7 +76,7 @@ mod tests {
         let population = Population { monitors: 3, mix: Mix::Every, seed: 1 };
         let provide = |population: Population, name: &str| {
             let file = folder.path().join(name);
-            population.provide(&runtime, &file, Some(&kept), &go_on).unwrap();
+            population.provide(&runtime, &Store::File(file.clone()), Some(&kept), &go_on).unwrap();
             fs::read(file).unwrap()
         };
         let first = provide(population, "a.db");

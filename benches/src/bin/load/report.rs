@@ -54,7 +54,7 @@ pub(crate) struct Report {
     pub(crate) rss_bytes_per_monitor: f64,
     /// The same once it was ready, before any load.
     pub(crate) rss_ready_bytes: u64,
-    /// The database and its log under load.
+    /// The database and its log under load, or the memory of the Redis.
     pub(crate) file_bytes: u64,
     /// The log alone.
     pub(crate) log_bytes: u64,
@@ -68,6 +68,12 @@ pub(crate) struct Report {
     pub(crate) cpu_us_per_heartbeat: Option<f64>,
     /// That of the generator.
     pub(crate) generator_us_per_heartbeat: Option<f64>,
+    /// Processor time of the Redis per heartbeat.
+    pub(crate) redis_cpu_us_per_heartbeat: Option<f64>,
+    /// Commands of the Redis per heartbeat, those within scripts included.
+    pub(crate) redis_commands_per_heartbeat: Option<f64>,
+    /// Calls of scripts per heartbeat.
+    pub(crate) redis_calls_per_heartbeat: Option<f64>,
     /// Heartbeats that were acknowledged, warm-up included.
     pub(crate) acknowledged: u64,
     /// Answers without success, by status.
@@ -104,7 +110,7 @@ impl Report {
 }
 
 /// The order of the table.
-const ORDER: [&str; 35] = [
+const ORDER: [&str; 38] = [
     "monitors",
     "connections",
     "heartbeats_per_second",
@@ -118,6 +124,9 @@ const ORDER: [&str; 35] = [
     "max_ms",
     "cpu_us_per_heartbeat",
     "generator_us_per_heartbeat",
+    "redis_cpu_us_per_heartbeat",
+    "redis_commands_per_heartbeat",
+    "redis_calls_per_heartbeat",
     "alert_lag_p50_ms",
     "alert_lag_p99_ms",
     "alert_lag_max_ms",

@@ -1,6 +1,6 @@
 //! One run from the database to the report.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
@@ -20,11 +20,15 @@ use crate::population::Population;
 use crate::receiver::Receiver;
 use crate::report::Report;
 use crate::server::{KEY, Launch, Server};
+use crate::store::{RedisUsage, Size, Store};
 use crate::tally::Tally;
-use crate::usage::{file_length, resident};
+use crate::usage::resident;
 
 /// Longer than any run with monitors that are overdue, which ends when they are told.
 const NO_END: Duration = Duration::from_secs(86_400);
+
+/// How long the log must not have become smaller: folding pauses for a second.
+const SETTLING: Duration = Duration::from_secs(4);
 
 /// What all runs share.
 #[derive(Debug)]
@@ -37,19 +41,14 @@ pub(crate) struct Stage<'a> {
     pub(crate) interrupted: &'a AtomicBool,
 }
 
-/// What the server uses under load.
-#[derive(Debug, Default)]
-struct Size {
-    rss: u64,
-    file: u64,
-    log: u64,
-}
-
 /// What was measured while the server ran.
 #[derive(Debug)]
 struct Measured {
     phases: Phases,
+    /// Resident memory of the server under load, bytes.
+    rss: u64,
     size: Size,
+    redis: Option<RedisUsage>,
     lags: Option<Lags>,
     overdue: Option<(Overdue, Seen)>,
 }
@@ -57,19 +56,20 @@ struct Measured {
 /// Runs with these arguments.
 pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     let folder = TempDir::with_prefix("heartbeat-load-").map_err(Failure::of("a temporary directory"))?;
-    let file = new_file(arguments, folder.path())?;
+    let store = Store::new(arguments, folder.path())?;
     let clock = Clock::start();
     let population = Population { monitors: arguments.monitors, mix: arguments.mix, seed: arguments.seed };
-    population.provide(stage.runtime, &file, arguments.prepared.as_deref(), stage.interrupted)?;
+    population.provide(stage.runtime, &store, arguments.prepared.as_deref(), stage.interrupted)?;
     let population_seconds = clock.elapsed().as_secs_f64();
 
     let (log, interrupted) = (arguments.log.as_str(), stage.interrupted);
-    let launch = Launch { program: stage.program, file: &file, folder: folder.path(), log, interrupted };
+    let launch = Launch { program: stage.program, store: &store, folder: folder.path(), log, interrupted };
     let mut server = launch.start()?;
     let (ready, rss_ready_bytes) = (server.ready, resident(server.id())?);
     let connections = arguments.connections as usize;
+    settle(&server, arguments, interrupted)?;
     let mut driver = Driver::new(server.address, connections, arguments.monitors, arguments.seed, interrupted)?;
-    let measured = measure(stage, arguments, &mut server, &mut driver, &file).map_err(|failure| {
+    let measured = measure(stage, arguments, &mut server, &mut driver, &store).map_err(|failure| {
         // Where the server has ended by itself, that says more.
         if arguments.kill { failure } else { server.check().err().unwrap_or(failure) }
     })?;
@@ -78,7 +78,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     }
     drop(server);
     let restart_seconds = if arguments.restart { Some(restart(&launch)?) } else { None };
-    let found = stage.runtime.block_on(check(&file, &driver.ledger, arguments.seed, interrupted))?;
+    let found = stage.runtime.block_on(check(&store, &driver.ledger, arguments.seed, interrupted))?;
 
     let mut report = Report {
         population_seconds,
@@ -112,7 +112,7 @@ fn measure(
     arguments: &Arguments,
     server: &mut Server,
     driver: &mut Driver<'_>,
-    file: &Path,
+    store: &Store,
 ) -> Outcome<Measured> {
     let (mut api, receiver) = (Api::new(server.address, KEY), Receiver::start(stage.runtime)?);
     let (alerts, within) = (arguments.alerts, whole_length(arguments));
@@ -122,11 +122,11 @@ fn measure(
     let (enough, seconds) = (AtomicBool::new(false), Duration::from_secs_f64(arguments.seconds));
     let length = if overdue.is_some() { NO_END } else { seconds };
     let plan = Plan { arguments, address: server.address, process: server.id(), length, enough: &enough };
-    let mut size = Size::default();
+    let (mut rss, mut size) = (0, Size::default());
+    let redis_before = store.redis_usage()?;
     let at_end = || {
-        size.rss = resident(server.id())?;
-        size.log = file_length(&log_of(file));
-        size.file = file_length(file) + size.log;
+        rss = resident(server.id())?;
+        size = store.size()?;
         if arguments.kill { server.kill() } else { Ok(()) }
     };
     let (phases, seen) = std::thread::scope(|scope| {
@@ -146,7 +146,24 @@ fn measure(
     });
     let (phases, seen) = (phases?, seen.transpose()?);
     let lags = alerts.map(|alerts| alerts.wait(stage.interrupted)).transpose()?;
-    Ok(Measured { phases, size, lags, overdue: overdue.zip(seen) })
+    let redis = store.redis_usage()?.zip(redis_before).map(|(after, before)| after.since(before));
+    Ok(Measured { phases, rss, size, redis, lags, overdue: overdue.zip(seen) })
+}
+
+/// Waits until the log within the store gets no smaller.
+fn settle(server: &Server, arguments: &Arguments, interrupted: &AtomicBool) -> Outcome<()> {
+    let (mut api, clock) = (Api::new(server.address, KEY), Clock::start());
+    let mut before = None;
+    while clock.elapsed().as_secs() < arguments.settle && !interrupted.load(Ordering::Relaxed) {
+        let metrics = api.send("GET", "/metrics", None)?.text;
+        let bytes = metrics.lines().find_map(|line| line.strip_prefix("heartbeat_store_log_bytes ")).map(str::to_owned);
+        if bytes == before {
+            break;
+        }
+        before = bytes;
+        std::thread::sleep(SETTLING);
+    }
+    Ok(())
 }
 
 fn restart(launch: &Launch<'_>) -> Outcome<f64> {
@@ -156,24 +173,8 @@ fn restart(launch: &Launch<'_>) -> Outcome<f64> {
     Ok(seconds)
 }
 
-/// Where the database of a run comes to be.
-pub(crate) fn new_file(arguments: &Arguments, folder: &Path) -> Outcome<PathBuf> {
-    let file = arguments.file.clone().unwrap_or_else(|| folder.join("heartbeat.db"));
-    if file.exists() {
-        return Err(Failure::new(format!("{} exists already; name a new file with --file", file.display())));
-    }
-    Ok(file)
-}
-
-/// The write-ahead log of a database.
-pub(crate) fn log_of(file: &Path) -> PathBuf {
-    let mut name = file.as_os_str().to_owned();
-    name.push("-wal");
-    name.into()
-}
-
 fn fill_in(report: &mut Report, arguments: &Arguments, measured: &Measured) {
-    let Measured { phases, size, lags, .. } = measured;
+    let Measured { phases, rss, size, redis, lags, .. } = measured;
     let pings = &phases.pings;
     report.monitors = arguments.monitors;
     report.connections = arguments.connections;
@@ -188,13 +189,19 @@ fn fill_in(report: &mut Report, arguments: &Arguments, measured: &Measured) {
     report.max_ms = pings.latency_ms(1.0);
     let lag = |part| lags.as_ref().and_then(|lags| lags.part(part));
     (report.alert_lag_p50_ms, report.alert_lag_p99_ms, report.alert_lag_max_ms) = (lag(0.5), lag(0.99), lag(1.0));
-    report.rss_bytes = size.rss;
-    report.rss_bytes_per_monitor = size.rss as f64 / f64::from(arguments.monitors);
-    report.file_bytes = size.file;
+    report.rss_bytes = *rss;
+    report.rss_bytes_per_monitor = *rss as f64 / f64::from(arguments.monitors);
+    report.file_bytes = size.all;
     report.log_bytes = size.log;
     // The account of a server that was killed is gone.
     report.cpu_us_per_heartbeat = phases.per_heartbeat_us(phases.server_cpu).filter(|_| !arguments.kill);
     report.generator_us_per_heartbeat = phases.per_heartbeat_us(phases.own_cpu);
+    if let Some(redis) = redis {
+        report.redis_cpu_us_per_heartbeat = phases.per_heartbeat_us(redis.cpu);
+        let per_heartbeat = |count: u64| (pings.answered > 0).then(|| count as f64 / pings.answered as f64);
+        report.redis_commands_per_heartbeat = per_heartbeat(redis.commands);
+        report.redis_calls_per_heartbeat = per_heartbeat(redis.calls);
+    }
     report.refused.clone_from(&pings.refused);
     report.lost = pings.lost;
     report.unsent = pings.unsent;

@@ -14,6 +14,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::api::Api;
 use crate::clock::Clock;
 use crate::failure::{Failure, Outcome};
+use crate::store::Store;
 
 /// The admin key of every server that is started here.
 pub(crate) const KEY: &str = "hb_the_key_of_the_load_generator";
@@ -27,8 +28,8 @@ const SETTINGS: &str = "pings_per_minute = 60_000_000\n";
 pub(crate) struct Launch<'a> {
     /// The program.
     pub(crate) program: &'a Path,
-    /// Its database.
-    pub(crate) file: &'a Path,
+    /// Where it keeps everything.
+    pub(crate) store: &'a Store,
     /// Where its settings and its log go.
     pub(crate) folder: &'a Path,
     /// What it logs.
@@ -41,7 +42,6 @@ pub(crate) struct Launch<'a> {
 #[derive(Debug)]
 pub(crate) struct Server {
     child: Child,
-    file: PathBuf,
     log: PathBuf,
     /// Where it listens.
     pub(crate) address: SocketAddr,
@@ -66,15 +66,14 @@ impl Launch<'_> {
         }
         command.env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
         command.args(["--listen", "127.0.0.1:0", "--noop-route"]);
-        command.arg("--storage").arg(format!("sqlite:{}", self.file.display())).arg("--config").arg(settings);
+        command.arg("--storage").arg(self.store.url()).arg("--config").arg(settings);
         command.env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LOG", self.log);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log_file);
         let clock = Clock::start();
         let mut child = command.spawn().map_err(Failure::of("the server does not start"))?;
         let lines = lines_of(&mut child);
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut server =
-            Server { child, file: self.file.to_owned(), log, address, ready: Duration::ZERO, _lines: lines };
+        let mut server = Server { child, log, address, ready: Duration::ZERO, _lines: lines };
         server.address = server.banner(self.interrupted)?;
         let mut api = Api::new(server.address, KEY);
         while api.send("GET", "/readyz", None)?.status != 200 {
@@ -138,11 +137,6 @@ impl Server {
         let lines: Vec<&str> = log.lines().rev().take(5).collect();
         let last = lines.into_iter().rev().collect::<Vec<_>>().join("\n");
         Failure::new(format!("the server ended by itself ({status}):\n{last}"))
-    }
-
-    /// Its database.
-    pub(crate) fn file(&self) -> &Path {
-        &self.file
     }
 
     /// Its process id.

@@ -16,10 +16,11 @@ use crate::failure::{Failure, Outcome};
 use crate::population::Population;
 use crate::random::Random;
 use crate::request::Request;
-use crate::run::{Stage, log_of, new_file};
+use crate::run::Stage;
 use crate::server::{Launch, Server};
+use crate::store::Store;
 use crate::tally::Tally;
-use crate::usage::{file_length, resident};
+use crate::usage::resident;
 
 /// From one start of the server until it is killed, or stopped at the end.
 #[derive(Debug, Serialize)]
@@ -54,11 +55,11 @@ pub(crate) struct Soak {
 /// Runs with these arguments.
 pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Soak> {
     let folder = TempDir::with_prefix("heartbeat-load-").map_err(Failure::of("a temporary directory"))?;
-    let file = new_file(arguments, folder.path())?;
+    let store = Store::new(arguments, folder.path())?;
     let (log, interrupted) = (arguments.log.as_str(), stage.interrupted);
     let population = Population { monitors: arguments.monitors, mix: arguments.mix, seed: arguments.seed };
-    population.provide(stage.runtime, &file, arguments.prepared.as_deref(), interrupted)?;
-    let launch = Launch { program: stage.program, file: &file, folder: folder.path(), log, interrupted };
+    population.provide(stage.runtime, &store, arguments.prepared.as_deref(), interrupted)?;
+    let launch = Launch { program: stage.program, store: &store, folder: folder.path(), log, interrupted };
 
     let mut server = launch.start()?;
     let connections = arguments.connections as usize;
@@ -67,7 +68,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Soak> {
     let lengths = lengths(arguments);
     for (index, length) in lengths.iter().enumerate() {
         let last = index + 1 == lengths.len();
-        let stretch = drive(&mut driver, &mut server, (arguments, *length, last), &mut pings)?;
+        let stretch = drive(&mut driver, (&mut server, &store), (arguments, *length, last), &mut pings)?;
         stretches.push(stretch);
         if last {
             server.stop()?;
@@ -77,7 +78,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Soak> {
         }
     }
     drop(server);
-    let found = stage.runtime.block_on(check(&file, &driver.ledger, arguments.seed, interrupted))?;
+    let found = stage.runtime.block_on(check(&store, &driver.ledger, arguments.seed, interrupted))?;
     let (acknowledged, checked) = (driver.ledger.total(), found.heartbeats);
     Ok(Soak { monitors: arguments.monitors, stretches, pings, acknowledged, checked })
 }
@@ -92,7 +93,7 @@ fn lengths(arguments: &Arguments) -> Vec<Duration> {
 
 fn drive(
     driver: &mut Driver<'_>,
-    server: &mut Server,
+    (server, store): (&mut Server, &Store),
     (arguments, length, last): (&Arguments, Duration, bool),
     pings: &mut Tally,
 ) -> Outcome<Stretch> {
@@ -103,7 +104,7 @@ fn drive(
     let (mut rss_bytes, mut file_bytes) = (0, 0);
     let at_end = || {
         rss_bytes = resident(server.id())?;
-        file_bytes = file_length(server.file()) + file_length(&log_of(server.file()));
+        file_bytes = store.size()?.all;
         if last { Ok(()) } else { server.kill() }
     };
     let tally = driver.run(&slice, at_end)?;
