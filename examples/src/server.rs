@@ -18,6 +18,7 @@ use crate::declare::{self, Declarations, DeclareError};
 use crate::gate::Gate;
 use crate::settings::{ConfigFault, Settings};
 use crate::shutdown::Signals;
+use crate::storage::Opened;
 use crate::{banner, self_ping, storage, systemd};
 
 /// How long requests that are under way may take when the server stops; the engine then has the rest of the 10 s.
@@ -61,9 +62,9 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let Running { engine, mut driver, gauges, new_admin_key } = running;
+    let Running { engine, mut driver, gauges, durability, new_admin_key } = running;
     let mut http = http_settings(&settings, &url)?;
-    http.gauges = gauges;
+    (http.gauges, http.durability) = (gauges, durability);
     let mut site = Site::new(engine.clone(), http);
     if settings.noop_route {
         site = site.with_routes(Router::new().route("/noop", get(async || "OK")));
@@ -107,6 +108,7 @@ struct Running {
     engine: Engine,
     driver: JoinHandle<()>,
     gauges: Vec<HostGauge>,
+    durability: Option<String>,
     new_admin_key: Option<String>,
 }
 
@@ -121,7 +123,8 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
     for (path, warning) in &declarations.warnings {
         tracing::warn!("{}", settings.fault(path, warning));
     }
-    let (storage, gauges) = storage::open(&settings.storage).await.map_err(Failure::Run)?;
+    let opened = storage::open(&settings.storage).await.map_err(Failure::Run)?;
+    let Opened { storage, gauges, durability } = opened;
     let (engine, mut driver) = Engine::builder(storage)
         .channel_kind(WebhookKind::new())
         .channel_kind(EmailKind::new())
@@ -148,7 +151,7 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         Some(_) => None,
         None => ensure_admin_key(&engine).await.map_err(|error| Failure::Run(error.to_string()))?,
     };
-    Ok(Running { engine, driver, gauges, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
+    Ok(Running { engine, driver, gauges, durability, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
 }
 
 fn serve_options(stop: &CancellationToken) -> ServeOptions {

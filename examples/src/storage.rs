@@ -26,12 +26,22 @@ pub(crate) const fn tenure(url: &StorageUrl, ttl: Duration) -> Tenure {
     if is_shared(url) { Tenure::Shared { ttl } } else { Tenure::Exclusive }
 }
 
-/// A storage, and what it has told at `/metrics`; or why there is none.
-pub(crate) async fn open(url: &StorageUrl) -> Result<(Arc<dyn Storage>, Vec<HostGauge>), String> {
+/// A storage, and what the server tells of it.
+pub(crate) struct Opened {
+    pub(crate) storage: Arc<dyn Storage>,
+    /// At `/metrics`.
+    pub(crate) gauges: Vec<HostGauge>,
+    /// What an acknowledgement means, where that is not as ever.
+    pub(crate) durability: Option<String>,
+}
+
+/// Opens a storage, or says why it cannot be.
+pub(crate) async fn open(url: &StorageUrl) -> Result<Opened, String> {
     match url {
         StorageUrl::Memory => {
             tracing::warn!("storage is memory: nothing outlives this process");
-            Ok((Arc::new(MemoryStorage::new()), Vec::new()))
+            let durability = Some("everything is lost when the server stops (storage is memory)".to_owned());
+            Ok(Opened { storage: Arc::new(MemoryStorage::new()), gauges: Vec::new(), durability })
         }
         StorageUrl::Sqlite(path) => {
             let file = path.clone();
@@ -39,21 +49,21 @@ pub(crate) async fn open(url: &StorageUrl) -> Result<(Arc<dyn Storage>, Vec<Host
             let opened = opening.await.map_err(|error| error.to_string())?;
             let storage = Arc::new(opened.map_err(|error| error.to_string())?);
             let gauges = sqlite_gauges(&storage);
-            Ok((storage, gauges))
+            Ok(Opened { storage, gauges, durability: None })
         }
-        StorageUrl::Redis(options) => Ok((open_redis(options).await?, Vec::new())),
+        StorageUrl::Redis(options) => open_redis(options).await,
     }
 }
 
-async fn open_redis(options: &RedisOptions) -> Result<Arc<dyn Storage>, String> {
+async fn open_redis(options: &RedisOptions) -> Result<Opened, String> {
     let storage = RedisStorage::open(options.clone()).await.map_err(|error| error.to_string())?;
     let partitions = storage.partitions();
     if partitions != 1 {
         return Err(format!("{options} holds a store of {partitions} partitions, and this server works on one of 1"));
     }
-    let durability = storage.durability();
+    let durability = storage.durability().to_string();
     tracing::info!("what an acknowledgement means in {options}: {durability}");
-    Ok(Arc::new(storage))
+    Ok(Opened { storage: Arc::new(storage), gauges: Vec::new(), durability: Some(durability) })
 }
 
 fn sqlite_gauges(storage: &Arc<SqliteStorage>) -> Vec<HostGauge> {

@@ -64,6 +64,8 @@ impl Site {
     async fn pair(&self) -> (Server, Server) {
         let first = self.node("a");
         first.until_status("/readyz", 200).await;
+        let ready = first.get("/readyz").await.text;
+        assert!(ready.contains("nothing is lost when Redis crashes (appendfsync always)"), "{ready}");
         let second = self.node("b");
         second.until_status("/readyz", 503).await;
         within("it says who works", async {

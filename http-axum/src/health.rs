@@ -29,7 +29,13 @@ pub(crate) async fn alive() -> &'static str {
 }
 
 async fn ready(State(app): State<AppState>) -> Response {
-    if app.engine.readiness().ready { Json(json!({"status": "ready"})).into_response() } else { unready(&app) }
+    if !app.engine.readiness().ready {
+        return unready(&app);
+    }
+    match &app.settings.durability {
+        Some(durability) => Json(json!({"status": "ready", "durability": durability})).into_response(),
+        None => Json(json!({"status": "ready"})).into_response(),
+    }
 }
 
 /// The same in the form of Healthchecks.

@@ -44,6 +44,9 @@ pub struct HttpSettings {
     pub metrics_need_key: bool,
     /// What the host adds to `/metrics`.
     pub gauges: Vec<HostGauge>,
+    /// What an acknowledgement means in the store, in a sentence that `/readyz` shows to everybody; `None` where it is as ever,
+    /// that nothing acknowledged is lost.
+    pub durability: Option<String>,
 }
 
 impl Default for HttpSettings {
@@ -61,6 +64,7 @@ impl Default for HttpSettings {
             event_streams_max: 100,
             metrics_need_key: false,
             gauges: Vec::new(),
+            durability: None,
         }
     }
 }
