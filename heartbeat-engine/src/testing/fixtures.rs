@@ -38,6 +38,14 @@ pub fn monitor_id_in(partition: PartitionId, n: u64) -> MonitorId {
     MonitorId::from_bytes(id)
 }
 
+/// The number of a monitor whose id is that of [`monitor_id`] or [`monitor_id_in`].
+#[must_use]
+pub fn monitor_number(id: MonitorId) -> u64 {
+    let mut n = [0; 8];
+    n.copy_from_slice(&id.as_bytes()[6..14]);
+    u64::from_be_bytes(n)
+}
+
 /// A record that is the same but for its monitor's id.
 #[must_use]
 pub fn with_id(id: MonitorId, record: &Record) -> Record {

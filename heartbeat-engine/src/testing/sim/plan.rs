@@ -233,9 +233,7 @@ impl Plan {
 
     /// Which of the plan's monitors has the id.
     pub(super) fn index_of(id: MonitorId) -> usize {
-        let mut bytes = [0; 8];
-        bytes.copy_from_slice(&id.as_bytes()[8..]);
-        usize::try_from(u64::from_be_bytes(bytes) % 100).unwrap_or(0)
+        usize::try_from(super::super::fixtures::monitor_number(id) % 100).unwrap_or(0)
     }
 
     pub(super) fn calm_from(&self) -> Timestamp {
