@@ -109,7 +109,7 @@ async fn what_goes_wrong_is_said_in_one_line() {
     std::fs::write(folder.path().join("mine"), "mine").expect("written");
     for (arguments, code, part) in [
         (&["copy.db", "--storage", "memory:"][..], 2, "the storage: memory: cannot be backed up"),
-        (&["copy.db", "--storage", "redis://h"], 2, "--storage: "),
+        (&["copy.db", "--storage", "redis://h"], 2, "a Redis is backed up by its own means"),
         (&["copy.db", "--storage", "sqlite:none.db"], 1, "none.db`; name the one that the server uses"),
         (&["mine"], 1, "mine` exists; name another file, or let --force replace it"),
         (&["heartbeat.db", "--force"], 1, "belongs to a database in use"),
