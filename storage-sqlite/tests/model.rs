@@ -6,8 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{
-    at, batch, change, closed, full_notification, health, incident, incident_id, lease, monitor_id, notification,
-    notification_id, ping, record, settlement, token, transition, write_document,
+    at, batch, change, closed, full_notification, health, incident, incident_id, lease, monitor_id, monitor_number,
+    notification, notification_id, ping, record, settlement, token, transition, write_document,
 };
 use heartbeat_engine::testing::run;
 use heartbeat_engine::{
@@ -46,7 +46,7 @@ fn transitions() -> impl Strategy<Value = Transition> {
         let id = record.id();
         // As the engine makes them: versions and pings count up, and things are named after their monitor.
         let version = expected.max(1);
-        let own = |n: u64| n * MONITORS + u64::from(id.as_bytes()[15]);
+        let own = |n: u64| n * MONITORS + monitor_number(id);
         let put = Change::Put(Arc::new(Record { version: Version(version), ..record }));
         let base = transition(id, expected.checked_sub(1).map(Version), if keep { put } else { Change::Remove });
         let numbers = numbers.into_iter();

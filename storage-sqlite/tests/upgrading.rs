@@ -5,9 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use heartbeat_engine::testing::fixtures::{at, batch, change, create, full_ping, monitor_id, record};
+use heartbeat_engine::testing::fixtures::{at, batch, change, create, full_ping, record, with_id};
 use heartbeat_engine::{
-    Batch, CountsPer, HistoryItem, HistoryQuery, Name, PingEntry, Record, StateChange, Storage, Transition, Version,
+    Batch, CountsPer, HistoryItem, HistoryQuery, MonitorId, Name, PingEntry, Record, StateChange, Storage, Transition,
+    Version,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage, backup};
 use rusqlite::{Connection, params};
@@ -59,8 +60,15 @@ fn version_2(monitors: u64, pings: u64) -> (TempDir, PathBuf) {
     (directory, path)
 }
 
+/// Ids in old databases end with the number of the monitor; that of version 1 has the first.
+fn old_id(n: u64) -> MonitorId {
+    let mut id = [1; 16];
+    id[8..].copy_from_slice(&n.to_be_bytes());
+    MonitorId::from_bytes(id)
+}
+
 fn old_record(n: u64, pings: u64) -> Record {
-    let mut made = record(n);
+    let mut made = with_id(old_id(n), &record(n));
     made.health.ping_count = pings;
     made
 }
@@ -76,13 +84,10 @@ fn add_changes(path: &Path, changes: &[(u64, u64, i64, i64, &str)]) {
     let mut connection = Connection::open(path).unwrap();
     let transaction = connection.transaction().unwrap();
     for (monitor, version, k, seen, reason) in changes {
-        let found = StateChange {
-            detected_at: at(*seen),
-            reason: (*reason).to_owned(),
-            ..change(monitor_id(*monitor), *version)
-        };
+        let found =
+            StateChange { detected_at: at(*seen), reason: (*reason).to_owned(), ..change(old_id(*monitor), *version) };
         let text = serde_json::to_string(&found).unwrap();
-        let monitor = monitor_id(*monitor);
+        let monitor = old_id(*monitor);
         let row = params![monitor.as_bytes(), version.cast_signed(), k, text];
         transaction.prepare_cached("INSERT INTO changes VALUES (?1, ?2, ?3, ?4)").unwrap().execute(row).unwrap();
     }
@@ -109,8 +114,8 @@ async fn assert_all_is_there(storage: &SqliteStorage) {
     assert_eq!(records[0].version, Version(3));
     assert_eq!(records[0].health.incident.as_ref().unwrap().opened_at, at(3600));
     let slug = Name::Slug("cert-sync".to_owned());
-    assert_eq!(storage.find(&slug).await.unwrap(), Some(monitor_id(1)));
-    let monitor = monitor_id(1);
+    assert_eq!(storage.find(&slug).await.unwrap(), Some(old_id(1)));
+    let monitor = old_id(1);
     let page = storage.history(&HistoryQuery::Pings { monitor, before: None }, 10).await.unwrap();
     let HistoryItem::Ping(newest) = &page.items[0] else { panic!("a ping was asked for") };
     assert_eq!((newest.n, newest.body.as_deref()), (2, Some(&b"disk full"[..])));
@@ -139,10 +144,10 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
     // It works on from there.
     let storage = open(&path);
     run(async {
-        let made = Transition { changes: vec![change(monitor_id(2), 1)], ..create(&record(2)) };
+        let made = Transition { changes: vec![change(old_id(2), 1)], ..create(&record(2)) };
         let epoch = storage.leases().await.unwrap()[0].epoch;
         storage.commit(&Batch { epoch, ..batch([made]) }).await.unwrap();
-        assert_eq!(events(&storage).await.last().unwrap(), &(2, change(monitor_id(2), 1)));
+        assert_eq!(events(&storage).await.last().unwrap(), &(2, change(record(2).id(), 1)));
     });
 }
 
@@ -278,7 +283,7 @@ fn the_write_ahead_log_stays_short_while_monitors_are_moved() {
     let log = fs::metadata(format!("{}-wal", path.display())).unwrap().len();
     assert!(fs::metadata(&path).unwrap().len() > MONITORS * 20_000);
     assert!(log < MONITORS * 20_000 / 2, "the write-ahead log has {log} bytes");
-    let query = HistoryQuery::Pings { monitor: monitor_id(MONITORS), before: None };
+    let query = HistoryQuery::Pings { monitor: old_id(MONITORS), before: None };
     run(async {
         let HistoryItem::Ping(ping) = storage.history(&query, 1).await.unwrap().items.remove(0) else {
             panic!("a ping")
@@ -313,7 +318,7 @@ fn an_upgrade_that_stopped_in_the_middle_goes_on_from_there() {
         let connection = Connection::open(path).unwrap();
         connection.query_row("SELECT count(*) FROM monitors_2", [], |row| row.get(0)).unwrap()
     };
-    let id = monitor_id(400);
+    let id = old_id(400);
     let hex: String = id.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect();
     let stop = format!(
         "CREATE TRIGGER stop BEFORE DELETE ON monitors WHEN old.id = x'{hex}' BEGIN SELECT RAISE(ABORT, 'stop'); END"
@@ -348,7 +353,7 @@ fn assert_nothing_is_lost(path: &Path, monitors: u64, pings: u64) {
 
 /// Oldest first.
 async fn found_pings(storage: &SqliteStorage, n: u64) -> Vec<PingEntry> {
-    let query = HistoryQuery::Pings { monitor: monitor_id(n), before: None };
+    let query = HistoryQuery::Pings { monitor: old_id(n), before: None };
     let ping = |item| match item {
         HistoryItem::Ping(ping) => *ping,
         other => panic!("{other:?}"),
@@ -362,10 +367,10 @@ fn what_is_damaged_in_an_old_database_does_not_keep_it_from_being_opened() {
     let connection = Connection::open(&path).unwrap();
     for (n, ping, damage) in [(2, 1, "'{'"), (3, 4, "cast(x'7bff' AS TEXT)"), (3, 2, "''")] {
         let sql = format!("UPDATE pings SET entry = {damage} WHERE monitor = ?1 AND n = ?2");
-        assert_eq!(connection.execute(&sql, params![monitor_id(n).as_bytes(), ping]).unwrap(), 1);
+        assert_eq!(connection.execute(&sql, params![old_id(n).as_bytes(), ping]).unwrap(), 1);
     }
     let sql = "UPDATE monitors SET health = cast(x'7bff' AS TEXT) WHERE id = ?1";
-    assert_eq!(connection.execute(sql, [monitor_id(4).as_bytes()]).unwrap(), 1);
+    assert_eq!(connection.execute(sql, [old_id(4).as_bytes()]).unwrap(), 1);
     drop(connection);
     for _ in 0..2 {
         let storage = open(&path);
@@ -373,10 +378,10 @@ fn what_is_damaged_in_an_old_database_does_not_keep_it_from_being_opened() {
             for (n, kept) in [(2, vec![2, 3, 4]), (3, vec![1, 3]), (4, vec![1, 2, 3, 4]), (5, vec![1, 2, 3, 4])] {
                 let expected: Vec<_> = old_pings(4).filter(|ping| kept.contains(&ping.n)).collect();
                 assert_eq!(found_pings(&storage, n).await, expected, "of {n}");
-                let found = storage.load(&[monitor_id(n)]).await;
+                let found = storage.load(&[old_id(n)]).await;
                 if n == 4 {
                     let error = found.unwrap_err().to_string();
-                    assert!(error.contains(&format!("state of monitor {}", monitor_id(n))), "{error}");
+                    assert!(error.contains(&format!("state of monitor {}", old_id(n))), "{error}");
                 } else {
                     assert_eq!(found.unwrap(), [Some(old_record(n, 4))]);
                 }
