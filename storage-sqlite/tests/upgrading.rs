@@ -144,7 +144,7 @@ fn a_database_of_version_1_is_brought_to_the_present_one_with_all_that_is_in_it(
     // It works on from there.
     let storage = open(&path);
     run(async {
-        let made = Transition { changes: vec![change(old_id(2), 1)], ..create(&record(2)) };
+        let made = Transition { changes: vec![change(record(2).id(), 1)], ..create(&record(2)) };
         let epoch = storage.leases().await.unwrap()[0].epoch;
         storage.commit(&Batch { epoch, ..batch([made]) }).await.unwrap();
         assert_eq!(events(&storage).await.last().unwrap(), &(2, change(record(2).id(), 1)));
