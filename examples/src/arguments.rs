@@ -14,7 +14,7 @@ pub(crate) struct Arguments {
     /// Listens on this address [default: 127.0.0.1:8080]
     #[arg(long, value_name = "ADDRESS:PORT", global = true)]
     pub(crate) listen: Option<String>,
-    /// Keeps everything here: sqlite:PATH, redis://HOST:PORT (README of storage-redis for more) or memory: [default: sqlite:heartbeat.db]
+    /// Keeps everything here: sqlite:PATH, redis://HOST:PORT (docs/redis.md tells of clusters and TLS) or memory: [default: sqlite:heartbeat.db]
     #[arg(long, value_name = "URL", global = true)]
     pub(crate) storage: Option<String>,
     /// Checks the configuration and exits: 0 when it is right, 2 when it is not

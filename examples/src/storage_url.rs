@@ -16,8 +16,6 @@ pub(crate) enum StorageUrl {
     Memory,
 }
 
-const REDIS: [&str; 6] = ["redis", "rediss", "redis+sentinel", "redis+sentinels", "redis+cluster", "redis+clusters"];
-
 impl StorageUrl {
     /// Reads `sqlite:PATH`, the URL of a Redis, or `memory:`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
@@ -33,7 +31,8 @@ impl StorageUrl {
             }
             // `sqlite:///var/x` is the absolute path, as others write it.
             "sqlite" => Ok(Self::Sqlite(PathBuf::from(rest.strip_prefix("//").unwrap_or(rest)))),
-            scheme if REDIS.contains(&scheme) => {
+            // Which of them there are says the storage.
+            scheme if scheme.starts_with("redis") => {
                 let options = RedisOptions::parse(text).map_err(|error| error.to_string())?;
                 match options.partitions {
                     1 => Ok(Self::Redis(Box::new(options))),
@@ -93,6 +92,8 @@ mod tests {
             ("redis://u:secret@localhost/first", "`first`"),
             ("redis+clusters://u:secret@h?prefx=a", "`prefx`"),
             ("redis://u:secret@h?partitions=4", "`partitions` is 4"),
+            ("rediz://u:secret@h", "`rediz:`"),
+            ("redis+x://u:secret@h", "`redis+x:`"),
             ("postgres://u:secret@h", "`postgres:`"),
         ] {
             let message = StorageUrl::parse(text).unwrap_err();

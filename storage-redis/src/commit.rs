@@ -95,7 +95,8 @@ impl<'a> Writing<'a> {
             }
             let answer = self.send(&pending, round == 0).await?;
             self.wrote = true;
-            (pending, wanted) = self.take(&pending, &answer)?;
+            pending = self.take(&pending, &answer)?;
+            wanted.clone_from(&pending);
             self.settle_names().await?;
         }
         if !pending.is_empty() {
@@ -159,13 +160,13 @@ impl<'a> Writing<'a> {
         Ok(call)
     }
 
-    /// Takes what became of transitions; says which are to be sent again, and whose wish is wanted for that.
-    fn take(&mut self, sent: &[usize], answer: &Answer) -> Result<(Vec<usize>, Vec<usize>), StorageError> {
+    /// Takes what became of transitions; says which are to be sent again, with their wishes.
+    fn take(&mut self, sent: &[usize], answer: &Answer) -> Result<Vec<usize>, StorageError> {
         let (letters, found, long) = answer;
         if letters.len() != sent.len() {
             return Err(StorageError::Unknown("Redis answered for another number of transitions".to_owned()));
         }
-        let (mut again, mut wanted) = (Vec::new(), Vec::new());
+        let mut again = Vec::new();
         let mut found = found.chunks_exact(8);
         for (n, letter) in sent.iter().zip(letters) {
             match letter {
@@ -175,15 +176,12 @@ impl<'a> Writing<'a> {
                     let found = version.filter(|version| *version > 0).map(Version);
                     self.outcomes.insert(*n, Outcome::Conflict { found });
                 }
-                _ => {
-                    again.push(*n);
-                    wanted.push(*n);
-                }
+                _ => again.push(*n),
             }
         }
         let ids = long.chunks_exact(16).filter_map(|id| id.try_into().ok());
         self.long.extend(ids.map(MonitorId::from_bytes));
-        Ok((again, wanted))
+        Ok(again)
     }
 
     /// Frees the names of those that are written or cannot be.

@@ -11,6 +11,9 @@ pub(crate) async fn write(
     lane: &Lane<'_>,
     writes: &[DocumentWrite],
 ) -> Result<Vec<Outcome>, StorageError> {
+    if writes.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut call = DOCUMENTS.on(&[&store.keys.documents(&format!("done:{}", lane.name()))]);
     call.arg(lane.next_batch());
     let mut outcomes = Vec::new();

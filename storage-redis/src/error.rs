@@ -28,9 +28,12 @@ fn of_server(error: &RedisError) -> Option<StorageError> {
         _ => (),
     }
     match error.kind() {
-        ErrorKind::Server(ServerErrorKind::ResponseError) | ErrorKind::Parse | ErrorKind::UnexpectedReturnType => {
+        // Of the server's plain errors those from within a script come from what is stored; others say, for example, that it has
+        // too many clients.
+        ErrorKind::Server(ServerErrorKind::ResponseError) if error.to_string().contains("script") => {
             Some(StorageError::Corrupt(error.to_string()))
         }
+        ErrorKind::Parse | ErrorKind::UnexpectedReturnType => Some(StorageError::Corrupt(error.to_string())),
         ErrorKind::Server(_)
         | ErrorKind::Extension
         | ErrorKind::AuthenticationFailed

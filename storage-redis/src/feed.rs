@@ -7,6 +7,7 @@
 use futures_util::future::try_join_all;
 use heartbeat_engine::{HistoryItem, Page, PartitionId, StateChange, StorageError};
 
+use crate::by_partition::by_partition;
 use crate::codec;
 use crate::script::FEED;
 use crate::store::Store;
@@ -113,15 +114,9 @@ fn places(found: Vec<(String, u64)>) -> Result<Vec<Place>, StorageError> {
 
 /// The events at places, without those that are gone; the order forgets these.
 async fn events(store: &Store, places: Vec<Place>) -> Result<Vec<HistoryItem>, StorageError> {
-    let mut found: Vec<Option<StateChange>> = vec![None; places.len()];
-    let parts = store.all_partitions().map(|partition| {
-        let of = places.iter().enumerate().filter(move |(_, place)| place.partition == partition);
-        let (at, numbers): (Vec<usize>, Vec<u64>) = of.map(|(at, place)| (at, place.number)).unzip();
-        async move { changes(store, partition, &numbers).await.map(|changes| (at, changes)) }
-    });
-    for (at, changes) in try_join_all(parts).await? {
-        at.into_iter().zip(changes).for_each(|(at, change)| found[at] = change);
-    }
+    let items = places.iter().map(|place| (place.partition, place.number));
+    let found =
+        by_partition(items, |partition, numbers| async move { changes(store, partition, &numbers).await }).await?;
     let gone: Vec<&str> =
         places.iter().zip(&found).filter(|(_, found)| found.is_none()).map(|(place, _)| &place.member[..]).collect();
     if !gone.is_empty() {

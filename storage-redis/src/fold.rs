@@ -3,11 +3,11 @@
 //! Each is counted once: `lua/fold.lua` takes heartbeats away and writes their counts in one step, if nobody did it since
 //! they were read. Hours lie in a hash, by *spans* of 16 days, so that little is written anew.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use futures_util::future::join_all;
-use heartbeat_engine::compact::{self, HourPacker, hour_begin, hour_of, read_hours};
-use heartbeat_engine::{Counts, CountsPer, HistoryItem, MonitorId, Page, PartitionId, StorageError, Timestamp};
+use heartbeat_engine::compact::{Hours, add_hours, count_heartbeat, pack_hours};
+use heartbeat_engine::{CountsPer, HistoryItem, MonitorId, Page, PartitionId, StorageError, Timestamp};
 
 use crate::codec;
 use crate::error::damaged;
@@ -15,9 +15,6 @@ use crate::script::FOLD;
 use crate::store::Store;
 
 const SPAN_HOURS: i64 = 16 * 24;
-
-/// By their number: hours since 1970.
-type Hours = BTreeMap<i64, Counts>;
 
 /// Folds the heartbeats of monitors that have many. What fails is tried again with a later batch.
 pub(crate) async fn fold_all(store: &Store, partition: PartitionId, long: &BTreeSet<MonitorId>) {
@@ -48,10 +45,8 @@ async fn fold(store: &Store, partition: PartitionId, id: MonitorId) -> Result<()
         let mut counted: Hours =
             hours.range(span * SPAN_HOURS..(span + 1) * SPAN_HOURS).map(|(n, c)| (*n, *c)).collect();
         merge(&mut counted, id, stored.as_deref().unwrap_or_default())?;
-        let mut packer = HourPacker::default();
-        counted.iter().for_each(|(number, counts)| packer.push(*number, counts));
         if days > 0 {
-            call.arg(span).arg(packer.bytes);
+            call.arg(span).arg(pack_hours(&counted));
         }
     }
     store.write::<u8>(&FOLD, &call).await.map(drop)
@@ -116,21 +111,15 @@ async fn read(
 fn count(hours: &mut Hours, id: MonitorId, pings: &[Vec<u8>]) -> Result<(), StorageError> {
     for ping in pings {
         let frame = codec::read_frame(id, ping)?;
-        let counted = compact::read_counted(&frame);
-        let (signal, took) = counted.map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error))?;
-        let number = hour_of(Timestamp::from_millis(frame.arrived_at));
-        hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number))).add(signal, took);
+        let counted = count_heartbeat(hours, &frame);
+        counted.map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error))?;
     }
     Ok(())
 }
 
 /// Adds hours that are stored.
 fn merge(hours: &mut Hours, id: MonitorId, stored: &[u8]) -> Result<(), StorageError> {
-    let stored = read_hours(stored).map_err(|error| damaged(&format!("the counted hours of monitor {id}"), &error))?;
-    for (number, counts) in stored {
-        hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number))).merge(&counts);
-    }
-    Ok(())
+    add_hours(hours, stored).map_err(|error| damaged(&format!("the counted hours of monitor {id}"), &error))
 }
 
 const fn span_of(hour: i64) -> i64 {

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod by_partition;
 mod codec;
 mod commit;
 mod documents;

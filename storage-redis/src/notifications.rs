@@ -8,6 +8,7 @@ use heartbeat_engine::{
     DeliveryState, HistoryItem, IncidentId, NotificationId, OutboxEntry, Page, PartitionId, StorageError,
 };
 
+use crate::by_partition::by_partition;
 use crate::codec;
 use crate::store::Store;
 
@@ -132,15 +133,8 @@ const fn seq(place: u64, partition: PartitionId) -> u64 {
 
 /// The notifications at places, in their order.
 async fn entries(store: &Store, places: &[Place]) -> Result<Vec<OutboxEntry>, StorageError> {
-    let mut found = vec![None; places.len()];
-    let parts = store.all_partitions().map(|partition| {
-        let of = places.iter().enumerate().filter(move |(_, place)| place.partition == partition);
-        let (at, ids): (Vec<usize>, Vec<&[u8]>) = of.map(|(at, place)| (at, &place.id[..])).unzip();
-        async move { load(store, partition, &ids).await.map(|entries| (at, entries)) }
-    });
-    for (at, entries) in try_join_all(parts).await? {
-        at.into_iter().zip(entries).for_each(|(at, entry)| found[at] = entry);
-    }
+    let items = places.iter().map(|place| (place.partition, &place.id[..]));
+    let found = by_partition(items, |partition, ids| async move { load(store, partition, &ids).await }).await?;
     // One that was forgotten meanwhile is left out.
     Ok(found.into_iter().flatten().collect())
 }

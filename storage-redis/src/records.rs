@@ -1,11 +1,12 @@
 //! Reads records: of some ids, of all in the order of their ids, and of those that are due.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures_util::future::try_join_all;
 use heartbeat_engine::{MonitorId, Page, PartitionId, Record, StorageError, Timestamp};
 
+use crate::by_partition::by_partition;
 use crate::codec;
 use crate::script::DUE;
 use crate::store::Store;
@@ -54,20 +55,8 @@ fn read(id: MonitorId, state: &[u8], wish: &[u8]) -> Result<Option<Option<Record
 
 /// The records of monitors of any partition, in the order asked for.
 pub(crate) async fn load(store: &Store, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
-    let mut places: BTreeMap<PartitionId, (Vec<usize>, Vec<MonitorId>)> = BTreeMap::new();
-    for (place, id) in ids.iter().enumerate() {
-        let (places, ids) = places.entry(store.partition_of(*id)).or_default();
-        places.push(place);
-        ids.push(*id);
-    }
-    let mut found = vec![None; ids.len()];
-    let parts = places.into_iter().map(|(partition, (places, ids))| async move {
-        load_within(store, partition, &ids).await.map(|records| (places, records))
-    });
-    for (places, records) in try_join_all(parts).await? {
-        places.into_iter().zip(records).for_each(|(place, record)| found[place] = record);
-    }
-    Ok(found)
+    let items = ids.iter().map(|id| (store.partition_of(*id), *id));
+    by_partition(items, |partition, ids| async move { load_within(store, partition, &ids).await }).await
 }
 
 /// A portion of the ids of one partition.

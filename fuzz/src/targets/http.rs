@@ -10,12 +10,16 @@
 //! GET /ping/$PING/new-job?create=1
 //! ```
 //!
-//! Each `expect` states a promise about our own answer or record, and its panic is what a target reports when one is broken.
+//! A promise that is broken panics, which is what a target reports.
+
+use std::fmt::Debug;
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use heartbeat_engine::testing::schedule_steps;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::assert_message;
@@ -105,9 +109,10 @@ fn check_any(wish: &Wish, answer: &Answer) {
     assert!(status != StatusCode::UNAUTHORIZED || has("www-authenticate"), "{answer:?}");
     assert!(status != StatusCode::METHOD_NOT_ALLOWED || has("allow"), "{answer:?}");
     assert!(status != StatusCode::TOO_MANY_REQUESTS || has("retry-after"), "{answer:?}");
-    let kind = answer.headers.get("content-type").map_or("", |kind| kind.to_str().expect("a content type is text"));
+    let kind = answer.headers.get("content-type").map_or(Ok(""), HeaderValue::to_str);
+    let Ok(kind) = kind else { panic!("a content type is text: {answer:?}") };
     if kind.ends_with("json") && wish.method != Method::HEAD {
-        let said: Value = serde_json::from_slice(&answer.body).expect("an answer that says JSON is JSON");
+        let said = said(answer);
         if kind == "application/problem+json" {
             check_problem(&said, status);
         }
@@ -118,11 +123,21 @@ fn check_any(wish: &Wish, answer: &Answer) {
 fn check_problem(said: &Value, status: StatusCode) {
     assert!(status.is_client_error(), "a problem with the status {status}: {said}");
     assert_eq!(said["status"], status.as_u16());
-    assert_message(said["detail"].as_str().expect("a detail"));
+    check_message(said, &said["detail"]);
     for error in said["errors"].as_array().into_iter().flatten() {
         assert!(error["field"].as_str().is_some(), "no field: {said}");
-        assert_message(error["message"].as_str().expect("a message"));
+        check_message(said, &error["message"]);
     }
+}
+
+/// What an answer says that is JSON.
+fn said(answer: &Answer) -> Value {
+    serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("it is no JSON, {error}: {answer:?}"))
+}
+
+fn check_message(said: &Value, message: &Value) {
+    let Some(message) = message.as_str() else { panic!("a message is missing: {said}") };
+    assert_message(message);
 }
 
 /// A heartbeat that is answered with success is stored; one that is refused is not.
@@ -148,7 +163,7 @@ fn check_request(wish: &Wish, answer: &Answer, cost: &Cost) {
     let is_json = wish.body.is_empty() || serde_json::from_slice::<Value>(&wish.body).is_ok();
     let has_conditions = wish.headers.contains_key("if-match") || wish.headers.contains_key("if-none-match");
     if answer.status == StatusCode::BAD_REQUEST && is_json && !has_conditions {
-        let said: Value = serde_json::from_slice(&answer.body).expect("a problem is JSON");
+        let said = said(answer);
         let errors = said["errors"].as_array().map_or(0, Vec::len);
         assert!(errors > 0, "no field is named: {said} for {wish:?}");
     }
@@ -162,13 +177,16 @@ async fn check_stored(world: &World) {
     assert_eq!(stored.len(), shown.len());
     for (stored, shown) in stored.iter().zip(&shown) {
         assert_eq!(*stored, **shown, "readers see another record than is stored");
-        let text = serde_json::to_string(&*stored.monitor).expect("a monitor can be written down");
-        let read: heartbeat_engine::Monitor = serde_json::from_str(&text).expect("what was written down can be read");
-        assert_eq!(read, *stored.monitor, "{text}");
-        let text = serde_json::to_string(&stored.health).expect("a state can be written down");
-        let read: heartbeat_engine::Health = serde_json::from_str(&text).expect("what was written down can be read");
-        assert_eq!(read, stored.health, "{text}");
+        check_form(&*stored.monitor);
+        check_form(&stored.health);
     }
+}
+
+/// Whatever is stored can be written down, and is read as what it was.
+fn check_form<T: Serialize + DeserializeOwned + PartialEq + Debug>(thing: &T) {
+    let text = serde_json::to_string(thing);
+    let read = text.as_deref().map(serde_json::from_str::<T>);
+    assert!(matches!(&read, Ok(Ok(read)) if read == thing), "{thing:?} is written as {text:?} and read as {read:?}");
 }
 
 /// The texts between lines that are `===`.

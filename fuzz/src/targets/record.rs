@@ -8,6 +8,7 @@
 //! `health` may be binary, too, and `ping` is the binary content of a heartbeat. The columns are `monitor`, `health`, `ping`, `change`, `incident`, `notification`, `delivery` and `document`. What is
 //! read must be an error that says that the store is damaged, or a value that is the same when it is stored and read again.
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -30,7 +31,10 @@ use super::world::block_on;
 const TABLES: [&str; 3] = ["incidents", "notifications", "documents"];
 
 thread_local! {
-    static STORE: Store = Store::open();
+    static STORE: Store = match Store::open() {
+        Ok(store) => store,
+        Err(error) => panic!("without a database in a temporary folder there is nothing to fuzz: {error}"),
+    };
 }
 
 /// A database with one of everything, and a connection that damages it.
@@ -80,14 +84,14 @@ pub(super) fn run(input: &[u8]) {
 }
 
 impl Store {
-    fn open() -> Self {
-        let folder = tempfile::tempdir().expect("without a temporary folder there is nothing to fuzz");
+    fn open() -> Result<Self, Box<dyn Error>> {
+        let folder = tempfile::tempdir()?;
         let path = folder.path().join("heartbeat.db");
         let options = SqliteOptions::new().synchronous(Synchronous::Normal).readers(1);
-        let storage = SqliteStorage::open(&path, options).expect("no other process knows of this new file");
-        let raw = Connection::open(&path).unwrap();
-        raw.pragma_update(None, "synchronous", "OFF").unwrap();
-        Self { storage, raw, filled: one_of_everything(), _folder: folder }
+        let storage = SqliteStorage::open(&path, options)?;
+        let raw = Connection::open(&path)?;
+        raw.pragma_update(None, "synchronous", "OFF")?;
+        Ok(Self { storage, raw, filled: one_of_everything(), _folder: folder })
     }
 
     /// Nothing but one of everything, as the storage writes it. The monitor is removed by the storage, which knows of each.

@@ -3,9 +3,12 @@
 //!
 //! Steady jobs are the most frequent, so an hour like the one before takes a byte, and the length of one run two or three more.
 
+use std::collections::BTreeMap;
+
 use crate::{Counts, CountsPer, Durations, Signal, Timestamp};
 
-use super::{CompactError, Reader, write_number, write_signed};
+use super::ping::read_counted;
+use super::{CompactError, Frame, Reader, write_number, write_signed};
 
 /// The lowest bit of an hour's head: as many of everything as in the hour before. The others are the distance.
 const SAME: u64 = 1;
@@ -119,6 +122,42 @@ fn read_numbers(reader: &mut Reader<'_>, counts: &mut Counts) -> Result<u64, Com
         return reader.number();
     }
     Ok(if mask & TIMED != 0 { ends(counts) } else { 0 })
+}
+
+/// Hours that are being counted, by their number: hours since 1970 in UTC.
+pub type Hours = BTreeMap<i64, Counts>;
+
+fn counts_of(hours: &mut Hours, number: i64) -> &mut Counts {
+    hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number)))
+}
+
+/// Counts a heartbeat in the hour in which it arrived.
+///
+/// # Errors
+/// When its content is cut or not known; then it is not counted.
+pub fn count_heartbeat(hours: &mut Hours, frame: &Frame<'_>) -> Result<(), CompactError> {
+    let (signal, took) = read_counted(frame)?;
+    counts_of(hours, hour_of(Timestamp::from_millis(frame.arrived_at))).add(signal, took);
+    Ok(())
+}
+
+/// Adds hours as [`pack_hours`] and [`HourPacker`] write them.
+///
+/// # Errors
+/// When the bytes are damaged; then nothing is added.
+pub fn add_hours(hours: &mut Hours, packed: &[u8]) -> Result<(), CompactError> {
+    for (number, counts) in read_hours(packed)? {
+        counts_of(hours, number).merge(&counts);
+    }
+    Ok(())
+}
+
+/// The bytes of hours.
+#[must_use]
+pub fn pack_hours(hours: &Hours) -> Vec<u8> {
+    let mut packer = HourPacker::default();
+    hours.iter().for_each(|(number, counts)| packer.push(*number, counts));
+    packer.bytes
 }
 
 /// The number of the hour of an instant: hours since 1970 in UTC.

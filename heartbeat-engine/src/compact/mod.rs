@@ -23,7 +23,7 @@ mod ping;
 
 pub use frames::{Frame, FramePacker, Frames};
 pub use health::{read_health, write_health};
-pub use hours::{HourPacker, hour_begin, hour_of, read_hours};
+pub use hours::{HourPacker, Hours, add_hours, count_heartbeat, hour_begin, hour_of, pack_hours, read_hours};
 pub use ping::{read_counted, read_ping, write_ping};
 
 /// What is damaged, or was written by a later version; says what is wrong with it.

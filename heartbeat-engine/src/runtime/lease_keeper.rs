@@ -4,8 +4,6 @@ use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
-
 use crate::{Claim, Clock, Epoch, LeaseStep, PartitionId, Storage, StorageError, Tenure};
 
 /// How long it sleeps at most, so that a lease is seen to lapse although the clock jumped.
@@ -17,14 +15,12 @@ pub(crate) struct LeaseKeeper {
     clock: Arc<dyn Clock>,
     claim: Mutex<Claim>,
     pub(crate) tenure: Tenure,
-    /// Something happened that whoever waits for the lease, or keeps it, wants to look at.
-    changed: Notify,
 }
 
 impl LeaseKeeper {
     pub(crate) fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, node: &str, tenure: Tenure) -> Self {
         let claim = Mutex::new(Claim::new(PartitionId(0), node, tenure));
-        Self { storage, clock, claim, tenure, changed: Notify::new() }
+        Self { storage, clock, claim, tenure }
     }
 
     /// The epoch under which the node may work now; `None` when it must not.
@@ -41,7 +37,6 @@ impl LeaseKeeper {
     /// Somebody else holds the lease: a write was fenced.
     pub(crate) fn fenced(&self) {
         self.claim().handle_fenced(self.clock.monotonic());
-        self.changed.notify_waiters();
     }
 
     /// Waits until the lease is held. Only one caller at a time may do this or [`LeaseKeeper::keep`].
@@ -66,8 +61,11 @@ impl LeaseKeeper {
         }
     }
 
-    /// Renews the lease as long as it is polled, and as long as it is held.
+    /// Renews the lease as long as it is polled, and as long as it is held; one that is exclusive lasts without.
     pub(crate) async fn keep(&self) {
+        if self.tenure == Tenure::Exclusive {
+            return std::future::pending().await;
+        }
         while self.epoch().is_some() {
             if let Some(Err(error)) = self.step().await {
                 tracing::warn!(%error, "the lease could not be renewed; it is tried again");
@@ -111,17 +109,13 @@ impl LeaseKeeper {
                 swapped.map(drop)
             }
         };
-        self.changed.notify_waiters();
         Some(result)
     }
 
     async fn sleep(&self) {
         let until = self.claim().poll_wake();
         let pause = until.saturating_sub(self.clock.monotonic()).clamp(Duration::from_millis(1), SLEEP_MAX);
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = self.changed.notified() => {}
-        }
+        tokio::time::sleep(pause).await;
     }
 
     // The claim is whole after every call, so a panicking caller leaves nothing half done.

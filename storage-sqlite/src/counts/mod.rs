@@ -11,16 +11,14 @@
 
 mod page;
 
-use std::collections::BTreeMap;
-use std::collections::btree_map::Entry;
-
-use heartbeat_engine::{Counts, Timestamp};
+use heartbeat_engine::Timestamp;
+pub(crate) use heartbeat_engine::compact::Hours;
+use heartbeat_engine::compact::{CompactError, Frames, HourPacker, add_hours, count_heartbeat, hour_of, pack_hours};
 use rusqlite::{Connection, OptionalExtension, params};
 
 #[cfg(test)]
 pub(crate) use self::page::{BELOW, ROWS};
 pub(crate) use self::page::{Wanted, page};
-use heartbeat_engine::compact::{CompactError, Frames, HourPacker, hour_begin, hour_of, read_counted, read_hours};
 
 /// How many hours a span has: 30 days.
 const SPAN_HOURS: i64 = 720;
@@ -28,9 +26,6 @@ const SPAN_HOURS: i64 = 720;
 const OPEN_BYTES: usize = 160;
 /// How many rows one transaction forgets at most.
 const FORGET_ROWS_MAX: i64 = 2000;
-
-/// By their number: hours since 1970.
-pub(crate) type Hours = BTreeMap<i64, Counts>;
 
 /// What folding makes of the hours of a monitor.
 #[derive(Default)]
@@ -52,10 +47,8 @@ impl Folded {
 pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CompactError> {
     let mut result = Ok(());
     for frame in Frames::new(frames) {
-        match frame.and_then(|frame| Ok((frame.arrived_at, read_counted(&frame)?))) {
-            Ok((arrived_at, (signal, took))) => {
-                counts_of(hours, hour_of(Timestamp::from_millis(arrived_at))).add(signal, took);
-            }
+        match frame.and_then(|frame| count_heartbeat(hours, &frame)) {
+            Ok(()) => (),
             Err(error) if result.is_ok() => result = Err(error),
             Err(_) => (),
         }
@@ -66,10 +59,8 @@ pub(crate) fn tally(hours: &mut Hours, frames: &[u8]) -> Result<(), CompactError
 /// Adds hours to those that stay with the newest heartbeats. What of the latter is damaged is lost, and told.
 pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CompactError>) {
     let mut hours = more;
-    let damaged = add(&mut hours, open).err();
-    let mut packer = HourPacker::default();
-    hours.iter().for_each(|(number, counts)| packer.push(*number, counts));
-    let mut folded = Folded { open: packer.bytes, rows: Vec::new() };
+    let damaged = add_hours(&mut hours, open).err();
+    let mut folded = Folded { open: pack_hours(&hours), rows: Vec::new() };
     if folded.open.len() <= OPEN_BYTES {
         return (folded, damaged);
     }
@@ -86,9 +77,7 @@ pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CompactError>) {
         packer.push(*number, counts);
     }
     folded.rows.extend(span.map(|span| (span, packer.bytes)));
-    let mut packer = HourPacker::default();
-    newest.iter().for_each(|(number, counts)| packer.push(*number, counts));
-    folded.open = packer.bytes;
+    folded.open = pack_hours(&newest.into_iter().collect());
     (folded, damaged)
 }
 
@@ -135,30 +124,20 @@ pub(crate) const REMOVE: &str = "WITH RECURSIVE spans (span) AS (
         SELECT (SELECT min(span) FROM counts WHERE span > spans.span) FROM spans WHERE spans.span IS NOT NULL)
     DELETE FROM counts WHERE monitor = ?1 AND span IN (SELECT span FROM spans WHERE span IS NOT NULL)";
 
-/// Adds hours in the form on disk.
-fn add(hours: &mut Hours, packed: &[u8]) -> Result<(), CompactError> {
-    for (number, counts) in read_hours(packed)? {
-        match hours.entry(number) {
-            Entry::Vacant(entry) => drop(entry.insert(counts)),
-            Entry::Occupied(mut entry) => entry.get_mut().merge(&counts),
-        }
-    }
-    Ok(())
-}
-
 const fn span_of(number: i64) -> i64 {
     number.div_euclid(SPAN_HOURS)
 }
 
-fn counts_of(hours: &mut Hours, number: i64) -> &mut Counts {
-    hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number)))
-}
-
 #[cfg(test)]
 mod tests {
-    use heartbeat_engine::Signal;
+    use heartbeat_engine::compact::{hour_begin, read_hours};
+    use heartbeat_engine::{Counts, Signal};
 
     use super::*;
+
+    fn counts_of(hours: &mut Hours, number: i64) -> &mut Counts {
+        hours.entry(number).or_insert_with(|| Counts::new(hour_begin(number)))
+    }
 
     fn hours(numbers: impl IntoIterator<Item = i64>) -> Hours {
         let mut hours = Hours::new();
@@ -190,7 +169,7 @@ mod tests {
             assert!(row.iter().all(|(number, _)| span_of(*number) == *span));
             row.into_iter().for_each(|(number, counts)| counts_of(&mut found, number).merge(&counts));
         }
-        add(&mut found, &open).unwrap();
+        add_hours(&mut found, &open).unwrap();
         assert_eq!(found.len(), 5001);
         let twice = |number: i64| if (700_000..704_999).contains(&number) { 2 } else { 1 };
         assert!(found.iter().all(|(number, counts)| counts.total() == twice(*number)));

@@ -1,10 +1,10 @@
 //! Pages of counts: what stands in rows, what stays with the newest heartbeats, and what is in the log alone.
 
-use heartbeat_engine::compact::hour_of;
+use heartbeat_engine::compact::{add_hours, hour_of};
 use heartbeat_engine::{CountsPer, HistoryItem, MonitorId, Page, Timestamp};
 use rusqlite::{Connection, OptionalExtension};
 
-use super::{Hours, add, span_of, tally};
+use super::{Hours, span_of, tally};
 use crate::error;
 use crate::log::{self, Position};
 use crate::pings::{FOLDED, Stored};
@@ -49,7 +49,8 @@ pub(crate) fn page(
         let mut statement = connection.prepare_cached(ROWS)?;
         let mut rows = statement.query(rusqlite::params![span, id])?;
         while let Some(row) = rows.next()? {
-            add(&mut hours, row.get_ref(0)?.as_bytes().unwrap_or_default()).map_err(|error| damaged(id, &error))?;
+            add_hours(&mut hours, row.get_ref(0)?.as_bytes().unwrap_or_default())
+                .map_err(|error| damaged(id, &error))?;
         }
         let counts = wanted.per.gather(hours.into_values().rev()).filter(|counts| {
             wanted.since.is_none_or(|since| counts.begins_at >= since)
@@ -70,7 +71,7 @@ fn open(connection: &Connection, id: &[u8; 16], newest: Option<Position>, folded
             Ok(true)
         })?;
     }
-    add(&mut hours, &Stored::hours(connection, id)?).map_err(|error| damaged(id, &error))?;
+    add_hours(&mut hours, &Stored::hours(connection, id)?).map_err(|error| damaged(id, &error))?;
     Ok(hours)
 }
 
