@@ -17,6 +17,7 @@ mod lease;
 mod maintenance;
 mod memory;
 mod monitor;
+mod news;
 mod notification;
 mod notifier;
 pub mod outbox;
@@ -54,6 +55,7 @@ pub use monitor::{
     LastPing, Monitor, MonitorSpec, OutageMoves, Pursuit, RareCircumstances, Record, Rotating, Run, Secret, Severity,
     State, Status, StatusWord, Terms, Token, TokenError, TokenHash, slug_from_name,
 };
+pub use news::{MonitorForm, MonitorNews, News};
 pub use notification::{
     AboutIncident, AboutMonitor, Delivery, DeliveryState, Digest, DigestItem, Notification, NotificationKind,
     OutboxEntry, Settlement,

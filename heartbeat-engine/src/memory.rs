@@ -1,16 +1,18 @@
 //! A storage in the process's memory.
 
 mod history;
+mod news;
 pub(crate) mod state;
 
 use std::fmt;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
+use self::news::NewsLog;
 use self::state::State;
 use crate::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, OutboxEntry, Page, PartitionId,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
     Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
@@ -63,8 +65,16 @@ impl Default for MemoryLimits {
 /// # }).unwrap();
 /// ```
 pub struct MemoryStorage {
-    state: Mutex<State>,
+    kept: Arc<Mutex<Kept>>,
+    handle: u64,
     partitions: u16,
+}
+
+/// What all handles share.
+struct Kept {
+    state: State,
+    news: NewsLog,
+    handles: u64,
 }
 
 impl MemoryStorage {
@@ -77,7 +87,19 @@ impl MemoryStorage {
     /// An empty storage that keeps this much history.
     #[must_use]
     pub fn with_limits(limits: MemoryLimits) -> Self {
-        Self { state: Mutex::new(State::new(limits)), partitions: 1 }
+        let kept = Kept { state: State::new(limits), news: NewsLog::default(), handles: 1 };
+        Self { kept: Arc::new(Mutex::new(kept)), handle: 0, partitions: 1 }
+    }
+
+    /// Another handle to what this one keeps, as another process would have one: each is told what the others write
+    /// ([`Storage::news`]) from now on.
+    #[must_use]
+    pub fn another_handle(&self) -> Self {
+        let mut kept = self.kept();
+        let handle = kept.handles;
+        kept.handles += 1;
+        kept.news.told = true;
+        Self { kept: self.kept.clone(), handle, partitions: self.partitions }
     }
 
     /// The same with so many partitions, at least 1; it has 1 unless told.
@@ -86,8 +108,8 @@ impl MemoryStorage {
         Self { partitions: partitions.max(1), ..self }
     }
 
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -99,7 +121,7 @@ impl Default for MemoryStorage {
 
 impl fmt::Debug for MemoryStorage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("MemoryStorage").field("monitors", &self.state().monitor_count()).finish_non_exhaustive()
+        f.debug_struct("MemoryStorage").field("monitors", &self.kept().state.monitor_count()).finish_non_exhaustive()
     }
 }
 
@@ -110,24 +132,27 @@ impl Storage for MemoryStorage {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
-        self.state().commit(batch)
+        let mut kept = self.kept();
+        let applied = kept.state.commit(batch)?;
+        kept.news.note(self.handle, batch, &applied);
+        Ok(applied)
     }
 
     async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {
-        Ok(self.state().swap_lease(expected, next))
+        Ok(self.kept().state.swap_lease(expected, next))
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, StorageError> {
-        Ok(self.state().leases())
+        Ok(self.kept().state.leases())
     }
 
     async fn load(&self, ids: &[MonitorId]) -> Result<Vec<Option<Record>>, StorageError> {
-        let state = self.state();
-        Ok(ids.iter().map(|id| state.record(*id).cloned()).collect())
+        let kept = self.kept();
+        Ok(ids.iter().map(|id| kept.state.record(*id).cloned()).collect())
     }
 
     async fn find(&self, name: &Name) -> Result<Option<MonitorId>, StorageError> {
-        Ok(self.state().find(name))
+        Ok(self.kept().state.find(name))
     }
 
     async fn due(
@@ -136,26 +161,30 @@ impl Storage for MemoryStorage {
         before: Timestamp,
         limit: usize,
     ) -> Result<Vec<(MonitorId, Timestamp)>, StorageError> {
-        Ok(self.state().due(partition, before, limit))
+        Ok(self.kept().state.due(partition, before, limit))
     }
 
     async fn outbox(&self, after: u64, limit: usize) -> Result<Page<OutboxEntry>, StorageError> {
-        Ok(self.state().outbox(after, limit))
+        Ok(self.kept().state.outbox(after, limit))
     }
 
     async fn monitors(&self, after: Option<MonitorId>, limit: usize) -> Result<Page<Record>, StorageError> {
-        Ok(self.state().monitors(after, limit))
+        Ok(self.kept().state.monitors(after, limit))
     }
 
     async fn history(&self, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
-        Ok(self.state().history(query, limit))
+        Ok(self.kept().state.history(query, limit))
     }
 
     async fn documents(&self, kind: &str) -> Result<Vec<Document>, StorageError> {
-        Ok(self.state().documents(kind))
+        Ok(self.kept().state.documents(kind))
     }
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
-        Ok(self.state().watch_log())
+        Ok(self.kept().state.watch_log())
+    }
+
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
+        Ok(self.kept().news.read(self.handle, after))
     }
 }

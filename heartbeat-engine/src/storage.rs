@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Applied, Batch, Counts, CountsPer, Document, Epoch, Incident, MonitorId, NotificationId, Outage, OutboxEntry,
+    Applied, Batch, Counts, CountsPer, Document, Epoch, Incident, MonitorId, News, NotificationId, Outage, OutboxEntry,
     PartitionId, PingEntry, Record, StateChange, Timestamp, TokenHash,
 };
 
@@ -282,6 +282,15 @@ pub trait Storage: Send + Sync + 'static {
     /// # Errors
     /// When the store cannot be reached or is damaged.
     async fn watch_log(&self) -> Result<WatchLog, StorageError>;
+
+    /// What was written through other handles to the store behind a position, a portion at a time: what is there to be read
+    /// otherwise is news as well, each committed write once, and that of one monitor in the order of its versions. Without a
+    /// position nothing yet, but where to begin: what is committed after this call was made is behind it. A storage for one
+    /// process has no other handles, and never news.
+    ///
+    /// # Errors
+    /// When the store cannot be reached or is damaged.
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError>;
 }
 
 /// A shared storage is a storage, so that a host can keep a handle to the one that it gave to an engine.
@@ -338,5 +347,9 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         (**self).watch_log().await
+    }
+
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
+        (**self).news(after).await
     }
 }

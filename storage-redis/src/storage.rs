@@ -4,7 +4,7 @@ use std::fmt;
 
 use async_trait::async_trait;
 use heartbeat_engine::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, OutboxEntry, Page, PartitionId,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
     Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
@@ -91,5 +91,9 @@ impl Storage for RedisStorage {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         watch::read(&self.store).await
+    }
+
+    async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
+        Ok(News::default())
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use heartbeat_engine::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, OutboxEntry, Page, PartitionId,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
     Record, Storage, StorageError, Timestamp, WatchLog,
 };
 use tokio::sync::oneshot;
@@ -205,6 +205,11 @@ impl Storage for SqliteStorage {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         self.readers.read(read::watch_log).await
+    }
+
+    /// One process at a time has the file, so nobody else writes.
+    async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
+        Ok(News::default())
     }
 }
 

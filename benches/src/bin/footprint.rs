@@ -14,8 +14,8 @@ use heartbeat_benches::memory::resident_bytes;
 use heartbeat_benches::{id, scheduled};
 use heartbeat_engine::{
     Applied, Batch, Change, Document, Engine, Health, HistoryItem, HistoryQuery, Lease, Monitor, MonitorId,
-    MonitorSpec, Name, OutboxEntry, Page, PartitionId, PingEntry, Record, Schedule, Storage, StorageError, Timestamp,
-    Transition, WatchLog, Zone,
+    MonitorSpec, Name, News, OutboxEntry, Page, PartitionId, PingEntry, Record, Schedule, Storage, StorageError,
+    Timestamp, Transition, WatchLog, Zone,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 
@@ -159,5 +159,9 @@ impl Storage for Made {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         Ok(WatchLog::default())
+    }
+
+    async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
+        Ok(News::default())
     }
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use heartbeat_engine::{
     Applied, Batch, Document, Durations, Epoch, HistoryItem, HistoryQuery, IncidentId, Lease, MemoryStorage, MonitorId,
-    Name, OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
+    Name, News, OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
 /// What a [`Broken`] storage does wrong.
@@ -371,5 +371,9 @@ impl Storage for Broken {
             log.outages.sort_by_key(|outage| outage.from);
         }
         Ok(log)
+    }
+
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
+        self.inner.news(after).await
     }
 }

@@ -131,4 +131,9 @@ impl Storage for Journal {
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         self.tables.watch_log().await
     }
+
+    // The file belongs to one process.
+    async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
+        Ok(News::default())
+    }
 }
