@@ -90,12 +90,28 @@ fn derive(parts: &[&[u8]]) -> Uuid {
 }
 
 /// The same for something of a monitor. It begins as the monitor's id does: what many monitors write at once lies in one
-/// order, whatever it is named by, and a storage that takes it in that order writes neighbours together.
+/// order, whatever it is named by, and a storage that takes it in that order writes neighbours together. It ends as the
+/// monitor's id does: it belongs to the same partition.
 fn derive_of(monitor: MonitorId, parts: &[&[u8]]) -> Uuid {
     const SHARED: usize = 6;
     let mut bytes = derive(parts).into_bytes();
     bytes[..SHARED].copy_from_slice(&monitor.as_bytes()[..SHARED]);
+    bytes[PLACE_AT..].copy_from_slice(&monitor.as_bytes()[PLACE_AT..]);
     Uuid::from_bytes(bytes)
+}
+
+/// Where the part of an id begins that tells the partition. The last two bytes are random in every version of UUID.
+const PLACE_AT: usize = 14;
+
+const fn partition(place: [u8; 2], partitions: u16) -> PartitionId {
+    let partitions = if partitions == 0 { 1 } else { partitions };
+    PartitionId(u16::from_be_bytes(place) % partitions)
+}
+
+/// What tells the partition of a channel.
+fn place_of_channel(channel: &str) -> [u8; 2] {
+    let [.., high, low] = *derive(&[b"channel", channel.as_bytes()]).as_bytes();
+    [high, low]
 }
 
 impl IncidentId {
@@ -122,6 +138,22 @@ impl NotificationId {
         let mut all: Vec<&[u8]> = vec![b"notification"];
         all.extend_from_slice(parts);
         Self(derive(&all))
+    }
+
+    /// The same in the partition of a channel.
+    pub(crate) fn beside_channel(self, channel: &str) -> Self {
+        self.placed(place_of_channel(channel))
+    }
+
+    /// The same in this partition.
+    pub(crate) fn within(self, partition: PartitionId) -> Self {
+        self.placed(partition.0.to_be_bytes())
+    }
+
+    fn placed(self, place: [u8; 2]) -> Self {
+        let mut bytes = self.0.into_bytes();
+        bytes[PLACE_AT..].copy_from_slice(&place);
+        Self(Uuid::from_bytes(bytes))
     }
 }
 
@@ -164,10 +196,21 @@ impl PartitionId {
     /// ```
     #[must_use]
     pub const fn of(monitor: MonitorId, partitions: u16) -> Self {
-        // The last two bytes of an id are random in every version of UUID.
         let [.., high, low] = *monitor.as_bytes();
-        let partitions = if partitions == 0 { 1 } else { partitions };
-        Self(u16::from_be_bytes([high, low]) % partitions)
+        partition([high, low], partitions)
+    }
+
+    /// The partition that keeps a notification: that of its monitor, where it has one.
+    #[must_use]
+    pub const fn of_notification(notification: NotificationId, partitions: u16) -> Self {
+        let [.., high, low] = *notification.as_bytes();
+        partition([high, low], partitions)
+    }
+
+    /// The partition whose owner has a channel's notifications delivered.
+    #[must_use]
+    pub fn of_channel(channel: &str, partitions: u16) -> Self {
+        partition(place_of_channel(channel), partitions)
     }
 }
 
@@ -200,6 +243,13 @@ mod tests {
         assert_ne!(NotificationId::named(&[b"ab", b"c"]), NotificationId::named(&[b"a", b"bc"]));
         assert_eq!(id.as_bytes()[..6], monitor.as_bytes()[..6], "in the order of monitors");
         assert_eq!(IncidentId::derive(monitor, Version(3), 0).as_bytes()[..6], [7; 6]);
+        for partitions in [1, 2, 64, 1024] {
+            let of_channel = PartitionId::of_channel("ops", partitions);
+            assert_eq!(PartitionId::of_notification(id, partitions), PartitionId::of(monitor, partitions));
+            assert_eq!(PartitionId::of_notification(id.beside_channel("ops"), partitions), of_channel);
+            let last = PartitionId(partitions - 1);
+            assert_eq!(PartitionId::of_notification(id.within(last), partitions), last);
+        }
         assert_eq!(id.to_string().parse::<NotificationId>().unwrap(), id);
         assert!("0b0e1c3c8d1e4c659d536fa1a2b3c4d5".parse::<RunId>().is_err());
     }

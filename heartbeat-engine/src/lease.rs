@@ -65,7 +65,10 @@ pub struct Claim {
     under_way: bool,
     /// When the lease is read again.
     read_at: Duration,
-    resigned: bool,
+    /// A free lease is taken.
+    wanted: bool,
+    /// What is held is given up.
+    letting_go: bool,
 }
 
 impl Claim {
@@ -81,7 +84,8 @@ impl Claim {
             asked: None,
             under_way: false,
             read_at: Duration::ZERO,
-            resigned: false,
+            wanted: true,
+            letting_go: false,
         }
     }
 
@@ -98,6 +102,31 @@ impl Claim {
         held.map(|lease| lease.node.as_str()).filter(|node| !node.is_empty())
     }
 
+    /// The latest epoch of the lease that was read or asked for, whoever holds it: under this one writes are taken.
+    #[must_use]
+    pub fn known_epoch(&self) -> Option<Epoch> {
+        let held = self.held.map(|held| held.epoch);
+        held.or_else(|| self.seen.as_ref().map(|seen| seen.lease.epoch))
+    }
+
+    /// Whether the lease was free when it was read last, or would be by now.
+    #[must_use]
+    pub fn is_free(&self, monotonic: Duration) -> bool {
+        self.held.is_none() && self.seen.as_ref().is_some_and(|seen| monotonic >= self.free_at(seen))
+    }
+
+    /// Whether the lease is to be taken when it is free; it is unless told. What is held is held on to: see
+    /// [`Claim::let_go`].
+    pub fn want(&mut self, wanted: bool) {
+        self.wanted = wanted;
+    }
+
+    /// Gives up what is held, so that another node may take it at once.
+    pub fn let_go(&mut self) {
+        self.wanted = false;
+        self.letting_go = self.held.is_some();
+    }
+
     /// What to do now; `None` when there is nothing, or an answer is awaited.
     pub fn poll(&mut self, now: Timestamp, monotonic: Duration) -> Option<LeaseStep> {
         if self.under_way {
@@ -105,15 +134,14 @@ impl Claim {
         }
         let step = match (self.held, &self.seen) {
             (Some(held), Some(seen)) if monotonic < held.until => {
-                let due = self.resigned || monotonic >= held.renew_at;
+                let due = self.letting_go || monotonic >= held.renew_at;
                 due.then(|| self.swap(&seen.lease, held.epoch, now))?
             }
             (Some(_), _) => {
                 self.lose(monotonic);
                 LeaseStep::Read
             }
-            (None, _) if self.resigned => return None,
-            (None, Some(seen)) if self.is_free(seen, monotonic) => {
+            (None, Some(seen)) if self.wanted && monotonic >= self.free_at(seen) => {
                 self.swap(&seen.lease, Epoch(seen.lease.epoch.0 + 1), now)
             }
             (None, _) if monotonic >= self.read_at => LeaseStep::Read,
@@ -139,7 +167,7 @@ impl Claim {
         // A renewal that was found too late holds nothing: the node stepped down, and begins anew under its next epoch.
         if let Some((asked, at)) = self.asked.take()
             && asked == lease
-            && !self.resigned
+            && asked.expires_at != Timestamp::MIN
             && self.held_last != Some(asked.epoch)
         {
             self.hold(asked.epoch, at);
@@ -160,9 +188,11 @@ impl Claim {
         match (result, self.asked.clone()) {
             (Ok(true), Some((lease, at))) => {
                 self.asked = None;
+                let given_up = lease.expires_at == Timestamp::MIN;
                 let lapsed = self.held_last == Some(lease.epoch) && self.epoch(monotonic).is_none();
-                if self.resigned || lapsed {
+                if given_up || lapsed {
                     self.held = None;
+                    self.letting_go = false;
                 } else {
                     self.hold(lease.epoch, at);
                 }
@@ -192,11 +222,6 @@ impl Claim {
         self.lose(monotonic);
     }
 
-    /// Gives the partition up, so that another node may take it at once.
-    pub fn resign(&mut self) {
-        self.resigned = true;
-    }
-
     /// When [`Claim::poll`] is of use next.
     #[must_use]
     pub fn poll_wake(&self) -> Duration {
@@ -204,17 +229,16 @@ impl Claim {
             return Duration::MAX;
         }
         match (&self.held, &self.seen) {
-            (Some(held), _) if !self.resigned => held.renew_at.min(held.until),
+            (Some(held), _) if !self.letting_go => held.renew_at.min(held.until),
             (Some(_), _) => Duration::ZERO,
-            (None, _) if self.resigned => Duration::MAX,
-            (None, Some(seen)) => self.free_at(seen).min(self.read_at),
-            (None, None) => self.read_at,
+            (None, Some(seen)) if self.wanted => self.free_at(seen).min(self.read_at),
+            (None, _) => self.read_at,
         }
     }
 
     fn swap(&self, expected: &Lease, epoch: Epoch, now: Timestamp) -> LeaseStep {
         let expires_at = match self.tenure {
-            _ if self.resigned => Timestamp::MIN,
+            _ if self.letting_go => Timestamp::MIN,
             Tenure::Exclusive => Timestamp::MAX,
             Tenure::Shared { ttl } => now + ttl,
         };
@@ -233,16 +257,13 @@ impl Claim {
 
     fn lose(&mut self, monotonic: Duration) {
         self.held = None;
+        self.letting_go = false;
         self.read_again(monotonic);
     }
 
     fn read_again(&mut self, at: Duration) {
         self.seen = None;
         self.read_at = at;
-    }
-
-    fn is_free(&self, seen: &Seen, monotonic: Duration) -> bool {
-        monotonic >= self.free_at(seen)
     }
 
     fn free_at(&self, seen: &Seen) -> Duration {
@@ -342,7 +363,7 @@ mod tests {
     fn who_resigns_lets_another_in_at_once() {
         let (mut shelf, mut a, mut b) = (Shelf::default(), shared("a"), shared("b"));
         shelf.carry_out(&mut a, secs(0));
-        a.resign();
+        a.let_go();
         shelf.carry_out(&mut a, secs(1));
         assert_eq!((a.epoch(secs(1)), a.holder()), (None, None));
         shelf.carry_out(&mut b, secs(1));

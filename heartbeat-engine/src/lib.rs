@@ -14,6 +14,8 @@ mod id;
 mod incident;
 mod label;
 mod lease;
+#[cfg(feature = "runtime")]
+mod life;
 mod maintenance;
 mod memory;
 mod monitor;
@@ -26,6 +28,8 @@ mod routing;
 #[cfg(feature = "runtime")]
 mod runtime;
 pub mod schedule;
+#[cfg(feature = "runtime")]
+mod shares;
 mod signal;
 mod slab;
 pub mod step;
@@ -66,7 +70,7 @@ pub use route::{Route, RouteSpec};
 #[cfg(feature = "runtime")]
 pub use runtime::{
     ChannelInfo, ChannelMetrics, ChannelSpec, Distribution, Driver, EditError, Engine, EngineBuilder, Filter, Limits,
-    Metrics, Missed, PingError, PingReceipt, Put, PutMode, PutPolicy, Readiness, ShutdownError, StartError,
+    Metrics, Missed, NodeInfo, PingError, PingReceipt, Put, PutMode, PutPolicy, Readiness, ShutdownError, StartError,
     StateChanges, Target, Unavailable,
 };
 pub use schedule::{

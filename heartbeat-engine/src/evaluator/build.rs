@@ -93,8 +93,8 @@ impl Evaluator {
                 }
             }
         }
-        let mark =
-            if self.absence.mark_due() <= now || !batch.is_empty() { self.absence.mark_along(now) } else { None };
+        let mark_due = self.keeps_watch && (self.absence.mark_due() <= now || !batch.is_empty());
+        let mark = if mark_due { self.absence.mark_along(now) } else { None };
         batch.mark = mark;
         if !batch.is_empty() {
             self.under_way = Some(UnderWay {
@@ -158,6 +158,9 @@ impl Evaluator {
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
     /// them: a heartbeat among these may be stamped before the deadline (S3.7).
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
+        if !self.judges {
+            return Vec::new();
+        }
         let most = self.batch_max.min(DUE_MAX);
         if self.due.iter().all(|id| waiting.contains(id)) {
             self.take_off_queue(now);

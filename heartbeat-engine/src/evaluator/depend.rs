@@ -194,7 +194,7 @@ impl Evaluator {
     fn is_due(&self, id: MonitorId, now: Timestamp, waiting: &HashSet<MonitorId>) -> bool {
         let number = self.slots.find(&id);
         let due = number.is_some_and(|number| self.queue.get(number) < now || self.due.contains(&id));
-        due && !waiting.contains(&id)
+        due && self.judges && !waiting.contains(&id)
     }
 
     fn parents(&self, id: MonitorId) -> &[MonitorId] {

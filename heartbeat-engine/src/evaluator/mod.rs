@@ -9,6 +9,7 @@ mod few;
 mod policies;
 mod request;
 mod settle;
+mod shared;
 mod watch;
 
 use std::collections::{BTreeSet, VecDeque};
@@ -21,6 +22,8 @@ use depend::Dependencies;
 pub(crate) use depend::{cycle, cycle_fault};
 use policies::{WindowSet, Windows};
 pub use request::{Done, Refusal, Request};
+#[cfg(feature = "runtime")]
+pub(crate) use watch::Touched;
 
 use crate::absence::{Absence, Look, joined};
 use crate::deadline::Deadlines;
@@ -140,6 +143,12 @@ pub struct Evaluator {
     unsaved: IdSet,
     absence: Absence,
     look: Look,
+    /// Whether it looks after the monitors that are due, or leaves that to another node.
+    judges: bool,
+    /// Whether it stores marks of life and finds outages, or the host does.
+    keeps_watch: bool,
+    /// The outages that the host told of, when it told of the watcher's life.
+    told_of_life: Option<Vec<Outage>>,
     clocks: (Timestamp, Duration),
     pending: VecDeque<Pending>,
     under_way: Option<UnderWay>,
@@ -173,6 +182,9 @@ impl Evaluator {
             unsaved: IdSet::default(),
             absence: Absence::since(log.mark),
             look: Look::Steady,
+            judges: true,
+            keeps_watch: true,
+            told_of_life: None,
             clocks: (Timestamp::MIN, Duration::ZERO),
             pending: VecDeque::new(),
             under_way: None,
@@ -247,7 +259,7 @@ impl Evaluator {
     /// What must be written now; `None` when there is nothing, or a batch is under way. Then
     /// [`Evaluator::handle_applied`] must tell how it went.
     pub fn poll_batch(&mut self) -> Option<Batch> {
-        if self.under_way.is_some() || !self.stale.is_empty() {
+        if self.under_way.is_some() || !self.stale.is_empty() || self.awaits_life() {
             return None;
         }
         loop {
@@ -321,12 +333,15 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
+        if !self.judges || self.awaits_life() {
+            return if self.keeps_watch { self.absence.mark_due() } else { Timestamp::MAX };
+        }
         if !self.due.is_empty() || !self.ahead.is_empty() || self.dependencies.must_look() {
             return self.clocks.0;
         }
         // A deadline is judged once it has passed, not in its own millisecond (S3.7).
         let judged = self.queue.next().map_or(Timestamp::MAX, |at| at + Duration::from_millis(1));
-        judged.min(self.absence.mark_due())
+        if self.keeps_watch { judged.min(self.absence.mark_due()) } else { judged }
     }
 
     /// How many requests wait to be decided.
@@ -339,6 +354,12 @@ impl Evaluator {
     #[must_use]
     pub fn has_pending(&self) -> bool {
         !self.pending.is_empty() || !self.stale.is_empty()
+    }
+
+    /// A monitor's record as it is committed.
+    #[must_use]
+    pub fn record(&self, id: MonitorId) -> Option<&Arc<Record>> {
+        self.slots.get(&id).map(|slot| &slot.record)
     }
 
     /// Every monitor's record as it is committed.

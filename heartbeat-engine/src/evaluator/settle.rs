@@ -89,7 +89,7 @@ impl Evaluator {
         }
     }
 
-    fn again(&mut self, pending: Pending) {
+    pub(super) fn again(&mut self, pending: Pending) {
         if pending.tries >= TRIES_MAX {
             let error = StorageError::Unavailable("the monitor is written by too many at once".to_owned());
             self.answers.push_back((pending.ticket, Err(Refusal::Storage(error))));

@@ -7,7 +7,9 @@ use std::time::Duration;
 use super::{Evaluator, Slot, UnderWay};
 use crate::absence::{Look, joined};
 use crate::step::{foreseen, is_ahead, touched};
-use crate::{Batch, Notification, NotificationId, NotificationKind, Outage, Record, Timestamp, describe_duration};
+use crate::{
+    Batch, Notification, NotificationId, NotificationKind, Outage, PartitionId, Record, Timestamp, describe_duration,
+};
 
 /// Outages up to this long are told only where they are of over a minute, or touched a window (S6.3).
 const TOLD_WHERE_TOUCHED: Duration = Duration::from_secs(5);
@@ -17,14 +19,6 @@ const TOLD_ALWAYS: Duration = Duration::from_secs(60);
 const KEPT_FOR_WINDOWS: usize = 1_000;
 /// How many touched monitors a message names.
 const NAMED_MAX: usize = 100;
-
-/// The monitors whose windows an outage touched.
-#[derive(Default)]
-struct Touched {
-    count: usize,
-    names: Vec<String>,
-    channels: BTreeSet<String>,
-}
 
 impl Evaluator {
     /// An outage goes into the store together with the new mark and the message that tells of it, before any deadline is
@@ -103,7 +97,7 @@ impl Evaluator {
     }
 
     /// Lets what the outages moved be seen at once.
-    fn foresee(&mut self, now: Timestamp) {
+    pub(super) fn foresee(&mut self, now: Timestamp) {
         let slots = self.slots.values();
         let moved: Vec<Record> =
             slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows, &[]), now)).collect();
@@ -141,55 +135,78 @@ impl Evaluator {
     }
 
     fn outage_notifications(&self, outage: Outage) -> Vec<Notification> {
-        let touched = self.touched_by(&outage);
-        let told = outage.length() > TOLD_ALWAYS || (outage.length() > TOLD_WHERE_TOUCHED && touched.count > 0);
+        let mut found = Touched::by(outage);
+        self.slots.values().for_each(|slot| found.look_at(&slot.record));
+        found.notifications(&self.watcher_channels)
+    }
+}
+
+/// The monitors whose windows an outage touched, and who is told of it (S6.3).
+pub(crate) struct Touched {
+    outage: Outage,
+    count: usize,
+    names: Vec<String>,
+    channels: BTreeSet<String>,
+}
+
+impl Touched {
+    pub(crate) fn by(outage: Outage) -> Self {
+        Self { outage, count: 0, names: Vec::new(), channels: BTreeSet::new() }
+    }
+
+    /// Looks whether the outage touched this monitor's window.
+    pub(crate) fn look_at(&mut self, record: &Record) {
+        if touched(record, &self.outage) {
+            self.count += 1;
+            if self.names.len() < NAMED_MAX {
+                self.names.push(record.spec().slug.as_str().to_owned());
+            }
+            self.channels.extend(record.spec().channels.iter().cloned());
+        }
+    }
+
+    /// The messages that tell of the outage, to these channels or else to those of the monitors.
+    pub(crate) fn notifications(mut self, watcher_channels: &[String]) -> Vec<Notification> {
+        let outage = self.outage;
+        let told = outage.length() > TOLD_ALWAYS || (outage.length() > TOLD_WHERE_TOUCHED && self.count > 0);
         if !told {
             return Vec::new();
         }
-        let channels: Vec<&String> = if self.watcher_channels.is_empty() {
-            touched.channels.iter().collect()
-        } else {
-            self.watcher_channels.iter().collect()
-        };
+        self.names.sort_unstable();
         let lasted = describe_duration(Duration::from_secs(outage.length().as_secs()));
         let mut message = format!(
             "the watcher was away for {lasted}, from {} to {}; heartbeats of {} monitors may have been missed",
-            outage.from, outage.to, touched.count
+            outage.from, outage.to, self.count
         );
-        if !touched.names.is_empty() {
-            message = format!("{message}: {}", touched.names.join(", "));
+        if !self.names.is_empty() {
+            message = format!("{message}: {}", self.names.join(", "));
         }
-        let notification = |channel: &String| Notification {
-            id: NotificationId::named(&[
-                b"watcher outage",
-                &outage.from.as_millis().to_be_bytes(),
-                &outage.to.as_millis().to_be_bytes(),
-                channel.as_bytes(),
-            ]),
-            channel: channel.clone(),
-            kind: NotificationKind::WatcherOutage,
-            created_at: outage.to,
-            monitor: None,
-            incident: None,
-            message: message.clone(),
-            ping: None,
-            digest: None,
+        let channels: Vec<&String> = if watcher_channels.is_empty() {
+            self.channels.iter().collect()
+        } else {
+            watcher_channels.iter().collect()
         };
-        channels.into_iter().map(notification).collect()
+        channels.into_iter().map(|channel| notification(outage, channel, &message)).collect()
     }
+}
 
-    fn touched_by(&self, outage: &Outage) -> Touched {
-        let mut found = Touched::default();
-        for slot in self.slots.values() {
-            if touched(&slot.record, outage) {
-                found.count += 1;
-                if found.names.len() < NAMED_MAX {
-                    found.names.push(slot.record.spec().slug.as_str().to_owned());
-                }
-                found.channels.extend(slot.record.spec().channels.iter().cloned());
-            }
-        }
-        found.names.sort_unstable();
-        found
+fn notification(outage: Outage, channel: &str, message: &str) -> Notification {
+    let named = NotificationId::named(&[
+        b"watcher outage",
+        &outage.from.as_millis().to_be_bytes(),
+        &outage.to.as_millis().to_be_bytes(),
+        channel.as_bytes(),
+    ]);
+    Notification {
+        // The first partition keeps what is stored with the marks of life.
+        id: named.within(PartitionId(0)),
+        channel: channel.to_owned(),
+        kind: NotificationKind::WatcherOutage,
+        created_at: outage.to,
+        monitor: None,
+        incident: None,
+        message: message.to_owned(),
+        ping: None,
+        digest: None,
     }
 }

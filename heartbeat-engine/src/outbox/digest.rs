@@ -41,7 +41,8 @@ pub(super) fn digest(channel: &str, now: Timestamp, parts: Vec<Part>) -> Notific
     let items: Vec<DigestItem> =
         parts.into_iter().filter_map(|part| part.item).take(Digest::ITEMS_MAX).map(|item| *item).collect();
     Notification {
-        id: NotificationId::named(&[b"digest", channel.as_bytes(), &first, &now.as_millis().to_be_bytes()]),
+        id: NotificationId::named(&[b"digest", channel.as_bytes(), &first, &now.as_millis().to_be_bytes()])
+            .beside_channel(channel),
         channel: channel.to_owned(),
         kind: NotificationKind::Digest,
         created_at: now,

@@ -51,7 +51,8 @@ pub(super) fn owed(to: Vec<String>, about: &Notification, message: &str, now: Ti
             about.id.as_bytes(),
             &now.as_millis().to_be_bytes(),
             channel.as_bytes(),
-        ]),
+        ])
+        .beside_channel(&channel),
         channel,
         kind: NotificationKind::ChannelFailing,
         created_at: now,

@@ -273,6 +273,12 @@ impl Outbox {
         self.phase = Phase::Closing;
     }
 
+    /// Whether it was closed.
+    #[must_use]
+    pub fn is_closing(&self) -> bool {
+        self.phase == Phase::Closing
+    }
+
     /// Whether the end has come: it was closed, and nothing is under way nor to be tried.
     #[must_use]
     pub fn is_closed(&self, now: Timestamp) -> bool {

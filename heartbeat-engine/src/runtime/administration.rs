@@ -12,8 +12,8 @@ use crate::runtime::metrics::{ChannelMetrics, Metrics, Readiness, read};
 use crate::runtime::random;
 use crate::{
     Attempt, DOCUMENT_BYTES_MAX, Delivery, DeliveryError, DeliveryState, Document, DocumentWrite, FieldError,
-    HistoryItem, HistoryQuery, Notification, NotificationId, NotificationKind, OutboxEntry, Outcome, Receipt, Status,
-    StatusWord, StorageError, Version,
+    HistoryItem, HistoryQuery, Notification, NotificationId, NotificationKind, OutboxEntry, Outcome, PartitionId,
+    Receipt, Status, StatusWord, StorageError, Version,
 };
 
 const STATUS_WORDS: [StatusWord; 5] =
@@ -181,7 +181,8 @@ impl Engine {
         }
         entry.delivery =
             Delivery { recipients_done: entry.delivery.recipients_done.clone(), ..Delivery::pending(self.now()) };
-        self.shared.inbox.push(&*self.shared.clock, Work::Retry(entry.clone()))?;
+        let partition = PartitionId::of_notification(id, self.shared.partitions());
+        self.shared.inbox(partition).push(&*self.shared.clock, Work::Retry(entry.clone()))?;
         Ok(*entry)
     }
 
@@ -202,7 +203,7 @@ impl Engine {
         let next = write.body.is_some().then(|| write.expected.map_or(Version::FIRST, Version::next));
         let expected = write.expected;
         let (answer, answered) = oneshot::channel();
-        self.shared.inbox.push(&*self.shared.clock, Work::Document(write, answer))?;
+        self.shared.first_inbox().push(&*self.shared.clock, Work::Document(write, answer))?;
         match answered.await.map_err(|_| Unavailable::Stopped)?.map_err(Unavailable::from)? {
             Outcome::Committed => Ok(next),
             Outcome::Conflict { found: Some(found) } if expected.is_some() => Err(EditError::Revision { found }),
@@ -258,7 +259,7 @@ impl Engine {
             undelivered: sum(|channel| channel.waiting),
             oldest_undelivered: channels.iter().filter_map(|channel| channel.oldest_waiting).max(),
             channels,
-            inbox: self.shared.inbox.len() as u64,
+            inbox: self.shared.inboxes.iter().map(|inbox| inbox.len() as u64).sum(),
             overdue,
             last_commit_age: standing.committed_at.map(|at| now.since(at)),
         }
@@ -276,13 +277,12 @@ impl Engine {
         let now = self.now();
         let standing = self.shared.counters.standing();
         let loaded = self.shared.loaded();
-        let standing_by = if loaded { None } else { self.shared.lease.other_holder() };
-        let evaluator = if let Some(node) = &standing_by {
-            Some(format!("standing by: node `{node}` works"))
-        } else if !loaded {
+        let evaluator = if !loaded {
             Some("loading".to_owned())
-        } else if !self.shared.inbox.is_open() {
+        } else if !self.shared.first_inbox().is_open() {
             Some("stopping".to_owned())
+        } else if !self.shared.knows_life(now) {
+            Some("it is not known yet whether the watcher was away".to_owned())
         } else {
             standing
                 .committed_at
@@ -301,7 +301,6 @@ impl Engine {
             ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
             loaded: read(&self.shared.counters.loaded),
             expected: read(&self.shared.counters.expected),
-            standing_by,
             store: standing.store_error,
             evaluator,
             delivery,

@@ -13,11 +13,13 @@ use crate::runtime::engine::Engine;
 use crate::runtime::error::StartError;
 use crate::runtime::inbox::Inbox;
 use crate::runtime::lease_keeper::LeaseKeeper;
+use crate::runtime::life_keeper::LifeBoard;
 use crate::runtime::limits::Limits;
 use crate::runtime::metrics::Counters;
+use crate::runtime::outbox_reader::OutboxReader;
 use crate::runtime::policies::Policies;
 use crate::runtime::random;
-use crate::runtime::shared::Shared;
+use crate::runtime::shared::{Arrivals, Shared};
 use crate::{ChannelKind, Clock, Notifier, Storage, SystemClock, Tenure};
 
 /// Chooses the parts of an engine. Only the storage is needed.
@@ -98,8 +100,9 @@ impl EngineBuilder {
     }
 
     /// How it holds its work; [`Tenure::Exclusive`] unless told. With [`Tenure::Shared`] several engines may be built on one
-    /// storage: one of them works, and the others stand by, answer `Loading`, and one of those takes over when the first
-    /// stops, or has not renewed its lease for `ttl`.
+    /// storage, each on a handle of its own: all take calls, and each judges silence and delivers for its share of the
+    /// partitions. The share of one that stops is taken over at once, and of one that has not renewed its leases for `ttl`
+    /// then.
     #[must_use]
     pub fn tenure(mut self, tenure: Tenure) -> Self {
         self.tenure = tenure;
@@ -117,17 +120,21 @@ impl EngineBuilder {
     /// answered while it runs.
     #[must_use]
     pub fn build(self) -> (Engine, Driver) {
-        let node = match self.tenure {
+        let id = match self.tenure {
             Tenure::Exclusive => self.node.clone(),
             Tenure::Shared { .. } => unique(&self.node),
         };
-        let lease = LeaseKeeper::new(self.storage.0.clone(), self.clock.0.clone(), &node, self.tenure);
+        let partitions = usize::from(self.storage.0.partitions().max(1));
+        let lease = LeaseKeeper::new(self.storage.0.clone(), self.clock.0.clone(), &id, self.tenure);
         let shared = Arc::new(Shared {
             storage: self.storage.0,
             clock: self.clock.0,
             node: self.node,
+            tenure: self.tenure,
             lease,
-            inbox: Inbox::new(self.limits.inbox),
+            life: LifeBoard::default(),
+            reader: OutboxReader::default(),
+            inboxes: (0..partitions).map(|_| Inbox::new(self.limits.inbox)).collect(),
             directory: Directory::default(),
             channels: self.channels,
             policies: Policies::default(),
@@ -137,6 +144,7 @@ impl EngineBuilder {
             watcher_channels: self.watcher_channels,
             counters: Counters::default(),
             loaded: AtomicBool::new(false),
+            stopping: Arrivals::of(partitions),
             stopped: watch::channel(false).0,
         });
         (Engine::new(shared.clone()), Driver::new(shared))

@@ -234,6 +234,20 @@ impl Channels {
         self.change(|channels, _| channels.retain(|_, channel| channel.version.is_none()));
     }
 
+    /// Takes over all stored channels as they are now.
+    pub(crate) fn reload(&self, documents: &[Document]) {
+        let gone = |name: &String| !documents.iter().any(|document| document.id == *name);
+        for name in self.names().iter().filter(|name| gone(name) && self.stored(name).is_some()) {
+            self.remove(name);
+        }
+        for document in documents {
+            let known = self.stored(&document.id).map(|(_, version)| version);
+            if known != Some(document.version) {
+                self.load(document);
+            }
+        }
+    }
+
     fn read(&self) -> std::sync::RwLockReadGuard<'_, BTreeMap<String, Channel>> {
         self.by_name.read().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,382 +1,242 @@
-//! The driver: takes calls to the evaluator, batches to the storage, and owed notifications to their channels. It decides
-//! nothing about monitors.
+//! The driver: reads what is stored, and has the seats of all partitions work, beside what a node does for all of them.
 
-mod term;
-
-use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashSet};
-use std::future::poll_fn;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
+use std::sync::atomic::Ordering;
 
-use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
 use crate::evaluator::Evaluator;
-use crate::outbox::{OutboxWrite, Owed};
-use crate::runtime::delivery::Deliveries;
-use crate::runtime::inbox::Work;
-use crate::runtime::metrics::add;
-use crate::runtime::policies::MAINTENANCE;
+use crate::runtime::channels;
+use crate::runtime::error::StartError;
+use crate::runtime::inbox::Inbox;
+use crate::runtime::life_keeper::LifeKeeper;
+use crate::runtime::listener;
+use crate::runtime::loading::Portions;
+use crate::runtime::policies::{MAINTENANCE, ROUTE};
+use crate::runtime::seat::{PAUSE_MAX, Seat};
 use crate::runtime::shared::Shared;
-use crate::runtime::waiting::Waiting;
-use crate::{
-    Applied, Batch, DocumentWrite, OutboxEntry, Outcome, Settlement, StateChange, StorageError, Target, Timestamp,
-};
+use crate::{PartitionId, State, StorageError, Tenure};
 
-/// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
-const PAUSE_MIN: Duration = Duration::from_millis(50);
-const PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// What is written along with the evaluator's share of a batch.
-#[derive(Debug, Default)]
-struct Aside {
-    documents: Vec<(DocumentWrite, oneshot::Sender<Result<Outcome, StorageError>>)>,
-    /// What the channels' outboxes want to be stored.
-    writes: BTreeMap<String, OutboxWrite>,
-    retries: Vec<OutboxEntry>,
-}
-
-impl Aside {
-    fn is_empty(&self) -> bool {
-        self.documents.is_empty() && self.writes.is_empty() && self.retries.is_empty()
-    }
-}
+/// How much of the monitors is read while loading before it is foretold from that how many there are.
+const FORETELLING: f64 = 0.25;
+/// How many owed notifications are read at a time while loading.
+const OUTBOX_PAGE: usize = 512;
 
 /// Does the engine's work while it runs. It ends when the engine is shut down or its last handle is dropped; when the
 /// driver is dropped before, calls are answered `Stopped`.
 #[derive(Debug)]
 pub struct Driver {
     shared: Arc<Shared>,
-    evaluator: Option<Evaluator>,
-    deliveries: Deliveries,
-    waiting: Waiting,
-    aside: Aside,
-    failed: u32,
-    /// Of the policies that the evaluator knows.
-    generation: u64,
+    loaded: Option<Loaded>,
+}
+
+/// What was read, and what goes on from there.
+#[derive(Debug)]
+struct Loaded {
+    seats: Vec<Seat>,
+    /// Behind which what other nodes write is news.
+    position: String,
+}
+
+/// Why the work came to an end.
+enum Ending {
+    /// The engine was shut down.
+    Stopped,
+    /// The storage, which belongs to one process, was taken over by another.
+    TakenOver,
+    /// Some of what other nodes wrote is not known: all has to be read anew.
+    Missed,
 }
 
 impl Drop for Driver {
     fn drop(&mut self) {
-        self.shared.inbox.close();
-        // Who waits is answered by its sender's end.
-        drop(self.shared.inbox.take(&*self.shared.clock));
+        self.shared.inboxes.iter().for_each(Inbox::close);
+        for inbox in &self.shared.inboxes {
+            // Who waits is answered by its sender's end.
+            drop(inbox.take(&*self.shared.clock));
+        }
         self.shared.stopped.send_replace(true);
     }
 }
 
 impl Driver {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
-        let deliveries = Deliveries::new(shared.clone());
-        Self {
-            shared,
-            evaluator: None,
-            deliveries,
-            waiting: Waiting::default(),
-            aside: Aside::default(),
-            failed: 0,
-            generation: 0,
-        }
+        Self { shared, loaded: None }
     }
 
-    /// Works until the inbox is closed and empty; `Err` when the work belongs to another node.
-    async fn work(&mut self, evaluator: &mut Evaluator) -> Result<(), ()> {
+    /// Reads what is stored: monitors, channels, and where the storage belongs to this process, owed notifications. Calls are
+    /// taken from then on, and answered while [`Driver::run`] runs.
+    ///
+    /// # Errors
+    /// When the storage cannot be read.
+    pub async fn load(&mut self) -> Result<(), StartError> {
+        self.loaded = Some(self.read().await?);
+        self.shared.loaded.store(true, Ordering::Release);
+        self.shared.inboxes.iter().for_each(Inbox::open);
+        Ok(())
+    }
+
+    async fn read(&self) -> Result<Loaded, StorageError> {
+        let shared = &self.shared;
+        let epoch = match shared.tenure {
+            Tenure::Exclusive => Some(shared.lease.take().await?),
+            Tenure::Shared { .. } => None,
+        };
+        // What is written while all this is read is news, or known already.
+        let position = shared.storage.news(None).await?.position;
+        read_documents(shared).await?;
+        let mut seats: Vec<Seat> = match epoch {
+            Some(epoch) => vec![Seat::alone(shared.clone(), epoch, shared.storage.watch_log().await?)],
+            None => shared.all_partitions().map(|p| Seat::among_others(shared.clone(), p)).collect(),
+        };
+        read_monitors(shared, &mut seats).await?;
+        if let (Some(_), [seat]) = (epoch, &mut seats[..]) {
+            read_outbox(shared, seat).await?;
+        }
+        Ok(Loaded { seats, position })
+    }
+
+    /// Works until the engine is shut down; where the storage belongs to this process, also until another one takes it over.
+    pub async fn run(mut self) {
+        let mut keeper = LifeKeeper::new(self.shared.clone());
         loop {
-            self.receive(evaluator);
-            self.turn(evaluator).await?;
-            let done = self.shared.inbox.is_done(evaluator.pending_len());
-            if done && self.aside.is_empty() && !evaluator.has_pending() {
-                return Ok(());
+            if self.loaded.is_none() && !self.load_again().await {
+                return;
             }
-        }
-    }
-
-    /// One look at what must be done: a batch, a reload, or rest. `Err` when the work belongs to another node now.
-    async fn turn(&mut self, evaluator: &mut Evaluator) -> Result<(), ()> {
-        let stale = evaluator.poll_reload();
-        if !stale.is_empty() {
-            self.reload(evaluator, &stale).await;
-            return Ok(());
-        }
-        let decided = evaluator.poll_batch();
-        let (batch, replies) = self.with_aside(decided.unwrap_or_else(|| evaluator.empty_batch()));
-        self.publish(evaluator);
-        if batch.is_empty() {
-            self.rest(evaluator).await;
-            return Ok(());
-        }
-        self.commit(evaluator, batch, replies).await
-    }
-
-    /// Takes what waits in the inbox, and the time.
-    fn receive(&mut self, evaluator: &mut Evaluator) {
-        let now = self.take_work(evaluator);
-        self.hand_over_policies(evaluator);
-        evaluator.handle_time(now, self.shared.clock.monotonic());
-    }
-
-    fn take_work(&mut self, evaluator: &mut Evaluator) -> Timestamp {
-        let (now, work) = self.shared.inbox.take(&*self.shared.clock);
-        for (at, work) in work {
-            match work {
-                Work::Request(request, answer) => {
-                    evaluator.handle_request(self.waiting.admit(answer), at, request);
+            let Some(loaded) = self.loaded.take() else { return };
+            match self.work(loaded, &mut keeper).await {
+                Ending::Stopped => {
+                    keeper.leave().await;
+                    return self.shared.lease.resign().await;
                 }
-                Work::Document(write, answer) => self.aside.documents.push((write, answer)),
-                Work::Outbox(channel, write) => match self.aside.writes.entry(channel) {
-                    Entry::Vacant(place) => drop(place.insert(write)),
-                    Entry::Occupied(earlier) => earlier.into_mut().absorb(write),
-                },
-                Work::Retry(entry) => self.aside.retries.push(*entry),
-            }
-        }
-        now
-    }
-
-    /// A batch with what is written along with it, and who waits for the documents in it.
-    fn with_aside(&mut self, mut batch: Batch) -> (Batch, Vec<oneshot::Sender<Result<Outcome, StorageError>>>) {
-        let mut replies = Vec::new();
-        let mut written = HashSet::new();
-        let mut later = Vec::new();
-        for (write, reply) in self.aside.documents.drain(..) {
-            // A batch never holds two writes of one document.
-            if written.insert((write.kind.clone(), write.id.clone())) {
-                batch.documents.push(write);
-                replies.push(reply);
-            } else {
-                later.push((write, reply));
-            }
-        }
-        self.aside.documents = later;
-        // An outcome that comes at the same time as the wish to try again is the newer truth.
-        let retried = |entry: &OutboxEntry| Settlement { id: entry.notification.id, delivery: entry.delivery.clone() };
-        batch.settlements.extend(self.aside.retries.iter().map(retried));
-        for write in self.aside.writes.values() {
-            batch.settlements.extend(write.settlements.iter().cloned());
-            batch.notifications.extend(write.notifications.iter().cloned());
-        }
-        (batch, replies)
-    }
-
-    async fn commit(
-        &mut self,
-        evaluator: &mut Evaluator,
-        batch: Batch,
-        replies: Vec<oneshot::Sender<Result<Outcome, StorageError>>>,
-    ) -> Result<(), ()> {
-        let result = self.timed(self.store(&batch)).await;
-        evaluator.handle_applied(&result);
-        match &result {
-            Ok(applied) => self.committed(&batch, applied),
-            Err(error) => self.commit_failed(error),
-        }
-        // Who wrote a policy and has the answer can rely on it.
-        self.hand_over_policies(evaluator);
-        for (index, reply) in replies.into_iter().enumerate() {
-            let outcome = result.as_ref().map_err(Clone::clone).and_then(|applied| {
-                applied
-                    .documents
-                    .get(index)
-                    .cloned()
-                    .ok_or_else(|| StorageError::Unknown("the document's outcome is missing".to_owned()))
-            });
-            // The caller may have gone away; the document is written all the same.
-            let _ = reply.send(outcome);
-        }
-        self.publish(evaluator);
-        match result {
-            Ok(_) => {
-                self.hand_over_aside();
-                Ok(())
-            }
-            Err(StorageError::Fenced) => Err(()),
-            Err(_) => {
-                self.pause().await;
-                Ok(())
+                // Whatever is owed is told by the other one.
+                Ending::TakenOver => return,
+                Ending::Missed => self.begin_anew(),
             }
         }
     }
 
-    async fn store(&self, batch: &Batch) -> Result<Applied, StorageError> {
-        let mut commit = self.shared.storage.commit(batch);
-        if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
-            // A storage that never waits would keep everybody else from running, and the next batch small.
-            tokio::task::yield_now().await;
-            return result;
-        }
-        commit.await
-    }
-
-    /// Counts how long a commit takes.
-    async fn timed<T>(&self, commit: impl Future<Output = T>) -> T {
-        let clock = &self.shared.clock;
-        let began = clock.monotonic();
-        let result = commit.await;
-        self.shared.counters.commits.count_us(clock.monotonic().saturating_sub(began));
-        result
-    }
-
-    fn committed(&mut self, batch: &Batch, applied: &Applied) {
-        self.failed = 0;
-        let counters = &self.shared.counters;
-        let now = self.shared.clock.now();
-        counters.report(|standing| {
-            standing.committed_at = Some(now);
-            standing.store_error = None;
-        });
-        add(&counters.batches, 1);
-        counters.batch_sizes.count(batch.transitions.len() as u64);
-        add(&counters.outages, usize::from(batch.outage.is_some()));
-        for (transition, outcome) in batch.transitions.iter().zip(&applied.transitions) {
-            if *outcome == Outcome::Committed {
-                add(&counters.transitions, 1);
-                transition.pings.iter().for_each(|ping| counters.count_ping(ping.signal));
-            }
-        }
-        for (write, outcome) in batch.documents.iter().zip(&applied.documents) {
-            if *outcome == Outcome::Committed {
-                self.shared.policies.adopt(write);
-            }
-        }
-    }
-
-    /// Hands over what was written along with the evaluator's share of a batch, which comes first in the store too.
-    fn hand_over_aside(&mut self) {
-        for entry in std::mem::take(&mut self.aside.retries) {
-            self.deliveries.retry(entry.into());
-        }
-        for (channel, write) in std::mem::take(&mut self.aside.writes) {
-            for notification in write.notifications {
-                self.deliveries.hand_over(Owed::fresh(notification));
-            }
-            self.deliveries.written(&channel, write.number);
-        }
-    }
-
-    /// Lets the evaluator know of policies that changed.
-    fn hand_over_policies(&mut self, evaluator: &mut Evaluator) {
-        let policies = &self.shared.policies;
-        let generation = policies.generation();
-        if std::mem::replace(&mut self.generation, generation) != generation {
-            evaluator.handle_policies(policies.maintenance(), policies.routes());
-        }
-    }
-
-    /// Removes the windows that explain nothing any more, with the first batch.
-    fn forget_expired_policies(&mut self) {
-        for id in self.shared.expired_maintenance(self.shared.clock.now()) {
-            let expected = self.shared.policies.version(MAINTENANCE, &id);
-            let write = DocumentWrite { kind: MAINTENANCE.to_owned(), id, expected, body: None };
-            // Nobody waits for the outcome; what cannot be removed is removed at the next start.
-            self.aside.documents.push((write, oneshot::channel().0));
-        }
-    }
-
-    fn commit_failed(&mut self, error: &StorageError) {
-        add(&self.shared.counters.commit_errors, 1);
-        if self.failed == 0 || *error == StorageError::Fenced {
-            tracing::error!(%error, "a batch could not be stored");
-        }
-        self.failed = self.failed.saturating_add(1);
-        self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
-    }
-
-    fn log(&self, change: &StateChange) {
-        let record = self.shared.directory.find(&Target::Id(change.monitor), change.at);
-        let slug = record.as_ref().map_or("", |record| record.spec().slug.as_str());
-        let StateChange { monitor, from, to, at, reason, .. } = change;
-        // The reason quotes what a job sent: quoted, it can neither begin a line of its own nor steer a terminal.
-        tracing::info!(slug, %monitor, ?from, ?to, %at, ?reason, "state changed");
-    }
-
-    /// Lets the committed state be seen, and then answers: who asks again after an answer sees it.
-    fn publish(&mut self, evaluator: &mut Evaluator) {
-        let mut committed = evaluator.poll_committed();
-        committed.stamp(self.shared.clock.now());
-        self.shared.directory.update(committed.records);
-        for change in committed.changes {
-            if change.from != change.to {
-                self.shared.counters.count_change(change.to);
-                self.log(&change);
-            }
-            // Nobody may be listening.
-            let _ = self.shared.changes.send(change);
-        }
-        for notification in committed.owed {
-            self.deliveries.hand_over(Owed::fresh(notification));
-        }
-        while let Some((ticket, answer)) = evaluator.poll_answer() {
-            self.waiting.answer(ticket, answer);
-        }
-    }
-
-    async fn reload(&mut self, evaluator: &mut Evaluator, stale: &[crate::MonitorId]) {
-        match self.shared.storage.load(stale).await {
-            Ok(records) => {
-                for (id, record) in stale.iter().zip(records) {
-                    let record = record.map(Arc::new);
-                    self.shared.directory.update([(*id, record.clone())]);
-                    evaluator.handle_record(*id, record);
+    async fn work(&self, loaded: Loaded, keeper: &mut LifeKeeper) -> Ending {
+        let shared = &self.shared;
+        let mut seats = JoinSet::new();
+        loaded.seats.into_iter().for_each(|seat| _ = seats.spawn(seat.run()));
+        let all_ended = async {
+            while let Some(ended) = seats.join_next().await {
+                // A seat that panicked would leave its monitors unwatched.
+                if !matches!(ended, Ok(Ok(()))) {
+                    return Ending::TakenOver;
                 }
             }
-            Err(error) => {
-                evaluator.handle_reload_failed(&error);
-                self.commit_failed(&error);
-                self.publish(evaluator);
-                self.pause().await;
-            }
-        }
-    }
-
-    /// Waits for work or for the next deadline.
-    async fn rest(&self, evaluator: &Evaluator) {
-        let now = self.shared.clock.now();
-        let until = evaluator.poll_wake().since(now).min(Duration::from_secs(3600));
-        if until.is_zero() {
-            // A timer of no time would still cost a millisecond.
-            return tokio::task::yield_now().await;
-        }
+            Ending::Stopped
+        };
         tokio::select! {
-            // The first call of many: those that are about to be made go into the same batch.
-            () = self.shared.inbox.filled() => tokio::task::yield_now().await,
-            () = tokio::time::sleep(until) => {}
+            ending = all_ended => ending,
+            () = shared.lease.attend(|| shared.nudge_all()) => Ending::Stopped,
+            () = keeper.attend() => Ending::Stopped,
+            () = shared.reader.attend(shared) => Ending::Stopped,
+            () = listener::listen(shared, loaded.position) => Ending::Missed,
         }
     }
 
-    async fn pause(&self) {
-        let pause = PAUSE_MIN.saturating_mul(2u32.saturating_pow(self.failed.saturating_sub(1))).min(PAUSE_MAX);
-        tokio::time::sleep(pause).await;
-    }
-
-    /// An orderly end: everything is decided once more, with a last mark of life (S6.1). From then on heartbeats are refused
-    /// and so nothing is judged: what was not tried yet is tried once, and the outcomes are stored as they come.
-    async fn stop(&mut self, evaluator: &mut Evaluator) {
-        self.receive(evaluator);
-        let mut decided = evaluator.poll_batch().unwrap_or_else(|| evaluator.empty_batch());
-        decided.mark = decided.mark.or(Some(self.shared.clock.now()));
-        self.write_last(evaluator, decided).await;
-        let mut workers = self.deliveries.close();
+    /// Loads, again where that fails and the storage is shared; says whether it did.
+    async fn load_again(&mut self) -> bool {
+        let shared = self.shared.clone();
         loop {
-            tokio::select! {
-                ended = workers.join_next() => if ended.is_none() { break },
-                () = self.shared.inbox.filled() => self.write_outcomes(evaluator).await,
+            let loaded = tokio::select! {
+                loaded = self.load() => loaded,
+                () = closed(&shared) => return false,
+            };
+            let Err(error) = loaded else { return true };
+            tracing::error!(%error, "the engine could not load what is stored");
+            shared.counters.report(|standing| standing.store_error = Some(error.to_string()));
+            if shared.tenure == Tenure::Exclusive {
+                return false;
             }
+            tokio::time::sleep(PAUSE_MAX).await;
         }
-        self.write_outcomes(evaluator).await;
     }
 
-    async fn write_outcomes(&mut self, evaluator: &mut Evaluator) {
-        self.take_work(evaluator);
-        let batch = evaluator.empty_batch();
-        self.write_last(evaluator, batch).await;
+    /// Answers no calls until everything is read anew.
+    fn begin_anew(&self) {
+        tracing::warn!("so much was written by other nodes meanwhile that everything is read anew");
+        self.shared.loaded.store(false, Ordering::Release);
+        self.shared.inboxes.iter().for_each(Inbox::suspend);
     }
+}
 
-    async fn write_last(&mut self, evaluator: &mut Evaluator, batch: Batch) {
-        let (batch, replies) = self.with_aside(batch);
-        if !batch.is_empty() {
-            // A store that fails now has been told of already; whoever starts next finds an outage.
-            let _ = self.commit(evaluator, batch, replies).await;
+async fn read_documents(shared: &Shared) -> Result<(), StorageError> {
+    let Shared { storage, channels, policies, .. } = shared;
+    // What an attempt before, which failed, had read.
+    channels.forget_stored();
+    policies.clear();
+    for document in storage.documents(channels::DOCUMENT_KIND).await? {
+        channels.load(&document);
+    }
+    for kind in [MAINTENANCE, ROUTE] {
+        storage.documents(kind).await?.iter().for_each(|document| policies.load(document));
+    }
+    Ok(())
+}
+
+async fn read_monitors(shared: &Shared, seats: &mut [Seat]) -> Result<(), StorageError> {
+    let Shared { storage, limits, directory, counters, terms, .. } = shared;
+    directory.clear();
+    counters.loaded.store(0, Ordering::Relaxed);
+    let mut portions = Portions::begin(storage, terms, limits.load_page);
+    let mut foretold = false;
+    let mut down = Vec::new();
+    while let Some(portion) = portions.next().await? {
+        counters.count_loaded(portion.records.len(), portion.covered);
+        // Most of them is still to come, and what is foretold is no more than a few times what was read.
+        if !foretold && portion.covered >= FORETELLING {
+            foretold = true;
+            let expected = counters.expected.load(Ordering::Relaxed);
+            let expected = usize::try_from(expected + expected / 64).unwrap_or(0);
+            directory.expect(expected);
+            let each = expected / seats.len().max(1);
+            seats.iter_mut().for_each(|seat| seat.evaluator().expect(each));
         }
+        directory.load(portion.records.iter().cloned());
+        for record in portion.records {
+            let partition = PartitionId::of(record.id(), shared.partitions());
+            if shared.partitions() > 1 && record.health.state == State::Down {
+                down.push((partition, record.clone()));
+            }
+            evaluator_of(seats, partition).handle_record(record.id(), Some(record));
+        }
+    }
+    directory.loaded();
+    for (partition, record) in down {
+        for other in shared.all_partitions().filter(|other| *other != partition) {
+            evaluator_of(seats, other).handle_parent(record.id(), record.spec().slug.as_str(), true);
+        }
+    }
+    Ok(())
+}
+
+fn evaluator_of(seats: &mut [Seat], partition: PartitionId) -> &mut Evaluator {
+    // A partition is a remainder by their number, so there is one.
+    seats[usize::from(partition.0)].evaluator()
+}
+
+async fn read_outbox(shared: &Shared, seat: &mut Seat) -> Result<(), StorageError> {
+    let mut after = 0;
+    loop {
+        let page = shared.storage.outbox(after, OUTBOX_PAGE).await?;
+        for entry in page.items {
+            after = entry.seq;
+            seat.restore(entry.into());
+        }
+        if !page.more {
+            seat.restored();
+            return Ok(());
+        }
+    }
+}
+
+/// Waits until the engine is shut down.
+async fn closed(shared: &Shared) {
+    while !shared.is_closed() {
+        shared.first_inbox().filled().await;
     }
 }

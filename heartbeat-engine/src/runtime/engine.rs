@@ -9,7 +9,7 @@ use crate::evaluator::{Done, Refusal, Request};
 use crate::runtime::builder::EngineBuilder;
 use crate::runtime::directory::{Filter, Target};
 use crate::runtime::error::{EditError, PingError, ShutdownError, Unavailable};
-use crate::runtime::inbox::Work;
+use crate::runtime::inbox::{Inbox, Work};
 use crate::runtime::random;
 use crate::runtime::shared::Shared;
 use crate::step::Edit;
@@ -54,7 +54,7 @@ struct Handles {
 
 impl Drop for Handles {
     fn drop(&mut self) {
-        self.shared.inbox.close();
+        self.shared.inboxes.iter().for_each(Inbox::close);
     }
 }
 
@@ -123,7 +123,7 @@ impl Engine {
             return Err(PingError::Invalid(FieldError::new("value", "must be a finite number")));
         }
         let claimed_at = ping.claimed_at;
-        let monitor = self.find_loaded(&target.into())?.ok_or(PingError::NotFound)?.id();
+        let monitor = self.look_up(target).await?.ok_or(PingError::NotFound)?.id();
         let done = self.ask(Request::Ping(monitor, Box::new(ping))).await?;
         match done {
             Ok(done) => {
@@ -259,7 +259,7 @@ impl Engine {
 
     /// Lets the engine look at its clock now, for hosts whose clock jumped; it looks by itself when a deadline passes.
     pub fn look_again(&self) {
-        self.shared.inbox.nudge();
+        self.shared.nudge_all();
     }
 
     /// Stops taking calls, decides and stores those that wait, tries each message that is due and was not tried yet
@@ -269,7 +269,7 @@ impl Engine {
     /// # Errors
     /// When that takes longer than `timeout`.
     pub async fn shutdown(&self, timeout: Duration) -> Result<(), ShutdownError> {
-        self.shared.inbox.close();
+        self.shared.inboxes.iter().for_each(Inbox::close);
         let mut stopped = self.shared.stopped.subscribe();
         let wait = async { stopped.wait_for(|stopped| *stopped).await.is_ok() };
         match tokio::time::timeout(timeout, wait).await {
@@ -307,7 +307,7 @@ impl Engine {
         // Whoever made or removed the monitor between the look and the write has settled what to do; a few turns suffice.
         let mut last = EditError::NotFound("monitor");
         for _ in 0..4 {
-            let found = self.find_loaded(&Target::slug(&spec.slug))?;
+            let found = self.look_up(Target::slug(&spec.slug)).await?;
             let attempt = match found {
                 Some(record) => self.replace(record.id(), spec.clone(), None).await,
                 None => self.create(spec.clone(), None).await,
@@ -321,7 +321,7 @@ impl Engine {
     }
 
     async fn edit(&self, target: Target, edit: Edit) -> Result<Arc<Record>, EditError> {
-        let record = self.find_loaded(&target)?.ok_or(EditError::NotFound("monitor"))?;
+        let record = self.look_up(target).await?.ok_or(EditError::NotFound("monitor"))?;
         let done = self.ask(Request::Edit(record.id(), edit)).await?.map_err(edit_error)?;
         Ok(done.record)
     }
@@ -343,7 +343,7 @@ impl Engine {
             .collect()
     }
 
-    fn find_loaded(&self, target: &Target) -> Result<Option<Arc<Record>>, Unavailable> {
+    pub(super) fn find_loaded(&self, target: &Target) -> Result<Option<Arc<Record>>, Unavailable> {
         match self.shared.directory.find(target, self.now()) {
             Some(record) => Ok(Some(record)),
             None if self.shared.loaded() => Ok(None),
@@ -353,7 +353,8 @@ impl Engine {
 
     pub(super) async fn ask(&self, request: Request) -> Result<Result<Done, Refusal>, Unavailable> {
         let (answer, answered) = oneshot::channel();
-        self.shared.inbox.push(&*self.shared.clock, Work::Request(request, answer))?;
+        let inbox = self.shared.inbox_of(request.monitor());
+        inbox.push(&*self.shared.clock, Work::Request(request, answer))?;
         answered.await.map_err(|_| Unavailable::Stopped)
     }
 }

@@ -5,9 +5,12 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot};
 
 use crate::evaluator::{Done, Refusal, Request};
-use crate::outbox::OutboxWrite;
+use crate::outbox::{OutboxWrite, Owed};
 use crate::runtime::error::Unavailable;
-use crate::{Clock, DocumentWrite, OutboxEntry, Outcome, StorageError, Timestamp};
+use crate::{
+    Clock, DocumentWrite, MonitorId, MonitorNews, Notification, OutboxEntry, Outcome, Settlement, StorageError,
+    Timestamp,
+};
 
 /// One thing for the driver to do.
 #[derive(Debug)]
@@ -20,6 +23,33 @@ pub(crate) enum Work {
     Outbox(String, OutboxWrite),
     /// A notification that somebody wants to be tried again now.
     Retry(Box<OutboxEntry>),
+    /// What is stored and owed to a channel of this partition.
+    Owed(Box<Owed>),
+    /// The same, read from the store when the partition was taken over.
+    Stored(Box<Owed>),
+    /// All that was stored then has been handed over.
+    OutboxRead,
+    /// A notification that another node stored, or wants to be tried again; it is pending in the store.
+    Again(Box<OutboxEntry>),
+    /// Parts of a channel's write that this partition keeps.
+    Apart(Apart),
+    /// A channel's write is stored, in all partitions.
+    Written(String, u64),
+    /// What other nodes wrote.
+    News(Vec<MonitorNews>),
+    /// Whether a monitor of another partition is down.
+    Parent(MonitorId, String, bool),
+    /// Other nodes wrote documents of this kind.
+    Reread(String),
+}
+
+/// Parts of what a channel's outbox has stored.
+#[derive(Debug)]
+pub(crate) struct Apart {
+    pub(crate) notifications: Vec<Notification>,
+    pub(crate) settlements: Vec<Settlement>,
+    /// Told when they are stored.
+    pub(crate) stored: oneshot::Sender<()>,
 }
 
 #[derive(Debug, PartialEq, Eq, Clone, Copy)]

@@ -91,8 +91,6 @@ pub struct Readiness {
     pub loaded: u64,
     /// How many there are in all: while loading about, judged by how many of all ids are read.
     pub expected: u64,
-    /// The node that works while this one stands by.
-    pub standing_by: Option<String>,
     /// `None` when well, else what is wrong with the store.
     pub store: Option<String>,
     /// `None` when well, else what is wrong with the evaluator.

@@ -217,8 +217,8 @@ impl Engine {
                 Some(document) => self.shared.policies.load(document),
                 None => self.shared.policies.forget(kind, id),
             }
-            // The driver hands it to the evaluator.
-            self.shared.inbox.nudge();
+            // The seats hand it to their evaluators.
+            self.shared.nudge_all();
         }
         outcome.map(|_| ())
     }

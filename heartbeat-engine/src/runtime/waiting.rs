@@ -2,7 +2,6 @@
 
 use tokio::sync::oneshot;
 
-use crate::StorageError;
 use crate::evaluator::{Done, Refusal, Ticket};
 
 /// Where an answer goes.
@@ -24,14 +23,6 @@ impl Waiting {
         }
         self.places[place] = Some(answer);
         place as Ticket
-    }
-
-    /// Answers everybody who waits that nobody knows whether it was done.
-    pub(super) fn give_up(&mut self, why: &str) {
-        for waiting in self.places.drain(..).flatten() {
-            let _ = waiting.send(Err(Refusal::Storage(StorageError::Unknown(why.to_owned()))));
-        }
-        self.free.clear();
     }
 
     /// Gives the answer to who waits for it.

@@ -90,9 +90,9 @@ impl Worker {
         let now = self.shared.clock.now();
         let mut outbox = self.outlet.outbox();
         // A node that was frozen past its lease tells nothing: another one does by now.
-        while self.shared.lease.epoch().is_some()
-            && let Some(due) = outbox.poll_attempt(now)
-        {
+        let partition = self.shared.partition_of_channel(&self.channel);
+        let may_attempt = self.shared.lease.epoch(partition).is_some();
+        while may_attempt && let Some(due) = outbox.poll_attempt(now) {
             let (shared, tried) = (self.shared.clone(), Tried::new(&due.notification));
             self.under_way.spawn(async move { Ended::Attempt(tried, attempt(shared, due, now).await) });
         }
@@ -101,10 +101,13 @@ impl Worker {
             self.under_way.spawn(async move { Ended::Page(storage.outbox(after, PAGE).await) });
         }
         while let Some(write) = outbox.poll_write() {
-            self.shared.inbox.push_inner(&*self.shared.clock, Work::Outbox(self.channel.clone(), write));
+            let inbox = self.shared.inbox(partition);
+            inbox.push_inner(&*self.shared.clock, Work::Outbox(self.channel.clone(), write));
         }
         let status = outbox.status();
-        let wake_at = (!outbox.is_closed(now)).then(|| outbox.poll_wake(now));
+        // What is left when the channel is given up to another node is told by that one.
+        let ended = outbox.is_closed(now) || (outbox.is_closing() && !may_attempt && self.under_way.is_empty());
+        let wake_at = (!ended).then(|| outbox.poll_wake(now));
         drop(outbox);
         self.shared.counters.of_channel(&self.channel, |standing| {
             standing.backlog =

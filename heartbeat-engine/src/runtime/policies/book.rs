@@ -118,6 +118,25 @@ impl Policies {
         }
     }
 
+    /// Takes over all stored documents of a kind as they are now.
+    pub(crate) fn reload(&self, kind: &str, documents: &[Document]) {
+        for id in self.ids(kind) {
+            if !documents.iter().any(|document| document.id == id) {
+                self.forget(kind, &id);
+            }
+        }
+        for document in documents {
+            if self.version(kind, &document.id) != Some(document.version) {
+                self.load(document);
+            }
+        }
+    }
+
+    fn ids(&self, kind: &str) -> Vec<String> {
+        let pages = self.read();
+        if kind == ROUTE { pages.routes.keys().cloned().collect() } else { pages.maintenance.keys().cloned().collect() }
+    }
+
     /// Forgets all, before they are loaded anew.
     pub(crate) fn clear(&self) {
         self.change(|pages| {

@@ -463,7 +463,7 @@ impl World {
             let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
             self.answered_work(node, partition, Some(&batch), answer);
             let seat = &mut self.nodes[node].seats[usize::from(partition)];
-            seat.claim.resign();
+            seat.claim.let_go();
             if seat.lease_op.is_none()
                 && let Some(LeaseStep::Swap { expected, next }) = seat.claim.poll(wall, monotonic)
             {

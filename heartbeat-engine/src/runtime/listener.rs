@@ -1,0 +1,94 @@
+//! Listens to what other nodes write, so that this one knows it soon.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+
+use crate::runtime::inbox::Work;
+use crate::runtime::shared::Shared;
+use crate::{
+    DeliveryState, HistoryItem, HistoryQuery, MonitorNews, News, NotificationId, PartitionId, StorageError, Tenure,
+};
+
+/// How often it asks.
+const ASK_EVERY: Duration = Duration::from_millis(100);
+/// How many notifications are read at the same time.
+const READ_AT_ONCE: usize = 64;
+
+/// Hands news to the seats as long as it is polled; ends when some was missed, and all has to be read anew.
+pub(crate) async fn listen(shared: &Arc<Shared>, mut position: String) {
+    if shared.tenure == Tenure::Exclusive {
+        return std::future::pending().await;
+    }
+    let mut failing = false;
+    loop {
+        let heard = shared.storage.news(Some(&position)).await;
+        let more = heard.as_ref().is_ok_and(|news| news.more);
+        let heard = match heard {
+            Ok(news) if news.missed => return,
+            Ok(news) => tell(shared, news, &mut position).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = &heard
+            && !failing
+        {
+            tracing::warn!(%error, "what other nodes write cannot be read; it is tried again");
+        }
+        failing = heard.is_err();
+        if !more || failing {
+            tokio::time::sleep(ASK_EVERY).await;
+        }
+    }
+}
+
+/// Hands news on, and moves the position behind them.
+async fn tell(shared: &Arc<Shared>, news: News, position: &mut String) -> Result<(), StorageError> {
+    again(shared, &news.owed).await?;
+    let mut of_partition: BTreeMap<PartitionId, Vec<MonitorNews>> = BTreeMap::new();
+    for written in news.monitors {
+        of_partition.entry(PartitionId::of(written.monitor, shared.partitions())).or_default().push(written);
+    }
+    for (partition, monitors) in of_partition {
+        shared.inbox(partition).push_inner(&*shared.clock, Work::News(monitors));
+    }
+    for change in news.changes {
+        // Nobody may be listening.
+        let _ = shared.changes.send(change);
+    }
+    for kind in news.documents {
+        shared.first_inbox().push_inner(&*shared.clock, Work::Reread(kind));
+    }
+    *position = news.position;
+    Ok(())
+}
+
+/// Hands over what is owed to channels for which this node delivers, if it is pending still.
+async fn again(shared: &Arc<Shared>, owed: &[NotificationId]) -> Result<(), StorageError> {
+    if shared.lease.held().is_empty() {
+        return Ok(());
+    }
+    for some in owed.chunks(READ_AT_ONCE) {
+        let mut reads = JoinSet::new();
+        for id in some.iter().copied() {
+            let storage = shared.storage.clone();
+            reads.spawn(async move { storage.history(&HistoryQuery::Notification(id), 1).await });
+        }
+        let mut pending = Vec::new();
+        while let Some(read) = reads.join_next().await {
+            let Ok(page) = read else { continue };
+            let Some(HistoryItem::Notification(entry)) = page?.items.pop() else { continue };
+            pending.push(entry);
+        }
+        // Those of one monitor go out in their order.
+        pending.sort_by_key(|entry| entry.seq);
+        for entry in pending {
+            let partition = shared.partition_of_channel(&entry.notification.channel);
+            if entry.delivery.state == DeliveryState::Pending && shared.lease.epoch(partition).is_some() {
+                shared.inbox(partition).push_inner(&*shared.clock, Work::Again(entry));
+            }
+        }
+    }
+    Ok(())
+}
