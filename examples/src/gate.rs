@@ -55,9 +55,6 @@ async fn wait(State(engine): State<Arc<OnceLock<Engine>>>, request: Request) -> 
     if let Some(readiness) = engine.get().map(Engine::readiness) {
         problem["loaded"] = readiness.loaded.into();
         problem["expected"] = readiness.expected.into();
-        if let Some(node) = readiness.standing_by {
-            problem["detail"] = format!("the server stands by: node `{node}` works").into();
-        }
     }
     let headers = [
         (header::CONTENT_TYPE, "application/problem+json"),

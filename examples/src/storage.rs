@@ -57,10 +57,6 @@ pub(crate) async fn open(url: &StorageUrl) -> Result<Opened, String> {
 
 async fn open_redis(options: &RedisOptions) -> Result<Opened, String> {
     let storage = RedisStorage::open(options.clone()).await.map_err(|error| error.to_string())?;
-    let partitions = storage.partitions();
-    if partitions != 1 {
-        return Err(format!("{options} holds a store of {partitions} partitions, and this server works on one of 1"));
-    }
     let durability = storage.durability().to_string();
     tracing::info!("what an acknowledgement means in {options}: {durability}");
     Ok(Opened { storage: Arc::new(storage), gauges: Vec::new(), durability: Some(durability) })

@@ -69,9 +69,9 @@ pub use outbox::Grouping;
 pub use route::{Route, RouteSpec};
 #[cfg(feature = "runtime")]
 pub use runtime::{
-    ChannelInfo, ChannelMetrics, ChannelSpec, Distribution, Driver, EditError, Engine, EngineBuilder, Filter, Limits,
-    Metrics, Missed, NodeInfo, PingError, PingReceipt, Put, PutMode, PutPolicy, Readiness, ShutdownError, StartError,
-    StateChanges, Target, Unavailable,
+    ChannelInfo, ChannelMetrics, ChannelSpec, Cluster, Distribution, Driver, EditError, Engine, EngineBuilder, Filter,
+    Limits, Metrics, Missed, NodeInfo, PartitionShare, PingError, PingReceipt, Put, PutMode, PutPolicy, Readiness,
+    ShutdownError, StartError, StateChanges, Target, Unavailable,
 };
 pub use schedule::{
     AT_TIMES_MAX, At, CRON_LENGTH_MAX, Cron, CronPart, CronProblem, Every, Grace, LocalTime, Occurrence, Schedule,

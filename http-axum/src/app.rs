@@ -39,18 +39,32 @@ impl App {
         })
     }
 
-    /// The monitor; while the engine loads, a monitor that is not found may exist.
-    pub(crate) fn find(&self, target: impl Into<Target>) -> Result<Option<Arc<Record>>, Unavailable> {
+    /// The monitor, also where another node made it a moment ago; while the engine loads, a monitor that is not found may
+    /// exist.
+    pub(crate) async fn find(&self, target: impl Into<Target>) -> Result<Option<Arc<Record>>, Unavailable> {
+        self.engine.look_up(target).await
+    }
+
+    /// The same by what this node knows already.
+    pub(crate) fn known(&self, target: impl Into<Target>) -> Result<Option<Arc<Record>>, Unavailable> {
         match self.engine.find(target) {
             None if self.is_loading() => Err(Unavailable::Loading),
             found => Ok(found),
         }
     }
 
+    /// The monitor that is named by id or slug, by what this node knows already.
+    pub(crate) fn known_by_name(&self, id_or_slug: &str) -> Result<Option<Arc<Record>>, Unavailable> {
+        match self.known(Target::id_or_slug(id_or_slug))? {
+            None => self.known(Target::slug(id_or_slug)),
+            found => Ok(found),
+        }
+    }
+
     /// The monitor that a path names: by id where the text is one, else by slug.
-    pub(crate) fn find_named(&self, id_or_slug: &str) -> Result<Option<Arc<Record>>, Unavailable> {
-        match self.find(Target::id_or_slug(id_or_slug))? {
-            None => self.find(Target::slug(id_or_slug)),
+    pub(crate) async fn find_named(&self, id_or_slug: &str) -> Result<Option<Arc<Record>>, Unavailable> {
+        match self.find(Target::id_or_slug(id_or_slug)).await? {
+            None => self.find(Target::slug(id_or_slug)).await,
             found => Ok(found),
         }
     }

@@ -45,7 +45,7 @@ async fn by_two(
     Path((first, second)): Path<(String, String)>,
     request: Request,
 ) -> Response {
-    let known = match app.find(Target::token(&first)) {
+    let known = match app.find(Target::token(&first)).await {
         Ok(found) => found.is_some() && Action::parse(&second).is_some(),
         Err(error) => return Fault::from(error).into_response(),
     };
@@ -66,7 +66,7 @@ async fn by_three(
 }
 
 async fn with_token(app: &App, token: &str, action: Option<&str>, request: Request) -> Result<Response, Fault> {
-    let found = app.find(Target::token(token))?;
+    let found = app.find(Target::token(token)).await?;
     let incoming = Incoming::read(app, request, keep(found.is_some())).await?;
     let record = found.ok_or(Refused::NotFound)?;
     let action = action.map_or(Some(Action::PLAIN), Action::parse).ok_or(Refused::NotFound)?;
@@ -130,7 +130,7 @@ async fn with_key(app: &App, key: &str, slug: &str, action: Option<&str>, reques
     let incoming = Incoming::read(app, request, keep(caller.is_some())).await?;
     let caller = caller.ok_or_else(|| unknown_slug(slug))?;
     let action = action.map_or(Some(Action::PLAIN), Action::parse).ok_or(Refused::NotFound)?;
-    let found = app.find(Target::slug(slug))?;
+    let found = app.find(Target::slug(slug)).await?;
     let mut ping = read_ping(app, &incoming, action)?;
     ping.ends_all_runs = ping.run.is_none();
     let (record, created) = match found {
@@ -158,7 +158,7 @@ async fn create(app: &App, slug: &str) -> Result<Arc<Record>, Fault> {
     match app.engine.put(spec, PutMode::Create { token: None }).await {
         Ok(put) => Ok(put.record),
         // Two first heartbeats at the same time: the other one made it.
-        Err(EditError::Taken { .. }) => Ok(app.find(Target::slug(slug))?.ok_or(Refused::NotFound)?),
+        Err(EditError::Taken { .. }) => Ok(app.find(Target::slug(slug)).await?.ok_or(Refused::NotFound)?),
         Err(EditError::Unavailable(error)) => Err(error.into()),
         Err(_) => Err(Fault::bad_url()),
     }

@@ -53,7 +53,7 @@ pub struct RedisOptions {
     pub(crate) url: RedisUrl,
     /// Every key begins with `{` and this, so that several systems may share one Redis; `heartbeat` unless told.
     pub prefix: String,
-    /// How many partitions a store is made with, from 1 to 1024; 1 unless told. One that exists keeps what it has.
+    /// How many partitions a store is made with, from 1 to 1024; 64 unless told. One that exists keeps what it has.
     pub partitions: u16,
     /// How long an answer may take, 5 s unless told.
     pub timeout: Duration,
@@ -80,7 +80,7 @@ impl RedisOptions {
         if prefix.is_empty() || prefix.contains(['{', '}']) {
             return Err(RedisUrlError::new(format!("`prefix` is `{prefix}`; it must be a text without braces")));
         }
-        let partitions = number(&mut query, "partitions", 1, 1..=1024)?;
+        let partitions = number(&mut query, "partitions", 64, 1..=1024)?;
         let options = Self {
             url,
             prefix,

@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
-use crate::runtime::presence;
+use crate::runtime::cluster::PartitionShare;
+use crate::runtime::presence::{self, NodeInfo};
 use crate::shares::{self, Neighbours};
 use crate::{Claim, Clock, Epoch, Lease, LeaseStep, PartitionId, Storage, StorageError, Tenure, Version};
 
@@ -34,8 +35,8 @@ struct State {
     /// Partitions that are held and that others should have: their seats end their work on them first.
     leaving: Vec<bool>,
     neighbours: Neighbours,
-    /// The neighbours were read.
-    looked: bool,
+    /// The nodes as they were read last; `None` before.
+    nodes: Option<Vec<NodeInfo>>,
 }
 
 impl LeaseKeeper {
@@ -43,7 +44,7 @@ impl LeaseKeeper {
         let partitions = storage.partitions().max(1);
         let claims: Vec<Claim> = (0..partitions).map(|p| Claim::new(PartitionId(p), node, tenure)).collect();
         let leaving = vec![false; claims.len()];
-        let state = State { claims, leaving, neighbours: Neighbours::default(), looked: false };
+        let state = State { claims, leaving, neighbours: Neighbours::default(), nodes: None };
         Self { storage, clock, node: node.to_owned(), tenure, state: Mutex::new(state), hurry: Notify::new() }
     }
 
@@ -77,11 +78,39 @@ impl LeaseKeeper {
         held.filter_map(|(number, _)| u16::try_from(number).ok()).map(PartitionId).collect()
     }
 
+    /// The nodes that described themselves, and the ids of those that may be alive.
+    pub(crate) fn nodes(&self) -> (Vec<NodeInfo>, Vec<String>) {
+        let state = self.state();
+        let others = state.neighbours.alive(self.ttl(), self.clock.monotonic());
+        let mut alive: Vec<String> = others.into_iter().map(str::to_owned).chain([self.node.clone()]).collect();
+        alive.sort_unstable();
+        (state.nodes.clone().unwrap_or_default(), alive)
+    }
+
+    /// Who holds which partition, as far as is known; what is not about leases is left out.
+    pub(crate) fn shares(&self) -> Vec<PartitionShare> {
+        let (monotonic, state) = (self.clock.monotonic(), self.state());
+        let share = |(claim, partition): (&Claim, u16)| {
+            let held = claim.epoch(monotonic).is_some();
+            let other = || claim.holder().filter(|_| !claim.is_free(monotonic)).map(str::to_owned);
+            PartitionShare {
+                partition: PartitionId(partition),
+                epoch: claim.known_epoch().unwrap_or_default(),
+                holder: if held { Some(self.node.clone()) } else { other() },
+                held,
+                monitors: 0,
+                overdue: 0,
+                inbox: 0,
+            }
+        };
+        state.claims.iter().zip(0..).map(share).collect()
+    }
+
     /// Whether other nodes may be alive; `None` before they were looked at.
     pub(crate) fn others_may_live(&self) -> Option<bool> {
         let state = self.state();
         let may_live = !state.neighbours.alive(self.ttl(), self.clock.monotonic()).is_empty();
-        state.looked.then_some(may_live)
+        state.nodes.is_some().then_some(may_live)
     }
 
     /// Nodes that have been dead for long, each with the version of its description.
@@ -165,10 +194,10 @@ impl LeaseKeeper {
         let monotonic = self.clock.monotonic();
         let found = match (leases, nodes) {
             (Ok(leases), Ok(nodes)) => {
-                let others = nodes.into_iter().filter(|node| node.id != self.node);
+                let others = nodes.iter().filter(|node| node.id != self.node);
                 let mut state = self.state();
-                state.neighbours.handle_found(others.map(|node| (node.id, node.beat)), monotonic);
-                state.looked = true;
+                state.neighbours.handle_found(others.map(|node| (node.id.clone(), node.beat)), monotonic);
+                state.nodes = Some(nodes);
                 state.handle_found(&leases, monotonic);
                 state.share_out(&self.node, self.ttl(), monotonic);
                 Ok(())

@@ -37,6 +37,10 @@ pub(crate) async fn listen(shared: &Arc<Shared>, mut position: String) {
             tracing::warn!(%error, "what other nodes write cannot be read; it is tried again");
         }
         failing = heard.is_err();
+        if !failing {
+            let heard_at = shared.clock.monotonic();
+            shared.counters.report(|standing| standing.heard_at = Some(heard_at));
+        }
         if !more || failing {
             tokio::time::sleep(ASK_EVERY).await;
         }

@@ -143,6 +143,8 @@ pub(crate) struct Trouble {
 pub(crate) struct Standing {
     pub(crate) committed_at: Option<Timestamp>,
     pub(crate) store_error: Option<String>,
+    /// When it was heard last what other nodes wrote, by the clock that is never set.
+    pub(crate) heard_at: Option<Duration>,
 }
 
 /// What waits to be delivered.

@@ -3,6 +3,7 @@
 mod administration;
 mod builder;
 mod channels;
+mod cluster;
 mod delivery;
 mod dependencies;
 mod directory;
@@ -29,6 +30,7 @@ mod waiting;
 
 pub use builder::EngineBuilder;
 pub use channels::{ChannelInfo, ChannelSpec};
+pub use cluster::{Cluster, PartitionShare};
 pub use directory::{Filter, Target};
 pub use distribution::Distribution;
 pub use driver::Driver;

@@ -14,7 +14,7 @@ use futures_util::{FutureExt, Stream, stream};
 use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Record, StateChange, StateChanges, StorageError};
 use tokio::time::Instant;
 
-use super::request::find_monitor;
+use super::request::find_where_named;
 use crate::app::{App, AppState};
 use crate::auth::{AuthError, Caller, CanRead};
 use crate::json;
@@ -55,7 +55,7 @@ async fn events(
     })?;
     // A browser that comes back repeats the query and says in the header how far it came.
     let after = last_event_id(&headers)?.or(after);
-    let monitor = name.map(|name| find_monitor(&app, &caller, name)).transpose()?.map(|record| record.id());
+    let monitor = find_where_named(&app, &caller, name).await?.map(|record| record.id());
     let count = app.metrics.count_stream(app.settings.event_streams_max).ok_or_else(|| {
         let most = app.settings.event_streams_max;
         Problem::unavailable(format!(

@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{HistoryItem, HistoryQuery, Incident, IncidentId, Record, Timestamp};
 use serde_json::Value;
 
-use super::request::{JsonBody, NoQuery, find_monitor, history_page};
+use super::request::{JsonBody, NoQuery, find_where_named, history_page};
 use crate::accept::preferred;
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
@@ -42,7 +42,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
             parameters.limit(),
         )
     })?;
-    let monitor = name.map(|name| find_monitor(&app, &caller, name)).transpose()?.map(|record| record.id());
+    let monitor = find_where_named(&app, &caller, name).await?.map(|record| record.id());
     let found = app.engine.history(&HistoryQuery::Incidents { monitor, open, before }, limit).await?;
     let now = app.engine.now();
     Ok(history_page(&found, |item| {

@@ -59,7 +59,7 @@ async fn create(
 fn unknown_monitors(app: &App, named: &[String]) -> Result<Vec<String>, Problem> {
     let mut warnings = Vec::new();
     for name in named {
-        if app.find_named(name)?.is_none() {
+        if app.known_by_name(name)?.is_none() {
             warnings.push(format!("there is no monitor `{name}` yet"));
         }
     }

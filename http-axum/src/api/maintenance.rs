@@ -11,7 +11,7 @@ use axum::{Json, Router};
 use heartbeat_engine::{FieldError, Filter, Maintenance, MaintenanceSpec, MaintenanceTime, Timestamp};
 use serde_json::Value;
 
-use super::request::{JsonBody, NoQuery, Turns, find_monitor, location};
+use super::request::{JsonBody, NoQuery, Turns, find_where_named, location};
 use crate::app::{App, AppState};
 use crate::auth::{Caller, CanManage, CanRead};
 use crate::json::{self, Coverage, Standing, maintenance_from_json, page};
@@ -39,7 +39,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
             parameters.limit(),
         )
     })?;
-    let monitor = name.map(|name| find_monitor(&app, &caller, name)).transpose()?;
+    let monitor = find_where_named(&app, &caller, name).await?;
     let now = app.engine.now();
     let mut windows = app.engine.maintenance();
     windows.retain(|window| {
@@ -155,7 +155,7 @@ fn read_spec(
     for (index, name) in names.iter().enumerate().filter_map(|(index, name)| Some((index, name.as_str()?))) {
         let field = format!("monitors.{index}");
         let named_before = before.is_some_and(|before| before.spec.monitors.iter().any(|other| other == name));
-        if !named_before && app.find_named(name)?.is_none() && faults.iter().all(|fault| fault.field != field) {
+        if !named_before && app.known_by_name(name)?.is_none() && faults.iter().all(|fault| fault.field != field) {
             faults.push(FieldError::new(field, format!("there is no monitor `{}`", clip(name))));
         }
     }
@@ -190,7 +190,7 @@ fn check_reach(app: &App, caller: &Caller, spec: &MaintenanceSpec) -> Result<(),
         return Err(Problem::forbidden(format!("this key is limited; it cannot silence the tag `{tag}`")));
     }
     for name in &spec.monitors {
-        if !app.find_named(name)?.is_some_and(|monitor| caller.covers(&monitor)) {
+        if !app.known_by_name(name)?.is_some_and(|monitor| caller.covers(&monitor)) {
             let name = clip(name);
             return Err(Problem::forbidden(format!("this key is limited; it cannot silence the monitor `{name}`")));
         }

@@ -2,6 +2,7 @@
 
 mod alert_routes;
 mod channels;
+mod cluster;
 mod events;
 mod incidents;
 mod keys;
@@ -33,6 +34,7 @@ pub(crate) fn routes() -> Router<AppState> {
         .merge(tags::routes())
         .merge(schedules::routes())
         .merge(channels::routes())
+        .merge(cluster::routes())
         .merge(alert_routes::routes())
         .merge(maintenance::routes())
         .merge(keys::routes())

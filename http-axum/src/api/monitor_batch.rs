@@ -127,7 +127,7 @@ struct Batched {
 
 fn read_batched(app: &App, caller: &Caller, item: &Value) -> Result<Batched, Problem> {
     let MonitorWish { spec, token, .. } = read_new(app, item, None)?;
-    let before = app.find(Target::slug(&spec.slug))?;
+    let before = app.known(Target::slug(&spec.slug))?;
     check_reach(app, caller, before.as_deref(), &spec)?;
     let Some(record) = &before else {
         return Ok(Batched { spec, mode: PutMode::Create { token }, before });

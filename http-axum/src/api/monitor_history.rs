@@ -37,7 +37,7 @@ async fn pings(
     query: Query,
 ) -> Result<Json<Value>, Problem> {
     let (before, limit) = query.read(read_page)?;
-    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let monitor = find_monitor(&app, &caller, &name).await?.id();
     let found = app.engine.history(&HistoryQuery::Pings { monitor, before }, limit).await?;
     Ok(history_page(&found, |item| match item {
         HistoryItem::Ping(entry) => Some((entry.n.to_string(), Some(json::ping(entry)))),
@@ -51,7 +51,7 @@ async fn ping_body(
     _: NoQuery,
     Path((name, n)): Path<(String, String)>,
 ) -> Result<Response, Problem> {
-    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let monitor = find_monitor(&app, &caller, &name).await?.id();
     let n: u64 = n.parse().map_err(|_| Problem::not_found("ping"))?;
     let query = HistoryQuery::Pings { monitor, before: Some(n.saturating_add(1)) };
     let found = app.engine.history(&query, 1).await?.items.pop();
@@ -87,7 +87,7 @@ async fn counts(
     query: Query,
 ) -> Result<Json<Value>, Problem> {
     let wanted = query.read(read_counts)?;
-    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let monitor = find_monitor(&app, &caller, &name).await?.id();
     let CountsWish { per, since, before, limit } = wanted;
     let found = app.engine.history(&HistoryQuery::Counts { monitor, per, since, before }, limit).await?;
     Ok(history_page(&found, |item| match item {
@@ -128,7 +128,7 @@ async fn events(
     query: Query,
 ) -> Result<Json<Value>, Problem> {
     let (before, limit) = query.read(read_page)?;
-    let monitor = find_monitor(&app, &caller, &name)?.id();
+    let monitor = find_monitor(&app, &caller, &name).await?.id();
     let found = app.engine.history(&HistoryQuery::Changes { monitor, before }, limit).await?;
     Ok(history_page(&found, |item| match item {
         HistoryItem::Change(change) => Some((change.version.to_string(), Some(json::change(change)))),
@@ -147,7 +147,7 @@ async fn uptime_of(
         parameters.parsed("days", &right, |text| text.parse().ok().filter(|days| (1..=DAYS_MAX).contains(days)))
     })?;
     let days = days.unwrap_or(DAYS_DEFAULT);
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     let to = app.engine.now();
     let from = to - std::time::Duration::from_secs(u64::from(days) * 86_400);
     Ok(Json(uptime(&app.engine, &record, from, to).await?.to_json()))

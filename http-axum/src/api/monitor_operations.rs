@@ -30,7 +30,7 @@ async fn pause(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let manual_resume = read_object(&body, |fields| Some(fields.boolean("manual_resume").unwrap_or_default()))?;
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     let record = app.engine.pause(record.id(), manual_resume).await?;
     Ok(versioned(StatusCode::OK, record.monitor.revision, shown(&app, &caller, &record)))
 }
@@ -43,7 +43,7 @@ async fn resume(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     read_object(&body, |_| Some(()))?;
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     let record = app.engine.resume(record.id()).await?;
     Ok(versioned(StatusCode::OK, record.monitor.revision, shown(&app, &caller, &record)))
 }
@@ -56,7 +56,7 @@ async fn rotate_token(
     JsonBody(body): JsonBody,
 ) -> Result<Response, Problem> {
     let overlap = read_overlap(&body)?;
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     let record = app.engine.rotate_token(record.id(), overlap).await?;
     Ok(versioned(StatusCode::OK, record.monitor.revision, shown(&app, &caller, &record)))
 }
@@ -70,7 +70,7 @@ async fn rotate_secret(
     JsonBody(body): JsonBody,
 ) -> Result<Json<Value>, Problem> {
     let overlap = read_overlap(&body)?;
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     let record = app.engine.rotate_secret(record.id(), overlap).await?;
     let mut value = shown(&app, &caller, &record);
     if let Some(secret) = &record.monitor.signing_secret {

@@ -89,7 +89,7 @@ async fn read(
     _: NoQuery,
     Path(name): Path<String>,
 ) -> Result<Response, Problem> {
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     Ok(versioned(StatusCode::OK, record.monitor.revision, shown(&app, &caller, &record)))
 }
 
@@ -105,7 +105,7 @@ async fn replace(
     let preconditions = Preconditions::of(&headers)?;
     let mut last = Problem::conflict("it is being changed by others; try again");
     for _ in 0..TURNS {
-        let found = app.find_named(&name)?;
+        let found = app.find_named(&name).await?;
         preconditions.check(found.as_ref().map(|record| record.monitor.revision))?;
         let outcome = match &found {
             Some(record) => {
@@ -153,7 +153,7 @@ async fn change(
     let Value::Object(changes) = body else { return Err(Problem::field("", "must be an object")) };
     let mut last = Problem::conflict("it is being changed by others; try again");
     for _ in 0..TURNS {
-        let record = find_monitor(&app, &caller, &name)?;
+        let record = find_monitor(&app, &caller, &name).await?;
         preconditions.check(Some(record.monitor.revision))?;
         let mut merged = json::wish(record.spec(), &app.engine);
         for (field, value) in &changes {
@@ -178,7 +178,7 @@ async fn remove(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<StatusCode, Problem> {
-    let record = find_monitor(&app, &caller, &name)?;
+    let record = find_monitor(&app, &caller, &name).await?;
     Preconditions::of(&headers)?.check(Some(record.monitor.revision))?;
     refuse_declared(&record)?;
     app.engine.remove(record.id()).await?;

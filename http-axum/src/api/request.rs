@@ -68,10 +68,22 @@ pub(crate) fn history_page(
 }
 
 /// The monitor that a path names, when the caller may deal with it.
-pub(crate) fn find_monitor(app: &App, caller: &Caller, id_or_slug: &str) -> Result<Arc<Record>, Problem> {
-    let record = app.find_named(id_or_slug)?.ok_or_else(|| Problem::not_found("monitor"))?;
+pub(crate) async fn find_monitor(app: &App, caller: &Caller, id_or_slug: &str) -> Result<Arc<Record>, Problem> {
+    let record = app.find_named(id_or_slug).await?.ok_or_else(|| Problem::not_found("monitor"))?;
     caller.require_monitor(&record)?;
     Ok(record)
+}
+
+/// The same where a monitor is named.
+pub(crate) async fn find_where_named(
+    app: &App,
+    caller: &Caller,
+    id_or_slug: Option<&str>,
+) -> Result<Option<Arc<Record>>, Problem> {
+    match id_or_slug {
+        Some(name) => find_monitor(app, caller, name).await.map(Some),
+        None => Ok(None),
+    }
 }
 
 /// What `If-Match` and `If-None-Match` ask for.

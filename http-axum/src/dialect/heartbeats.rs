@@ -42,7 +42,7 @@ async fn ping(State(app): State<AppState>, request: Request) -> Response {
 async fn with_caller(app: &App, caller: &Caller, request: Request) -> Result<Response, Refused> {
     let incoming = Incoming::read(app, request, Keep::Beginning).await?;
     let slug = incoming.query.filled("service").ok_or(Refused::NotFound)?;
-    let record = app.find(Target::slug(slug))?.ok_or(Refused::NotFound)?;
+    let record = app.find(Target::slug(slug)).await?.ok_or(Refused::NotFound)?;
     if !caller.covers(&record) {
         return Ok(detail(StatusCode::FORBIDDEN, "You do not have permission to perform this action."));
     }

@@ -62,7 +62,7 @@ async fn heard(app: &App, tag: &str, secret: &str, words: Words, request: Reques
 }
 
 async fn with_secret(app: &App, tag: &str, secret: &str, words: Words, request: Request) -> Result<Response, Refused> {
-    let found = app.find(Target::slug(tag))?;
+    let found = app.find(Target::slug(tag)).await?;
     let known = found.as_ref().is_some_and(|record| is_token_of(app, record, secret));
     let keep = if known { Keep::Beginning } else { Keep::Nothing };
     let incoming = Incoming::read(app, request, keep).await?;

@@ -108,7 +108,7 @@ async fn pushed(app: &App, caller: &Caller, incoming: &Incoming, body: &Value) -
         return Err(Fault::Words("timestampInSeconds is older than 90days"));
     }
     let tag = body.get("tag").and_then(Value::as_str).unwrap_or_default();
-    let record = app.find(Target::slug(tag)).map_err(Refused::from)?.filter(|record| caller.covers(record));
+    let record = app.find(Target::slug(tag)).await.map_err(Refused::from)?.filter(|record| caller.covers(record));
     let record = record.ok_or(Refused::NotFound)?;
     let mut ping = incoming.ping(app, Signal::Success);
     ping.duration = latency(ms);
@@ -129,7 +129,7 @@ async fn state(State(app): State<AppState>, headers: HeaderMap, query: Query) ->
     let Some(tag) = query.filled("tag") else {
         return json_answer(StatusCode::BAD_REQUEST, &json!({"error": "tag missing"}));
     };
-    let record = match app.find(Target::slug(tag)) {
+    let record = match app.find(Target::slug(tag)).await {
         Ok(Some(record)) if caller.covers(&record) => record,
         // Kener says so with the status of a success.
         Ok(_) => return json_answer(StatusCode::OK, &json!({"error": "no monitor with tag found", "status": 400})),

@@ -47,7 +47,7 @@ async fn push(
 
 async fn pushed(app: &App, caller: &Caller, tag: &str, timestamp: &str, request: Request) -> Result<Response, Refused> {
     let incoming = Incoming::read(app, request, Keep::All).await?;
-    let record = app.find(Target::slug(tag))?.filter(|record| caller.covers(record)).ok_or(Refused::NotFound)?;
+    let record = app.find(Target::slug(tag)).await?.filter(|record| caller.covers(record)).ok_or(Refused::NotFound)?;
     let bad = |text: &str| Ok(error(StatusCode::BAD_REQUEST, text));
     let Some(at) = timestamp.parse::<i64>().ok().filter(|at| *at >= 0).map(Timestamp::from_secs) else {
         return bad("timestamp must be a valid UTC timestamp in seconds");

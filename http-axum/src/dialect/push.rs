@@ -42,7 +42,7 @@ async fn push(State(app): State<AppState>, Path(token): Path<String>, request: R
 }
 
 async fn with_token(app: &App, token: &str, request: Request) -> Result<Response, Fault> {
-    let found = app.find(Target::token(token)).map_err(Refused::from)?;
+    let found = app.find(Target::token(token)).await.map_err(Refused::from)?;
     let keep = if found.is_some() { Keep::Beginning } else { Keep::Nothing };
     let incoming = Incoming::read(app, request, keep).await.map_err(Refused::from)?;
     refuse_repeated(&incoming.query)?;
