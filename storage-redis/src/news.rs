@@ -200,6 +200,7 @@ fn add(news: &mut News, mut parts: Parts<'_>) -> Result<(), StorageError> {
             b"R" => {
                 let monitor = MonitorId::from_bytes(parts.array()?);
                 let version = Version(u64::from_be_bytes(parts.array()?));
+                parts.text()?;
                 news.monitors.push(MonitorNews { monitor, version, form: None });
             }
             b"w" => {

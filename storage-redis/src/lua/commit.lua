@@ -7,7 +7,7 @@
 -- are, each transition, how many notifications, each of them, how many settlements, each of them.
 --
 -- A transition is: its head ('C' for a monitor that must not exist yet, 'P' for a new record, 'R' for a removal; the id,
--- 16 bytes; the expected version, 8 bytes), the new state, how many parts go with it, and these, each behind a letter:
+-- 16 bytes; the expected version, 8 bytes; how long the new state is, 4 bytes), the new state, how many parts go with it, and these, each behind a letter:
 --   w wish | p heartbeat | c change of state | i incident | n notification
 -- A state is: version, 8 bytes | revision of the wish, 8 bytes | when it wakes, ms as a double, 8 bytes | what is not
 -- looked at here. As it is kept, there is one more double before the rest: under which instant `due` has the monitor,
@@ -15,10 +15,9 @@
 --
 -- What is committed is told under `news`, one entry for a call: `n` its number, `w` who wrote it, `b` what it was, each part
 -- behind a letter; numbers and lengths (4 bytes) are big-endian:
---   C, P the head of the transition, 25 bytes in all | length | the state as it was given
---   R    the head of the transition
---   w, c length | the wish of the monitor before, or a change of state
---   n    the id of a notification that came to be owed or is to be tried again, 16 bytes
+--   C, P, R the head of the transition | the state as it was given
+--   w, c    length | the wish of the monitor before, or a change of state
+--   n       the id of a notification that came to be owed or is to be tried again, 16 bytes
 -- Those who read it find by the number whether something is missing.
 --
 -- Answers a letter for each transition (k written, c conflict, w its wish is wanted, l too late for its wish), the
@@ -103,15 +102,13 @@ local function put_incident(incident)
 end
 
 local news, news_count = {}, 0
-local function tell(text)
+local function tell(part)
   news_count = news_count + 1
-  news[news_count] = text
+  news[news_count] = part
 end
 
 local function tell_text(letter, text)
-  tell(letter)
-  tell(struct.pack('>I4', #text))
-  tell(text)
+  tell(letter .. struct.pack('>I4', #text) .. text)
 end
 
 -- A notification is: its id, when it came to be owed, ms as a double, JSON.
@@ -218,11 +215,11 @@ local function transition(index, stored, wishes_until)
   if why then return why end
   if string.sub(head, 1, 1) ~= 'R' then
     put_state(id, state, stored)
-    tell_text(head, state)
   elseif stored then
     remove(id)
-    tell(head)
   end
+  news[news_count + 1], news[news_count + 2] = head, state
+  news_count = news_count + 2
   for part = first, first + parts - 1 do put_part(id, ARGV[part]) end
   return 'k'
 end
