@@ -134,7 +134,8 @@ impl Storage for MemoryStorage {
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         let mut kept = self.kept();
         let applied = kept.state.commit(batch)?;
-        kept.news.note(self.handle, batch, &applied);
+        let owed = kept.state.take_owed();
+        kept.news.note(self.handle, batch, &applied, owed);
         Ok(applied)
     }
 

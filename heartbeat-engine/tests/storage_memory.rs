@@ -22,6 +22,10 @@ impl StorageHarness for Memory {
     async fn reopen(&self, storage: Arc<MemoryStorage>) -> Arc<MemoryStorage> {
         storage
     }
+
+    async fn another(&self, storage: &Arc<MemoryStorage>) -> Option<Arc<MemoryStorage>> {
+        Some(Arc::new(storage.another_handle()))
+    }
 }
 
 heartbeat_engine::storage_suite!(Memory);
@@ -80,5 +84,26 @@ fn only_the_newest_settled_notifications_are_kept() {
             })
             .collect();
         assert_eq!(kept, ["notification 5", "notification 4", "notification 1"], "the pending one is kept");
+    });
+}
+
+#[test]
+fn who_stayed_away_for_too_long_is_told() {
+    run(async {
+        let storage = MemoryStorage::new();
+        let other = storage.another_handle();
+        let begin = other.news(None).await.unwrap();
+        for n in 1..=10_001 {
+            storage.commit(&Batch { notifications: vec![notification(n)], ..batch([]) }).await.unwrap();
+        }
+        let news = other.news(Some(&begin.position)).await.unwrap();
+        assert!(news.missed && news.owed.is_empty() && !news.more, "{news:?}");
+        storage.commit(&batch([create(&record(1))])).await.unwrap();
+        let news = other.news(Some(&news.position)).await.unwrap();
+        assert_eq!((news.monitors.len(), news.missed), (1, false), "{news:?}");
+        for nowhere in ["", "here", "999999"] {
+            let news = other.news(Some(nowhere)).await.unwrap();
+            assert!(news.missed && news.monitors.is_empty(), "{nowhere}: {news:?}");
+        }
     });
 }

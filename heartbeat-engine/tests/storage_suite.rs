@@ -25,6 +25,10 @@ impl StorageHarness for Harness {
         storage.crashes.fetch_add(1, Ordering::Relaxed);
         if self.0 == Fault::ForgetsOnCrash { self.fresh().await } else { storage }
     }
+
+    async fn another(&self, storage: &Arc<Broken>) -> Option<Arc<Broken>> {
+        Some(Arc::new(storage.another_handle()))
+    }
 }
 
 /// Whether a storage with the fault is found to break a promise.
@@ -95,6 +99,18 @@ const ALONE: &[(Fault, &str)] = &[
     (Fault::CountsTheFeedWrong, "the_feed_is_paged_oldest_first"),
     (Fault::LosesANeighbour, "events_of_a_removed_monitor_leave_the_feed"),
     (Fault::GivesPlacesAgain, "a_place_in_the_feed_is_never_given_twice"),
+    (Fault::TellsWhatWasBefore, "news_begins_where_it_was_asked_to_begin"),
+    (Fault::TellsNoWishes, "what_another_handle_commits_is_news"),
+    (Fault::TellsRemovalsWithoutAVersion, "a_removal_is_news"),
+    (Fault::TellsNoChanges, "changes_of_state_are_news"),
+    (Fault::TellsEverySettlement, "what_comes_to_be_owed_is_news"),
+    (Fault::TellsKindsAgain, "kinds_of_documents_are_news"),
+    (Fault::TellsFencedBatches, "what_is_not_written_is_no_news"),
+    (Fault::TellsConflicts, "what_is_not_written_is_no_news"),
+    (Fault::TellsItsOwn, "own_writes_are_no_news"),
+    (Fault::TellsNewestFirst, "news_of_a_monitor_comes_in_the_order_of_its_versions"),
+    (Fault::SkipsBetweenPortions, "news_is_read_in_portions"),
+    (Fault::TellsNothingAfterACrash, "news_outlives_whoever_wrote_it"),
 ];
 
 /// These are found by several promises, this one among them.
@@ -120,6 +136,15 @@ const AMONG: &[(Fault, &str)] = &[
     (Fault::BelievesEveryName, "names_never_lead_to_two_monitors"),
     (Fault::KeepsTheFirstForm, "an_incident_is_kept_in_its_newest_form"),
     (Fault::IsDueById, "due_monitors_come_soonest_first"),
+    (Fault::TellsNothing, "news_begins_where_it_was_asked_to_begin"),
+    (Fault::TellsNothing, "what_another_handle_commits_is_news"),
+    (Fault::TellsNothing, "a_removal_is_news"),
+    (Fault::TellsNothing, "kinds_of_documents_are_news"),
+    (Fault::TellsNothing, "what_is_not_written_is_no_news"),
+    (Fault::TellsNothing, "own_writes_are_no_news"),
+    (Fault::TellsNothing, "news_of_a_monitor_comes_in_the_order_of_its_versions"),
+    (Fault::TellsNothing, "news_is_read_in_portions"),
+    (Fault::TellsAgainWhatIsOwed, "what_comes_to_be_owed_is_news"),
 ];
 
 /// The promises that find a fault.

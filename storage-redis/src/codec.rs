@@ -12,6 +12,8 @@ use crate::error::{damaged, damaged_json, unencodable};
 
 /// Where the part of a stored state begins that only we read.
 const HEALTH_AT: usize = 32;
+/// The same in a state as it is given to `commit.lua`.
+const GIVEN_HEALTH_AT: usize = 24;
 
 /// An instant as a double: milliseconds, exact within 285,000 years of 1970.
 pub(crate) fn double(at: Timestamp) -> [u8; 8] {
@@ -40,12 +42,21 @@ pub(crate) fn state(record: &Record) -> Result<Vec<u8>, StorageError> {
 
 /// A state as it is kept: the record's version, the wish's revision, and how the monitor stands.
 pub(crate) fn read_state(id: MonitorId, bytes: &[u8]) -> Result<(Version, Version, Health), StorageError> {
+    read_state_at(id, bytes, HEALTH_AT)
+}
+
+/// The same of a state as it was given to `commit.lua`.
+pub(crate) fn read_given_state(id: MonitorId, bytes: &[u8]) -> Result<(Version, Version, Health), StorageError> {
+    read_state_at(id, bytes, GIVEN_HEALTH_AT)
+}
+
+fn read_state_at(id: MonitorId, bytes: &[u8], health_at: usize) -> Result<(Version, Version, Health), StorageError> {
     let what = || format!("the state of monitor {id}");
     let head = |at: usize| {
         let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map(u64::from_be_bytes).map(Version)
     };
-    let (Some(version), Some(revision), Some(rest)) = (head(0), head(8), bytes.get(HEALTH_AT..)) else {
+    let (Some(version), Some(revision), Some(rest)) = (head(0), head(8), bytes.get(health_at..)) else {
         return Err(StorageError::Corrupt(format!("{} ends too soon", what())));
     };
     let health = compact::read_health(rest).map_err(|error| damaged(&what(), &error))?;

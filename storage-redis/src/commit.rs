@@ -10,6 +10,7 @@ use heartbeat_engine::{Applied, Batch, Change, MonitorId, Name, Outcome, Record,
 use redis::Cmd;
 
 use crate::codec;
+use crate::error::unencodable;
 use crate::names::{self, Reserved};
 use crate::records;
 use crate::script::COMMIT;
@@ -239,8 +240,9 @@ fn add_transition(
     });
     scratch.extend_from_slice(monitor.as_bytes());
     scratch.extend_from_slice(&expected.unwrap_or_default().0.to_be_bytes());
-    call.arg(&scratch[..]);
-    call.arg(record.map(codec::state).transpose()?.unwrap_or_default());
+    let state = record.map(codec::state).transpose()?.unwrap_or_default();
+    scratch.extend_from_slice(&u32::try_from(state.len()).map_err(unencodable)?.to_be_bytes());
+    call.arg(&scratch[..]).arg(state);
     let wish = record.filter(|_| with_wish);
     // The heartbeats of a monitor that is removed go with it.
     let pings = if record.is_some() { &pings[..] } else { &[] };

@@ -22,7 +22,10 @@ pub(crate) fn writing(error: &RedisError) -> StorageError {
 
 /// The server refused it, so nothing was written; `None` where that is not certain.
 fn of_server(error: &RedisError) -> Option<StorageError> {
-    match error.code() {
+    // Of several commands the first that was refused.
+    let several = error.clone().into_server_errors();
+    let code = several.as_ref().and_then(|errors| errors.first()).map(|(_, error)| error.code());
+    match code.or_else(|| error.code()) {
         Some("FENCED") => return Some(StorageError::Fenced),
         Some("WRONGTYPE") => return Some(StorageError::Corrupt(format!("a key is of another type: {error}"))),
         _ => (),

@@ -14,6 +14,7 @@ mod keys;
 mod leases;
 mod link;
 mod names;
+mod news;
 mod notifications;
 mod open;
 mod options;

@@ -10,7 +10,7 @@ use heartbeat_engine::{
 
 use crate::durability::Durability;
 use crate::store::Store;
-use crate::{commit, documents, history, leases, names, notifications, records, watch};
+use crate::{commit, documents, history, leases, names, news, notifications, records, watch};
 
 /// Keeps everything in a Redis, a set of them that sentinels watch, or a Redis Cluster. Made by [`RedisStorage::open`].
 ///
@@ -93,7 +93,7 @@ impl Storage for RedisStorage {
         watch::read(&self.store).await
     }
 
-    async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
-        Ok(News::default())
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
+        news::read(&self.store, after).await
     }
 }

@@ -108,6 +108,11 @@ struct Free {
 }
 
 impl Lanes {
+    /// Who writes: a name that no other handle has.
+    pub(crate) fn writer(&self) -> &str {
+        &self.writer
+    }
+
     fn new(writer: &str) -> Self {
         Self { writer: writer.to_owned(), next_batch: AtomicU64::new(0), free: Mutex::default() }
     }

@@ -23,6 +23,16 @@ impl Harness {
     fn new(url: String, partitions: u16) -> Self {
         Self { url, partitions, opened: Mutex::default() }
     }
+
+    async fn open(&self, options: RedisOptions) -> Arc<RedisStorage> {
+        let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
+        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
+        storage
+    }
+
+    fn options(&self, storage: &Arc<RedisStorage>) -> RedisOptions {
+        self.opened.lock().unwrap()[&(Arc::as_ptr(storage) as usize)].clone()
+    }
 }
 
 impl StorageHarness for Harness {
@@ -30,20 +40,18 @@ impl StorageHarness for Harness {
 
     async fn fresh(&self) -> Arc<RedisStorage> {
         let url = format!("{}?prefix={}&partitions={}", self.url, prefix(), self.partitions);
-        let options = RedisOptions::parse(&url).unwrap();
-        let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
-        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
-        storage
+        self.open(RedisOptions::parse(&url).unwrap()).await
     }
 
     /// What a killed process leaves in a Redis that runs on.
     async fn reopen(&self, storage: Arc<RedisStorage>) -> Arc<RedisStorage> {
-        let place = Arc::as_ptr(&storage) as usize;
-        let options = self.opened.lock().unwrap()[&place].clone();
+        let options = self.options(&storage);
         drop(storage);
-        let storage = Arc::new(RedisStorage::open(options.clone()).await.unwrap());
-        self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
-        storage
+        self.open(options).await
+    }
+
+    async fn another(&self, storage: &Arc<RedisStorage>) -> Option<Arc<RedisStorage>> {
+        Some(self.open(self.options(storage)).await)
     }
 }
 

@@ -60,6 +60,7 @@ async fn a_replica_takes_over_with_what_was_acknowledged() {
     let quick = open(&watched, "timeout_ms=1000").await;
     let mut job = record(1);
     assert_eq!(careful.commit(&batch([create(&job)])).await.unwrap().transitions, [Outcome::Committed]);
+    let begin = quick.news(None).await.unwrap().position;
     for _ in 0..20 {
         let (next, batch) = heartbeat(&job);
         assert_eq!(careful.commit(&batch).await.unwrap().transitions, [Outcome::Committed]);
@@ -70,6 +71,10 @@ async fn a_replica_takes_over_with_what_was_acknowledged() {
     hear(&quick, &mut job).await;
     assert_eq!(watched.replica.info("role"), "master");
     assert_is(&quick, &job).await;
+    // It has the news, too; the newest heartbeat is the reader's own.
+    let news = quick.news(Some(&begin)).await.unwrap();
+    let told: Vec<u64> = news.monitors.iter().map(|told| told.version.0).collect();
+    assert_eq!((told, news.missed), ((2..=21).collect(), false));
 
     // The new primary has no replica yet.
     let (next, batch) = heartbeat(&job);

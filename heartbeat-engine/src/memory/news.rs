@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use crate::{
-    Applied, Batch, Change, DeliveryState, MonitorForm, MonitorNews, News, NotificationId, Outcome, Transition,
-};
+use crate::{Applied, Batch, Change, MonitorForm, MonitorNews, News, NotificationId, Outcome, Transition};
 
 /// How many batches are remembered.
 const KEPT_MAX: usize = 10_000;
@@ -23,11 +21,12 @@ pub(super) struct NewsLog {
 }
 
 impl NewsLog {
-    pub(super) fn note(&mut self, handle: u64, batch: &Batch, applied: &Applied) {
+    /// Notes what a batch wrote; `owed` are the notifications that it put into the outbox.
+    pub(super) fn note(&mut self, handle: u64, batch: &Batch, applied: &Applied, owed: Vec<NotificationId>) {
         if !self.told {
             return;
         }
-        self.batches.push_back((handle, news_of(batch, applied)));
+        self.batches.push_back((handle, news_of(batch, applied, owed)));
         if self.batches.len() > KEPT_MAX {
             self.batches.pop_front();
             self.first += 1;
@@ -37,9 +36,9 @@ impl NewsLog {
     /// What others than `handle` wrote behind a position.
     pub(super) fn read(&self, handle: u64, after: Option<&str>) -> News {
         let end = self.first + self.batches.len() as u64;
-        let asked = after.and_then(|after| after.parse().ok()).unwrap_or(end);
-        let missed = asked < self.first;
-        let from = if missed { end } else { asked.min(end) };
+        let kept = self.first..=end;
+        let asked = after.map_or(Some(end), |after| after.parse().ok()).filter(|asked| kept.contains(asked));
+        let (from, missed) = (asked.unwrap_or(end), asked.is_none());
         let skipped = usize::try_from(from - self.first).unwrap_or(usize::MAX);
         let portion = self.batches.iter().skip(skipped).take(PORTION);
         let position = from + portion.len() as u64;
@@ -56,25 +55,20 @@ impl NewsLog {
     }
 }
 
-fn news_of(batch: &Batch, applied: &Applied) -> News {
-    let mut news = News::default();
+fn news_of(batch: &Batch, applied: &Applied, owed: Vec<NotificationId>) -> News {
+    let mut news = News { owed, ..News::default() };
     let committed = |outcome: &Outcome| *outcome == Outcome::Committed;
     for (transition, _) in batch.transitions.iter().zip(&applied.transitions).filter(|(_, outcome)| committed(outcome))
     {
         news.monitors.push(of_transition(transition));
-        news.changes.extend(transition.changes.iter().cloned());
-        news.owed.extend(transition.notifications.iter().map(|owed| owed.id));
+        // Those of a monitor that is removed go with it.
+        if let Change::Put(_) = transition.change {
+            news.changes.extend(transition.changes.iter().cloned());
+        }
     }
     let written = batch.documents.iter().zip(&applied.documents).filter(|(_, outcome)| committed(outcome));
     news.documents.extend(written.map(|(write, _)| write.kind.clone()));
-    news.owed.extend(batch.notifications.iter().map(|owed| owed.id));
-    news.owed.extend(tried_again(batch));
     news
-}
-
-fn tried_again(batch: &Batch) -> impl Iterator<Item = NotificationId> {
-    let pending = batch.settlements.iter().filter(|settlement| settlement.delivery.state == DeliveryState::Pending);
-    pending.map(|settlement| settlement.id)
 }
 
 fn of_transition(transition: &Transition) -> MonitorNews {

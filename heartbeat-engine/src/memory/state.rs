@@ -52,6 +52,8 @@ pub(crate) struct State {
     pending: BTreeSet<u64>,
     settled: BTreeSet<u64>,
     last_seq: u64,
+    /// What the latest batch put into the outbox, new or to be tried again.
+    owed: Vec<NotificationId>,
     /// Whose change has which place in the feed.
     pub(super) feed: BTreeMap<u64, MonitorId>,
     last_event: u64,
@@ -78,6 +80,7 @@ impl State {
             pending: BTreeSet::new(),
             settled: BTreeSet::new(),
             last_seq: 0,
+            owed: Vec::new(),
             feed: BTreeMap::new(),
             last_event: 0,
             documents: BTreeMap::new(),
@@ -91,6 +94,7 @@ impl State {
     }
 
     pub(crate) fn commit(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
+        self.owed.clear();
         if batch.epoch != self.epoch(batch.partition) {
             return Err(StorageError::Fenced);
         }
@@ -210,7 +214,13 @@ impl State {
         let entry = OutboxEntry { seq: self.last_seq, notification: notification.clone(), delivery };
         self.notification_seqs.insert(notification.id, entry.seq);
         self.pending.insert(entry.seq);
+        self.owed.push(notification.id);
         self.notifications.insert(entry.seq, entry);
+    }
+
+    /// The notifications that came to be owed, or are to be tried again, by the latest batch.
+    pub(super) fn take_owed(&mut self) -> Vec<NotificationId> {
+        std::mem::take(&mut self.owed)
     }
 
     fn settle(&mut self, settlement: &Settlement) {
@@ -220,6 +230,7 @@ impl State {
         if entry.delivery.state == DeliveryState::Pending {
             self.settled.remove(&seq);
             self.pending.insert(seq);
+            self.owed.push(settlement.id);
             return;
         }
         self.pending.remove(&seq);

@@ -1,16 +1,17 @@
 //! Storages that break a promise on purpose.
 #![allow(unreachable_pub)]
 
+mod rumour;
 mod spoil;
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use heartbeat_engine::{
     Applied, Batch, Document, Durations, Epoch, HistoryItem, HistoryQuery, IncidentId, Lease, MemoryStorage, MonitorId,
-    Name, News, OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
+    MonitorNews, Name, News, OutboxEntry, Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
 /// What a [`Broken`] storage does wrong.
@@ -96,18 +97,37 @@ pub enum Fault {
     CountsTheFeedWrong,
     LosesANeighbour,
     GivesPlacesAgain,
+    TellsWhatWasBefore,
+    TellsNoWishes,
+    TellsRemovalsWithoutAVersion,
+    TellsNoChanges,
+    TellsEverySettlement,
+    TellsKindsAgain,
+    TellsFencedBatches,
+    TellsItsOwn,
+    TellsNewestFirst,
+    SkipsBetweenPortions,
+    TellsNothingAfterACrash,
+    TellsNothing,
+    TellsAgainWhatIsOwed,
+    TellsConflicts,
 }
 
 /// A storage in memory with a fault.
 pub struct Broken {
     fault: Fault,
-    pub crashes: AtomicU64,
+    /// Of all handles.
+    pub crashes: Arc<AtomicU64>,
     /// The fault has begun to show.
     busy: AtomicBool,
     /// Who had a name last.
     names: Mutex<BTreeMap<String, MonitorId>>,
     removals: AtomicU64,
     deadlines: Mutex<BTreeMap<MonitorId, Timestamp>>,
+    /// What is told to all handles, although it is no news.
+    rumours: Arc<Mutex<News>>,
+    /// What is told to this handle alone, although it wrote it.
+    own: Mutex<Vec<MonitorNews>>,
     inner: MemoryStorage,
 }
 
@@ -115,13 +135,21 @@ impl Broken {
     pub fn new(fault: Fault) -> Self {
         Self {
             fault,
-            crashes: AtomicU64::new(0),
+            crashes: Arc::default(),
             busy: AtomicBool::new(false),
             names: Mutex::default(),
             removals: AtomicU64::new(0),
             deadlines: Mutex::default(),
+            rumours: Arc::default(),
+            own: Mutex::default(),
             inner: MemoryStorage::new().with_partitions(4),
         }
+    }
+
+    /// Another handle to the same store, with the same fault.
+    pub fn another_handle(&self) -> Self {
+        let (crashes, rumours) = (Arc::clone(&self.crashes), Arc::clone(&self.rumours));
+        Self { crashes, rumours, inner: self.inner.another_handle(), ..Self::new(self.fault) }
     }
 
     /// The feed as a storage with the fault gives it.
@@ -218,7 +246,8 @@ impl Storage for Broken {
                 spoiled = Batch { transitions: batch.transitions.clone(), epoch: batch.epoch, ..Batch::default() };
             }
         }
-        let applied = self.inner.commit(&spoiled).await?;
+        let applied = self.inner.commit(&spoiled).await.inspect_err(|_| self.spread_refused(batch))?;
+        self.spread(batch, &applied);
         if self.fault == Fault::DropsWhatComesAtOnce {
             self.busy.store(false, Ordering::Relaxed);
         }
@@ -374,6 +403,6 @@ impl Storage for Broken {
     }
 
     async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
-        self.inner.news(after).await
+        self.news_with_rumours(after).await
     }
 }

@@ -7,11 +7,18 @@
 -- are, each transition, how many notifications, each of them, how many settlements, each of them.
 --
 -- A transition is: its head ('C' for a monitor that must not exist yet, 'P' for a new record, 'R' for a removal; the id,
--- 16 bytes; the expected version, 8 bytes), the new state, how many parts go with it, and these, each behind a letter:
+-- 16 bytes; the expected version, 8 bytes; how long the new state is, 4 bytes), the new state, how many parts go with it, and these, each behind a letter:
 --   w wish | p heartbeat | c change of state | i incident | n notification
 -- A state is: version, 8 bytes | revision of the wish, 8 bytes | when it wakes, ms as a double, 8 bytes | what is not
 -- looked at here. As it is kept, there is one more double before the rest: under which instant `due` has the monitor,
 -- which is at or before the one at which it wakes, so that a heartbeat need not touch `due`.
+--
+-- What is committed is told under `news`, one entry for a call: `n` its number, `w` who wrote it, `b` what it was, each part
+-- behind a letter; numbers and lengths (4 bytes) are big-endian:
+--   C, P, R the head of the transition | the state as it was given
+--   w, c    length | the wish of the monitor before, or a change of state
+--   n       the id of a notification that came to be owed or is to be tried again, 16 bytes
+-- Those who read it find by the number whether something is missing.
 --
 -- Answers a letter for each transition (k written, c conflict, w its wish is wanted, l too late for its wish), the
 -- versions that conflicts found (8 bytes each; 0 for none), and the ids of monitors whose heartbeats should be folded.
@@ -23,7 +30,8 @@ local function argument()
   return ARGV[at]
 end
 
-local epoch, done, batch = argument(), base .. 'done:' .. argument(), argument()
+local epoch, lane, batch = argument(), argument(), argument()
+local done = base .. 'done:' .. lane
 local before = redis.call('GET', done)
 if before then
   before = cmsgpack.unpack(before)
@@ -93,6 +101,16 @@ local function put_incident(incident)
   end
 end
 
+local news, news_count = {}, 0
+local function tell(part)
+  news_count = news_count + 1
+  news[news_count] = part
+end
+
+local function tell_text(letter, text)
+  tell(letter .. struct.pack('>I4', #text) .. text)
+end
+
 -- A notification is: its id, when it came to be owed, ms as a double, JSON.
 local function owe(notification)
   local id, created_at = string.sub(notification, 1, 16), struct.unpack('>d', notification, 17)
@@ -101,6 +119,7 @@ local function owe(notification)
   local seq = count_on('seq', math.floor(created_at * 8))
   redis.call('HSET', base .. 'notification', id, struct.pack('>d', seq) .. string.sub(notification, 25))
   redis.call('ZADD', base .. 'outbox', seq, id)
+  tell('n' .. id)
 end
 
 -- A settlement is: the notification's id, 'p' where it is still owed or another letter, JSON.
@@ -109,7 +128,10 @@ local function settle(settlement)
   local stored = redis.call('HGET', base .. 'notification', id)
   if not stored then return end
   local from, to = 'outbox', 'settled'
-  if string.sub(settlement, 17, 17) == 'p' then from, to = to, from end
+  if string.sub(settlement, 17, 17) == 'p' then
+    from, to = to, from
+    tell('n' .. id)
+  end
   redis.call('HSET', base .. 'delivery', id, string.sub(settlement, 17))
   redis.call('ZREM', base .. from, id)
   redis.call('ZADD', base .. to, struct.unpack('>d', stored), id)
@@ -158,8 +180,10 @@ local function put_part(id, part)
     if more > 0 and more % PORTION == 0 then long[#long + 1] = id end
   elseif letter == 'w' then
     redis.call('HSET', base .. 'wish', id, rest)
+    tell_text(letter, rest)
   elseif letter == 'c' then
     put_change(id, rest)
+    tell_text(letter, rest)
   elseif letter == 'i' then
     put_incident(rest)
   elseif letter == 'n' then
@@ -194,6 +218,8 @@ local function transition(index, stored, wishes_until)
   elseif stored then
     remove(id)
   end
+  news[news_count + 1], news[news_count + 2] = head, state
+  news_count = news_count + 2
   for part = first, first + parts - 1 do put_part(id, ARGV[part]) end
   return 'k'
 end
@@ -214,6 +240,12 @@ for n = 1, count do outcomes[n] = transition(places[n], states[n], wishes_until)
 write_states()
 for _ = 1, tonumber(argument()) do owe(argument()) end
 for _ = 1, tonumber(argument()) do settle(argument()) end
+if news_count > 0 then
+  local number, stream = redis.call('INCR', base .. 'news-last'), base .. 'news'
+  -- What is older than 20 s is forgotten, but not looked for each time.
+  if number % 64 == 0 then redis.call('XTRIM', stream, 'MINID', '~', redis.call('TIME')[1] - 20 .. '000') end
+  redis.call('XADD', stream, '*', 'n', number, 'w', string.match(lane, '^[^-]*'), 'b', table.concat(news))
+end
 for name, last in pairs(counters) do redis.call('SET', base .. name, string.format('%.0f', last)) end
 
 local answer = { table.concat(outcomes), table.concat(found), table.concat(long) }

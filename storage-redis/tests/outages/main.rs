@@ -6,6 +6,7 @@ mod crashes;
 mod folding;
 mod memory;
 mod names;
+mod news;
 mod proxy;
 mod replicas;
 mod rights;

@@ -44,6 +44,10 @@ impl Harness {
         self.opened.lock().unwrap().insert(Arc::as_ptr(&storage) as usize, options);
         storage
     }
+
+    fn options(&self, storage: &Arc<RedisStorage>) -> RedisOptions {
+        self.opened.lock().unwrap()[&(Arc::as_ptr(storage) as usize)].clone()
+    }
 }
 
 impl StorageHarness for Harness {
@@ -54,10 +58,13 @@ impl StorageHarness for Harness {
     }
 
     async fn reopen(&self, storage: Arc<RedisStorage>) -> Arc<RedisStorage> {
-        let place = Arc::as_ptr(&storage) as usize;
-        let options = self.opened.lock().unwrap()[&place].clone();
+        let options = self.options(&storage);
         drop(storage);
         self.open(options).await
+    }
+
+    async fn another(&self, storage: &Arc<RedisStorage>) -> Option<Arc<RedisStorage>> {
+        Some(self.open(self.options(storage)).await)
     }
 }
 

@@ -10,6 +10,7 @@ mod feed;
 mod history;
 mod incidents;
 mod names;
+mod news;
 mod notifications;
 mod watch;
 mod work;
@@ -24,6 +25,7 @@ pub use self::feed::*;
 pub use self::history::*;
 pub use self::incidents::*;
 pub use self::names::*;
+pub use self::news::*;
 pub use self::notifications::*;
 pub use self::watch::*;
 pub use self::work::*;
@@ -66,6 +68,13 @@ pub trait StorageHarness: Send + Sync {
 
     /// What is there after a crash of the process that used `storage` and a restart.
     fn reopen(&self, storage: Arc<Self::Storage>) -> impl Future<Output = Arc<Self::Storage>> + Send;
+
+    /// Another handle to the store of `storage`, as another process opens it while the first one goes on; `None`, unless told,
+    /// where a store belongs to one process.
+    fn another(&self, storage: &Arc<Self::Storage>) -> impl Future<Output = Option<Arc<Self::Storage>>> + Send {
+        let _ = storage;
+        std::future::ready(None)
+    }
 }
 
 /// Every promise of a [`Storage`] by name, with its check.
@@ -166,6 +175,17 @@ macro_rules! __storage_promises {
             (monitors_are_paged_by_id)
             (a_lease_is_swapped_only_when_epoch_and_node_match)
             (one_of_many_concurrent_lease_swaps_wins)
+            (news_begins_where_it_was_asked_to_begin)
+            (what_another_handle_commits_is_news)
+            (a_removal_is_news)
+            (changes_of_state_are_news)
+            (what_comes_to_be_owed_is_news)
+            (kinds_of_documents_are_news)
+            (what_is_not_written_is_no_news)
+            (own_writes_are_no_news)
+            (news_of_a_monitor_comes_in_the_order_of_its_versions)
+            (news_is_read_in_portions)
+            (news_outlives_whoever_wrote_it)
         }
     };
 }
