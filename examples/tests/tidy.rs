@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 26] = [
+const CORE: [&str; 27] = [
     "duration",
     "time",
     "id",
@@ -30,6 +30,7 @@ const CORE: [&str; 26] = [
     "absence",
     "backoff",
     "batch",
+    "news",
     "storage",
     "lease",
     "notifier",

@@ -17,8 +17,8 @@ pub struct News {
     pub owed: Vec<NotificationId>,
     /// The kinds of documents that were written, each once.
     pub documents: Vec<String>,
-    /// The reading before was so long ago that some of what was written since is not known any more. Whoever needs to know has
-    /// to read what is stored anew, from this position on.
+    /// The reading before was so long ago that some of what was written since is not known any more, or the store lost what it
+    /// had told, or never gave that position. Whoever needs to know has to read what is stored anew, from this position on.
     pub missed: bool,
     /// Whether there is more behind the position already.
     pub more: bool,
