@@ -34,10 +34,7 @@ impl StorageUrl {
             // Which of them there are says the storage.
             scheme if scheme.starts_with("redis") => {
                 let options = RedisOptions::parse(text).map_err(|error| error.to_string())?;
-                match options.partitions {
-                    1 => Ok(Self::Redis(Box::new(options))),
-                    more => Err(format!("`partitions` is {more}, and this server works on a store of 1")),
-                }
+                Ok(Self::Redis(Box::new(options)))
             }
             // What follows may hold a password: it is not repeated.
             scheme => Err(format!("`{scheme}:` is not a storage that this build has; {wanted}")),
@@ -91,7 +88,7 @@ mod tests {
             ("memory:x", "`memory:` alone"),
             ("redis://u:secret@localhost/first", "`first`"),
             ("redis+clusters://u:secret@h?prefx=a", "`prefx`"),
-            ("redis://u:secret@h?partitions=4", "`partitions` is 4"),
+            ("redis://u:secret@h?partitions=0", "`partitions` is `0`"),
             ("rediz://u:secret@h", "`rediz:`"),
             ("redis+x://u:secret@h", "`redis+x:`"),
             ("postgres://u:secret@h", "`postgres:`"),

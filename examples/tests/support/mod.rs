@@ -95,15 +95,6 @@ impl Server {
         Self { child, lines, banner: first, url, client: client() }
     }
 
-    /// Starts it on a free port, and does not wait until it is ready: it may stand by.
-    pub(crate) fn start_standing_by(command: &mut Command) -> Self {
-        let port = std::net::TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
-        let address = port.expect("a free port").to_string();
-        let mut child = command.args(["--listen", &address]).stdout(Stdio::piped()).spawn().expect("the server starts");
-        let lines = BufReader::new(child.stdout.take().expect("its stdout")).lines();
-        Self { child, lines, banner: String::new(), url: format!("http://{address}"), client: client() }
-    }
-
     /// The status of the answer to a GET without a key; `None` where nothing answers.
     pub(crate) async fn status(&self, path: &str) -> Option<u16> {
         let answer = within("an answer or an error", self.request("GET", path).send()).await;

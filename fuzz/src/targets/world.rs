@@ -13,7 +13,7 @@ use heartbeat_engine::schedule::Schedule;
 use heartbeat_engine::testing::TokioClock;
 use heartbeat_engine::{
     Applied, Attempt, Batch, ChannelKind, DeliveryError, Document, Engine, FieldError, Filter, HistoryItem,
-    HistoryQuery, Lease, MemoryStorage, MonitorId, MonitorSpec, Name, Notification, Notifier, OutboxEntry, Page,
+    HistoryQuery, Lease, MemoryStorage, MonitorId, MonitorSpec, Name, News, Notification, Notifier, OutboxEntry, Page,
     PartitionId, PutMode, Receipt, Record, Storage, StorageError, Timestamp, Token, WatchLog,
 };
 use heartbeat_http::{AdminKey, HttpSettings, Stopping, router};
@@ -234,6 +234,10 @@ impl Storage for Counted {
 
     async fn watch_log(&self) -> Result<WatchLog, StorageError> {
         self.counted().watch_log().await
+    }
+
+    async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
+        self.counted().news(after).await
     }
 }
 
