@@ -72,9 +72,8 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
     gate.open(site);
     show(&banner::text(&url, new_admin_key.as_deref()));
     tracing::info!(url, "ready");
-    if !storage::is_shared(&settings.storage) {
-        be_watched(&engine);
-    }
+    systemd::ready();
+    tokio::spawn(systemd::watchdog(engine.clone()));
     if let Some(url) = settings.ping_url {
         tokio::spawn(self_ping::run(engine.clone(), url));
     }
@@ -96,12 +95,6 @@ pub(crate) async fn run(settings: Settings) -> Result<(), Failure> {
         tracing::warn!(%error, "stopped in the middle");
     }
     ended
-}
-
-/// Tells systemd that the server is where it should be, and from then on that it lives.
-fn be_watched(engine: &Engine) {
-    systemd::ready();
-    tokio::spawn(systemd::watchdog(engine.clone()));
 }
 
 struct Running {
@@ -133,10 +126,6 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         .tenure(storage::tenure(&settings.storage, settings.lease_ttl))
         .build();
     gate.show_loading(engine.clone());
-    if storage::is_shared(&settings.storage) {
-        // It may have to stand by.
-        be_watched(&engine);
-    }
     driver.load().await.map_err(|error| Failure::Run(format!("{} cannot be loaded: {error}", settings.storage)))?;
     let driver = tokio::spawn(driver.run());
     let summary = declare::declare(&engine, settings, declarations).await.map_err(|error| match error {

@@ -14,7 +14,7 @@ use crate::storage_url::StorageUrl;
 const PAGE_BYTES: u64 = 4096;
 
 /// Whether several nodes may share a storage of this kind.
-pub(crate) const fn is_shared(url: &StorageUrl) -> bool {
+const fn is_shared(url: &StorageUrl) -> bool {
     match url {
         StorageUrl::Redis(_) => true,
         StorageUrl::Memory | StorageUrl::Sqlite(_) => false,

@@ -3,7 +3,7 @@
 use heartbeat_engine::Engine;
 use sd_notify::NotifyState;
 
-/// Everything is loaded and the server takes heartbeats, or it stands by, which may last for ever.
+/// Everything is loaded and the server takes heartbeats.
 pub(crate) fn ready() {
     tell(NotifyState::Ready);
 }
@@ -13,8 +13,8 @@ pub(crate) fn stopping() {
     tell(NotifyState::Stopping);
 }
 
-/// Tells twice per watchdog period that the server is alive, as long as its evaluator is, it stands by, or only its store is
-/// away, which no restart would mend. It never ends.
+/// Tells twice per watchdog period that the server is alive, as long as its evaluator is, or only its store is away, which no
+/// restart would mend. It never ends.
 pub(crate) async fn watchdog(engine: Engine) {
     let Some(period) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
     let mut ticks = tokio::time::interval(period / 2);

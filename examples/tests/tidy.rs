@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 27] = [
+const CORE: [&str; 29] = [
     "duration",
     "time",
     "id",
@@ -32,7 +32,9 @@ const CORE: [&str; 27] = [
     "batch",
     "news",
     "storage",
+    "life",
     "lease",
+    "shares",
     "notifier",
     "outbox",
     "step",

@@ -52,6 +52,7 @@ fn unready(app: &App) -> Response {
         "status": "unready",
         "store": store,
         "evaluator": part(&readiness.evaluator),
+        "watch": part(&readiness.watch),
         "delivery": part(&readiness.delivery),
         "loaded": readiness.loaded,
         "expected": readiness.expected,

@@ -10,9 +10,6 @@ use tokio::process::Command;
 use crate::support::{KEY, Receiver, Server, command, folder, settings, within};
 use crate::traffic::BUSY;
 
-/// How long a lease lasts.
-pub(crate) const TTL: Duration = Duration::from_secs(2);
-
 pub(crate) struct Site {
     pub(crate) receiver: Receiver,
     pub(crate) folder: TempDir,

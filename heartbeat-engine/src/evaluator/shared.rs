@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Evaluator, Stale};
+use super::Evaluator;
 use crate::absence::{Look, joined};
 use crate::{Epoch, MonitorId, Outage, StorageError, Timestamp};
 
@@ -60,7 +60,7 @@ impl Evaluator {
 
     /// Takes that a monitor was written by somebody else, in a form that has to be read: [`Evaluator::poll_reload`] asks for it.
     pub fn handle_outdated(&mut self, id: MonitorId) {
-        self.stale.entry(id).or_insert_with(Stale::default);
+        self.stale.entry(id).or_default();
     }
 
     /// Whether nothing may be decided until it is known whether the watcher was away.

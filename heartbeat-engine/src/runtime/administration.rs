@@ -281,8 +281,6 @@ impl Engine {
             Some("loading".to_owned())
         } else if !self.shared.first_inbox().is_open() {
             Some("stopping".to_owned())
-        } else if !self.shared.knows_life(now) {
-            Some("it is not known yet whether the watcher was away".to_owned())
         } else {
             standing
                 .committed_at
@@ -290,6 +288,8 @@ impl Engine {
                 .filter(|age| *age > COMMIT_AGE_MAX)
                 .map(|age| format!("nothing was committed for {} s", age.as_secs()))
         };
+        let watch = (loaded && !self.shared.knows_life(now))
+            .then(|| "it is not known yet whether the watcher was away".to_owned());
         // A far end that fails is no trouble of ours: it is told as a failing channel (S7.4).
         let idle_max = self.shared.limits.attempt_timeout.saturating_mul(3);
         let idle_since = self.shared.counters.idle_since();
@@ -297,12 +297,14 @@ impl Engine {
             .map(|at| now.since(at))
             .filter(|idle| *idle > idle_max)
             .map(|idle| format!("no delivery was tried for {} s although one is due", idle.as_secs()));
+        let ready = [&standing.store_error, &evaluator, &watch, &delivery].into_iter().all(Option::is_none);
         Readiness {
-            ready: standing.store_error.is_none() && evaluator.is_none() && delivery.is_none(),
+            ready,
             loaded: read(&self.shared.counters.loaded),
             expected: read(&self.shared.counters.expected),
             store: standing.store_error,
             evaluator,
+            watch,
             delivery,
         }
     }

@@ -95,6 +95,9 @@ pub struct Readiness {
     pub store: Option<String>,
     /// `None` when well, else what is wrong with the evaluator.
     pub evaluator: Option<String>,
+    /// `None` when it is known that the watcher was alive within the last 15 s, or with which outage; else nothing is judged or
+    /// taken yet (S6.6).
+    pub watch: Option<String>,
     /// `None` when well, else what is wrong with the delivery.
     pub delivery: Option<String>,
 }

@@ -11,6 +11,8 @@ use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::metrics::{MetricType, TypedMetric};
 use prometheus_client::registry::Unit;
 
+use super::cluster::cluster;
+
 /// Reads the engine's own counts.
 #[derive(Debug)]
 pub(super) struct EngineCollector {
@@ -26,6 +28,9 @@ impl Collector for EngineCollector {
         totals(out, &metrics)?;
         values(out, &metrics)?;
         channels(out, &metrics.channels)?;
+        if let Some(shared) = self.engine.cluster() {
+            cluster(out, &shared)?;
+        }
         distributions(out, &metrics)
     }
 }
@@ -33,7 +38,8 @@ impl Collector for EngineCollector {
 /// Whether the engine and each of its parts are well.
 fn parts(out: &mut DescriptorEncoder<'_>, readiness: &Readiness) -> fmt::Result {
     gauge(out, "ready", "Whether store, evaluator and delivery are well", u64::from(readiness.ready) as f64)?;
-    let parts = [("store", &readiness.store), ("evaluator", &readiness.evaluator), ("delivery", &readiness.delivery)];
+    let Readiness { store, evaluator, watch, delivery, .. } = readiness;
+    let parts = [("store", store), ("evaluator", evaluator), ("watch", watch), ("delivery", delivery)];
     let well = parts.map(|(part, trouble)| (part, u64::from(trouble.is_none()) as f64));
     gauges(out, ("part_ready", "Whether this part is well"), "part", well)
 }
@@ -113,7 +119,7 @@ pub(super) fn gauge(out: &mut DescriptorEncoder<'_>, name: &str, help: &str, val
     ConstGauge::new(value).encode(out.encode_descriptor(name, help, None, MetricType::Gauge)?)
 }
 
-fn gauges<'a>(
+pub(super) fn gauges<'a>(
     out: &mut DescriptorEncoder<'_>,
     (name, help): (&str, &str),
     label: &'static str,

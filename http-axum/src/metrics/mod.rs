@@ -1,5 +1,6 @@
 //! `/metrics`: what the engine and the HTTP surface counted, as Prometheus text.
 
+mod cluster;
 mod engine;
 mod host;
 mod process;
