@@ -1,7 +1,5 @@
 //! Servers that are killed, frozen, stopped and started while jobs report to any of them.
 
-use std::time::Duration;
-
 use tokio::time::Instant;
 
 use crate::redis_server::Server as Redis;
@@ -117,8 +115,8 @@ async fn systemd_is_told_of_every_server() {
         assert_eq!(next().await, "WATCHDOG=1");
     }
     Site::until_shared(&a, 2).await;
+    b.until_status("/readyz", 200).await;
     let ready = b.get("/readyz").await.text;
     assert!(ready.contains("nothing is lost when Redis crashes (appendfsync always)"), "{ready}");
-    let ready = within("it answers", a.request("GET", "/readyz").timeout(Duration::from_secs(5)).send()).await;
-    assert_eq!(ready.unwrap().status(), 200);
+    assert_eq!(a.status("/readyz").await, Some(200));
 }

@@ -78,9 +78,13 @@ impl Driver {
 
     async fn read(&self) -> Result<Loaded, StorageError> {
         let shared = &self.shared;
-        let epoch = match shared.tenure {
-            Tenure::Exclusive => Some(shared.lease.take().await?),
-            Tenure::Shared { .. } => None,
+        let epoch = match (shared.tenure, shared.partitions()) {
+            (Tenure::Exclusive, 1) => Some(shared.lease.take().await?),
+            (Tenure::Exclusive, several) => {
+                let why = format!("it has {several} partitions, which nodes share out: choose Tenure::Shared");
+                return Err(StorageError::Unavailable(why));
+            }
+            (Tenure::Shared { .. }, _) => None,
         };
         // What is written while all this is read is news, or known already.
         let position = shared.storage.news(None).await?.position;
@@ -131,7 +135,7 @@ impl Driver {
         };
         tokio::select! {
             ending = all_ended => ending,
-            () = shared.lease.attend(|| shared.nudge_all()) => Ending::Stopped,
+            () = shared.lease.attend(|| shared.knows_life(shared.clock.now()), || shared.nudge_all()) => Ending::Stopped,
             () = keeper.attend() => Ending::Stopped,
             () = shared.reader.attend(shared) => Ending::Stopped,
             () = listener::listen(shared, loaded.position) => Ending::Missed,

@@ -149,13 +149,14 @@ impl LeaseKeeper {
         }
     }
 
-    /// Looks after the leases as long as it is polled; `woken` is told of every round. One that is exclusive lasts without.
-    pub(crate) async fn attend(&self, woken: impl Fn()) {
+    /// Looks after the leases as long as it is polled; `woken` is told of every round. Before it `knows_life`, the node takes
+    /// nothing but the first partition, whose holder finds out: it could not judge yet. One that is exclusive lasts without.
+    pub(crate) async fn attend(&self, knows_life: impl Fn() -> bool, woken: impl Fn()) {
         let Tenure::Shared { ttl } = self.tenure else { return std::future::pending().await };
         let pause = (ttl / 10).clamp(LOOK_EVERY_MIN, LOOK_EVERY_MAX);
         let mut failing = false;
         loop {
-            let looked = self.round().await;
+            let looked = self.round(knows_life()).await;
             if let Err(error) = &looked
                 && !failing
             {
@@ -185,7 +186,7 @@ impl LeaseKeeper {
     }
 
     /// One look at everything, and what it asks for.
-    async fn round(&self) -> Result<(), StorageError> {
+    async fn round(&self, knows_life: bool) -> Result<(), StorageError> {
         let leases = self.storage.leases().await;
         let nodes = match &leases {
             Ok(_) => presence::read(&*self.storage).await,
@@ -199,7 +200,7 @@ impl LeaseKeeper {
                 state.neighbours.handle_found(others.map(|node| (node.id.clone(), node.beat)), monotonic);
                 state.nodes = Some(nodes);
                 state.handle_found(&leases, monotonic);
-                state.share_out(&self.node, self.ttl(), monotonic);
+                state.share_out(&self.node, self.ttl(), monotonic, knows_life);
                 Ok(())
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -271,7 +272,7 @@ impl State {
     }
 
     /// Decides which partitions are taken when they are free, and which are given up.
-    fn share_out(&mut self, node: &str, ttl: Duration, monotonic: Duration) {
+    fn share_out(&mut self, node: &str, ttl: Duration, monotonic: Duration, knows_life: bool) {
         let holders: Vec<Option<&str>> = self
             .claims
             .iter()
@@ -285,7 +286,7 @@ impl State {
             let wants = wanted.iter().any(|partition| usize::from(partition.0) == number);
             let held = claim.epoch(monotonic).is_some();
             self.leaving[number] = held && !wants;
-            claim.want(wants);
+            claim.want(wants && (knows_life || number == 0));
         }
     }
 }

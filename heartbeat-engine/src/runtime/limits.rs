@@ -6,7 +6,7 @@ use std::time::Duration;
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Calls that may wait to be decided; more are answered `Overloaded`. Default 65,536.
+    /// Calls about the monitors of one partition that may wait to be decided; more are answered `Overloaded`. Default 65,536.
     pub inbox: usize,
     /// Monitors in one batch; the rest waits for the next one. Default 4,096.
     pub batch: usize,

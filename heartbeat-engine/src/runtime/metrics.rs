@@ -231,6 +231,13 @@ impl Counters {
         channels.get_mut(channel).map(change);
     }
 
+    /// Forgets what waits for these channels and how they fare: another node delivers for them.
+    pub(crate) fn leave_channels(&self, left: impl Fn(&str) -> bool) {
+        for (_, standing) in self.lock_channels().iter_mut().filter(|(name, _)| left(name)) {
+            (standing.backlog, standing.trouble) = Default::default();
+        }
+    }
+
     /// The deliveries of every channel, in the order of names.
     pub(crate) fn channels(&self, now: Timestamp) -> Vec<ChannelMetrics> {
         let of = |(name, standing): (&String, &ChannelStanding)| ChannelMetrics {

@@ -136,7 +136,9 @@ impl Seat {
             }
             self.turn().await?;
             let done = self.inbox().is_done(self.evaluator.pending_len());
-            if done && self.aside.is_empty() && (!self.evaluator.has_pending() || !self.may_decide()) {
+            // At the end nobody waits for what cannot be decided.
+            let undecidable = !self.may_decide() || self.evaluator.awaits_life();
+            if done && self.aside.is_empty() && (!self.evaluator.has_pending() || undecidable) {
                 self.stop().await;
                 return Ok(());
             }

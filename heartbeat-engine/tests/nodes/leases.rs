@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use heartbeat_engine::{Epoch, Lease, NotificationKind, Signal, Storage};
+use heartbeat_engine::{Engine, Epoch, Lease, NotificationKind, Signal, Storage};
 use tokio::time::Instant;
 
 use crate::site::{MINUTE, Node, SOON, Site, TTL, is_of, until};
@@ -80,6 +80,35 @@ async fn a_lease_that_was_lost_is_noticed_and_nothing_is_told_twice() {
     tokio::time::sleep(TTL + SOON).await;
     assert!(is_of(&site.leases().await[0], "a"));
     assert_eq!(site.told_counts(), [1, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_on_a_channel_is_the_worry_of_the_one_that_delivers() {
+    let site = Site::new(1);
+    let node = Node::ready("a", &site).await;
+    site.shut_mailbox(true);
+    node.put("job", 60 * MINUTE, MINUTE).await;
+    node.send("job", Signal::Fail).await;
+    tokio::time::sleep(10 * MINUTE).await;
+    assert_eq!(node.engine.metrics().undelivered, 1);
+    assert!(node.engine.channel("ops").unwrap().failing_since.is_some());
+    let held = site.leases().await.remove(0);
+    let stolen = Lease { epoch: Epoch(held.epoch.0 + 1), node: "thief".to_owned(), ..held.clone() };
+    assert!(site.storage.swap_lease(&held, &stolen).await.unwrap());
+    tokio::time::sleep(SOON).await;
+    assert_eq!(node.engine.metrics().undelivered, 0, "another node has it");
+    assert_eq!(node.engine.channel("ops").unwrap().failing_since, None);
+    assert!(node.engine.readiness().ready);
+    site.shut_mailbox(false);
+    tokio::time::sleep(TTL + MINUTE * 10).await;
+    assert_eq!(site.told_counts(), [1, 0, 0, 0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_process_alone_does_not_take_a_storage_that_nodes_share_out() {
+    let site = Site::new(4);
+    let refused = Engine::builder(site.storage.another_handle()).clock(site.clock.clone()).spawn().await.unwrap_err();
+    assert!(refused.to_string().contains("it has 4 partitions, which nodes share out"), "{refused}");
 }
 
 #[tokio::test(start_paused = true)]

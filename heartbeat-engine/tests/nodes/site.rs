@@ -1,5 +1,6 @@
 //! What nodes share, and a node.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -32,11 +33,15 @@ pub(crate) struct Site {
 struct Mailbox {
     clock: TokioClock,
     arrived: Arc<Mutex<Vec<(Timestamp, Notification)>>>,
+    shut: Arc<AtomicBool>,
 }
 
 #[async_trait]
 impl Notifier for Mailbox {
     async fn deliver(&self, notification: &Notification, _: Attempt<'_>) -> Result<Receipt, DeliveryError> {
+        if self.shut.load(Ordering::Relaxed) {
+            return Err(DeliveryError::retry("the mailbox is shut"));
+        }
         self.arrived.lock().unwrap().push((self.clock.now(), notification.clone()));
         Ok(Receipt::default())
     }
@@ -63,8 +68,13 @@ impl ChannelKind for Mailbox {
 impl Site {
     pub(crate) fn new(partitions: u16) -> Self {
         let clock = TokioClock::new("2026-11-29T12:00:00Z".parse().unwrap());
-        let told = Mailbox { clock: clock.clone(), arrived: Arc::default() };
+        let told = Mailbox { clock: clock.clone(), arrived: Arc::default(), shut: Arc::default() };
         Self { storage: MemoryStorage::new().with_partitions(partitions), clock, told }
+    }
+
+    /// From now on every delivery fails, or none does.
+    pub(crate) fn shut_mailbox(&self, shut: bool) {
+        self.told.shut.store(shut, Ordering::Relaxed);
     }
 
     /// The leases, by partition.

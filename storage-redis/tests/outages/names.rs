@@ -6,6 +6,9 @@ use heartbeat_engine::{Name, Outcome, Record, Storage};
 use super::support::{Server, until};
 use super::{commit, make, open};
 
+/// All names lie in one place.
+const ONE_PARTITION: &str = "partitions=1";
+
 /// What somebody leaves who reserved a slug for the `n`-th monitor and ended before its record was written.
 fn leave_reservation(server: &Server, slug: &str, n: u64, age_ms: f64) {
     let client = redis::Client::open(server.url()).unwrap();
@@ -29,7 +32,7 @@ fn reserved(server: &Server) -> usize {
 #[tokio::test]
 async fn a_reservation_without_a_record_holds_for_a_minute() {
     let server = Server::start();
-    let storage = open(&server.url(), "").await;
+    let storage = open(&server.url(), ONE_PARTITION).await;
     leave_reservation(&server, "monitor-1", 9, 61_000.0);
     make(&storage, 1).await;
     assert_eq!(storage.find(&Name::Slug("monitor-1".into())).await.unwrap(), Some(monitor_id(1)));
@@ -50,7 +53,7 @@ async fn a_reservation_without_a_record_holds_for_a_minute() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_monitors_that_want_a_slug_at_once_one_gets_it() {
     let server = Server::start();
-    let (one, two) = (open(&server.url(), "").await, open(&server.url(), "").await);
+    let (one, two) = (open(&server.url(), ONE_PARTITION).await, open(&server.url(), ONE_PARTITION).await);
     for round in 0..50 {
         let wanting = |n: u64| {
             let mut record = record(n);
@@ -76,7 +79,7 @@ async fn of_two_monitors_that_want_a_slug_at_once_one_gets_it() {
 #[tokio::test]
 async fn a_name_is_free_once_its_monitor_has_another() {
     let server = Server::start();
-    let storage = open(&server.url(), "").await;
+    let storage = open(&server.url(), ONE_PARTITION).await;
     let first = make(&storage, 1).await;
     let renamed = next(&first, |monitor, _| monitor.spec.slug = "elsewhere".into());
     assert_eq!(commit(&storage, &batch([replace(&renamed)])).await, Ok(Outcome::Committed));

@@ -123,5 +123,7 @@ impl Seat {
     fn stand_by(&mut self) {
         self.deliveries = Deliveries::new(self.shared.clone());
         self.role = Role::StandsBy;
+        let shared = &self.shared;
+        shared.counters.leave_channels(|channel| shared.partition_of_channel(channel) == self.partition);
     }
 }
