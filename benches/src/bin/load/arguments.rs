@@ -77,6 +77,10 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "URL", num_args = 0..=1, require_equals = true, default_missing_value = "",
           conflicts_with_all = ["file", "prepared", "kills"])]
     pub(crate) redis: Option<String>,
+    /// So many servers share the Redis; each connection leads to one of them
+    #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16),
+          requires = "redis", conflicts_with_all = ["alerts", "overdue"])]
+    pub(crate) servers: u32,
     /// Keeps the database as it is before the run in this folder, and copies it from there the next time
     #[arg(long, value_name = "FOLDER")]
     pub(crate) prepared: Option<PathBuf>,

@@ -44,7 +44,8 @@ pub(crate) struct Driver<'a> {
     poll: Poll,
     timer: Timer,
     clock: Clock,
-    address: SocketAddr,
+    /// Each connection leads to one of them, in turn.
+    addresses: Vec<SocketAddr>,
     connections: Vec<Connection>,
     idle: VecDeque<usize>,
     random: Random,
@@ -75,9 +76,9 @@ impl Turn {
 }
 
 impl<'a> Driver<'a> {
-    /// Connections to a server; `seed` is that of the tokens.
+    /// Connections to servers; `seed` is that of the tokens.
     pub(crate) fn new(
-        address: SocketAddr,
+        addresses: Vec<SocketAddr>,
         connections: usize,
         monitors: u32,
         seed: u64,
@@ -90,7 +91,7 @@ impl<'a> Driver<'a> {
             timer,
             poll,
             clock: Clock::start(),
-            address,
+            addresses,
             connections: (0..connections).map(|index| Connection::new(Token(index), none.clone())).collect(),
             idle: (0..connections).collect(),
             random: Random::new(seed ^ 0x5EED),
@@ -102,7 +103,7 @@ impl<'a> Driver<'a> {
 
     /// Turns to another server; what the connections had to the one before is over.
     pub(crate) fn turn_to(&mut self, address: SocketAddr) {
-        self.address = address;
+        self.addresses = vec![address];
         self.connections.iter_mut().for_each(Connection::close);
     }
 
@@ -177,7 +178,8 @@ impl<'a> Driver<'a> {
             monitor = u32::try_from(self.random.below(self.ledger.monitors().into())).unwrap_or_default();
             connection.request.aim(self.seed, monitor);
         }
-        connection.send(self.poll.registry(), self.address, Flight { monitor, intended })
+        let address = self.addresses[index % self.addresses.len()];
+        connection.send(self.poll.registry(), address, Flight { monitor, intended })
     }
 
     /// Takes what a connection has received, and sends the next request on it; says whether there was an answer.

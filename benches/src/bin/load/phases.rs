@@ -36,10 +36,10 @@ pub(crate) struct Phases {
 pub(crate) struct Plan<'a> {
     /// The command line.
     pub(crate) arguments: &'a Arguments,
-    /// The server.
+    /// The server, or one of several.
     pub(crate) address: SocketAddr,
-    /// Its process.
-    pub(crate) process: u32,
+    /// Its process, and those of the servers beside it.
+    pub(crate) processes: &'a [u32],
     /// For how long heartbeats are sent.
     pub(crate) length: Duration,
     /// Ends them early.
@@ -64,7 +64,7 @@ impl Plan<'_> {
         let warm_up = WARM_UP.min(self.length);
         if let Some(rate) = self.arguments.rate {
             driver.run(&slice(&heartbeat, warm_up, Some(rate)), nothing)?;
-            phases.take_pings(self.process, || driver.run(&slice(&heartbeat, self.length, Some(rate)), at_end))?;
+            phases.take_pings(self.processes, || driver.run(&slice(&heartbeat, self.length, Some(rate)), at_end))?;
             return Ok(phases);
         }
         driver.run(&slice(&noop, warm_up, None), nothing)?;
@@ -76,7 +76,7 @@ impl Plan<'_> {
             let noops = driver.run(&slice(&noop, length / 2, None), nothing)?;
             let last = if left.is_zero() { at_end.take() } else { None };
             let finish = || last.map_or(Ok(()), |at_end| at_end());
-            let pings = phases.take_pings(self.process, || driver.run(&slice(&heartbeat, length, None), finish))?;
+            let pings = phases.take_pings(self.processes, || driver.run(&slice(&heartbeat, length, None), finish))?;
             phases.ratios.push(if noops.answered == 0 { 0.0 } else { pings / noops.per_second() });
             sum.add(&noops)?;
         }
@@ -94,12 +94,13 @@ pub(crate) fn whole_length(arguments: &Arguments) -> Duration {
 
 impl Phases {
     /// Adds heartbeats and what they cost; gives how many there were per second.
-    fn take_pings(&mut self, process: u32, send: impl FnOnce() -> Outcome<Tally>) -> Outcome<f64> {
+    fn take_pings(&mut self, processes: &[u32], send: impl FnOnce() -> Outcome<Tally>) -> Outcome<f64> {
         let own = std::process::id();
-        let (server_before, own_before) = (cpu_time(process)?, cpu_time(own)?);
+        let all = || processes.iter().map(|process| cpu_time(*process)).sum::<Outcome<Duration>>();
+        let (server_before, own_before) = (all()?, cpu_time(own)?);
         let tally = send()?;
         // A server that was killed at the end has no account any more.
-        self.server_cpu += cpu_time(process).unwrap_or(server_before).saturating_sub(server_before);
+        self.server_cpu += all().unwrap_or(server_before).saturating_sub(server_before);
         self.own_cpu += cpu_time(own)?.saturating_sub(own_before);
         self.pings.add(&tally)?;
         Ok(tally.per_second())

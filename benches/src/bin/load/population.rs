@@ -8,8 +8,8 @@ use std::time::Duration;
 use heartbeat_benches::id;
 use heartbeat_engine::step::{Draft, Surroundings};
 use heartbeat_engine::{
-    Batch, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Outcome as Written, Ping, Rotating, Schedule, Signal,
-    Storage, Timestamp, Token, Transition, Version, Weekdays, Zone,
+    Batch, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Outcome as Written, PartitionId, Ping, Rotating,
+    Schedule, Signal, Storage, Timestamp, Token, Transition, Version, Weekdays, Zone,
 };
 use tokio::task::JoinSet;
 
@@ -46,10 +46,12 @@ impl Population {
         // Nothing is promised of these to anybody; a file is synced when it is closed.
         let storage = store.open(true).await?;
         let mut under_way = JoinSet::new();
+        let partition = |n: &u32| PartitionId::of(monitor_id(*n), storage.partitions());
         // A table is filled fastest in the order of its keys.
         let mut numbers: Vec<u32> = (0..self.monitors).collect();
-        numbers.sort_unstable_by_key(|n| monitor_id(*n));
-        for some in numbers.chunks(PER_BATCH) {
+        numbers.sort_unstable_by_key(|n| (partition(n), monitor_id(*n)));
+        let of_partitions = numbers.chunk_by(|a, b| partition(a) == partition(b));
+        for some in of_partitions.flat_map(|numbers| numbers.chunks(PER_BATCH)) {
             let (storage, some) = (storage.clone(), some.to_vec());
             under_way.spawn(async move { self.write_some(&*storage, &some, now).await });
             if under_way.len() >= BATCHES_AT_ONCE {
@@ -67,7 +69,9 @@ impl Population {
 
     async fn write_some(self, storage: &dyn Storage, numbers: &[u32], now: Timestamp) -> Outcome<()> {
         let transitions = numbers.iter().map(|n| self.transition(*n, now)).collect::<Outcome<Vec<_>>>()?;
-        let batch = Batch { transitions, ..Batch::default() };
+        let first = numbers.first().copied().unwrap_or_default();
+        let partition = PartitionId::of(monitor_id(first), storage.partitions());
+        let batch = Batch { partition, transitions, ..Batch::default() };
         let applied = storage.commit(&batch).await.map_err(Failure::of("the store"))?;
         match applied.transitions.into_iter().find(|outcome| *outcome != Written::Committed) {
             Some(outcome) => Err(Failure::new(format!("a monitor was not written: {outcome:?}"))),

@@ -29,6 +29,8 @@ const NO_END: Duration = Duration::from_secs(86_400);
 
 /// How long the log must not have become smaller: folding pauses for a second.
 const SETTLING: Duration = Duration::from_secs(4);
+/// How long servers may take to share the work.
+const SHARING: Duration = Duration::from_secs(30);
 
 /// What all runs share.
 #[derive(Debug)]
@@ -65,18 +67,22 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     let (log, interrupted) = (arguments.log.as_str(), stage.interrupted);
     let launch = Launch { program: stage.program, store: &store, folder: folder.path(), log, interrupted };
     let mut server = launch.start()?;
+    let mut others = (1..arguments.servers).map(|_| launch.start()).collect::<Outcome<Vec<_>>>()?;
     let (ready, rss_ready_bytes) = (server.ready, resident(server.id())?);
     let connections = arguments.connections as usize;
     settle(&server, arguments, interrupted)?;
-    let mut driver = Driver::new(server.address, connections, arguments.monitors, arguments.seed, interrupted)?;
-    let measured = measure(stage, arguments, &mut server, &mut driver, &store).map_err(|failure| {
+    share(&server, arguments, interrupted)?;
+    let addresses = std::iter::once(&server).chain(&others).map(|server| server.address).collect();
+    let mut driver = Driver::new(addresses, connections, arguments.monitors, arguments.seed, interrupted)?;
+    let measured = measure(stage, arguments, (&mut server, &others), &mut driver, &store).map_err(|failure| {
         // Where the server has ended by itself, that says more.
         if arguments.kill { failure } else { server.check().err().unwrap_or(failure) }
     })?;
     if !arguments.kill {
         server.stop()?;
+        others.iter_mut().try_for_each(Server::stop)?;
     }
-    drop(server);
+    drop((server, others));
     let restart_seconds = if arguments.restart { Some(restart(&launch)?) } else { None };
     let found = stage.runtime.block_on(check(&store, &driver.ledger, arguments.seed, interrupted))?;
 
@@ -110,7 +116,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
 fn measure(
     stage: &Stage<'_>,
     arguments: &Arguments,
-    server: &mut Server,
+    (server, others): (&mut Server, &[Server]),
     driver: &mut Driver<'_>,
     store: &Store,
 ) -> Outcome<Measured> {
@@ -121,11 +127,12 @@ fn measure(
 
     let (enough, seconds) = (AtomicBool::new(false), Duration::from_secs_f64(arguments.seconds));
     let length = if overdue.is_some() { NO_END } else { seconds };
-    let plan = Plan { arguments, address: server.address, process: server.id(), length, enough: &enough };
+    let processes: Vec<u32> = std::iter::once(server.id()).chain(others.iter().map(Server::id)).collect();
+    let plan = Plan { arguments, address: server.address, processes: &processes, length, enough: &enough };
     let (mut rss, mut size) = (0, Size::default());
     let redis_before = store.redis_usage()?;
     let at_end = || {
-        rss = resident(server.id())?;
+        rss = processes.iter().map(|process| resident(*process)).sum::<Outcome<u64>>()?;
         size = store.size()?;
         if arguments.kill { server.kill() } else { Ok(()) }
     };
@@ -162,6 +169,32 @@ fn settle(server: &Server, arguments: &Arguments, interrupted: &AtomicBool) -> O
         }
         before = bytes;
         std::thread::sleep(SETTLING);
+    }
+    Ok(())
+}
+
+/// Waits until all servers have their shares of the work.
+fn share(server: &Server, arguments: &Arguments, interrupted: &AtomicBool) -> Outcome<()> {
+    if arguments.redis.is_none() {
+        return Ok(());
+    }
+    let (mut api, clock) = (Api::new(server.address, KEY), Clock::start());
+    while !interrupted.load(Ordering::Relaxed) {
+        let answer = api.send("GET", "/api/cluster", None)?.text;
+        let cluster: serde_json::Value = serde_json::from_str(&answer).map_err(Failure::of("/api/cluster"))?;
+        let shares: Vec<u64> = (cluster["nodes"].as_array().into_iter().flatten())
+            .filter_map(|node| node["partitions"].as_u64())
+            .filter(|partitions| *partitions > 0)
+            .collect();
+        let partitions = cluster["partitions"].as_array().map_or(0, Vec::len) as u64;
+        let spread = shares.iter().max().zip(shares.iter().min()).map_or(u64::MAX, |(most, least)| most - least);
+        if shares.len() == arguments.servers as usize && shares.iter().sum::<u64>() == partitions && spread <= 1 {
+            return Ok(());
+        }
+        if clock.elapsed() > SHARING {
+            return Err(Failure::new(format!("the servers do not share the work: {answer}")));
+        }
+        std::thread::sleep(Duration::from_millis(50));
     }
     Ok(())
 }

@@ -63,7 +63,7 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Soak> {
 
     let mut server = launch.start()?;
     let connections = arguments.connections as usize;
-    let mut driver = Driver::new(server.address, connections, arguments.monitors, arguments.seed, interrupted)?;
+    let mut driver = Driver::new(vec![server.address], connections, arguments.monitors, arguments.seed, interrupted)?;
     let (mut stretches, mut pings) = (Vec::new(), Tally::new()?);
     let lengths = lengths(arguments);
     for (index, length) in lengths.iter().enumerate() {
