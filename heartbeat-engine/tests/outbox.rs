@@ -1,6 +1,7 @@
 //! One channel's outbox: order, retries, digests, what does not fit into memory, crashes.
 #![allow(clippy::unwrap_used)]
 
+mod outbox_order;
 mod outbox_world;
 
 use std::collections::VecDeque;
@@ -30,6 +31,7 @@ enum Deed {
     Owe(Vec<u8>),
     Commit { writes: bool },
     CommitAndCrash { writes: bool },
+    CommitMessagesAndCrash,
     Crash,
     ShutDown,
     End(usize, Result<Receipt, DeliveryError>),
@@ -64,6 +66,7 @@ fn deed() -> impl Strategy<Value = Deed> {
         6 => prop::collection::vec(0u8..4, 1..6).prop_map(Deed::Owe),
         6 => prop::bool::weighted(0.8).prop_map(|writes| Deed::Commit { writes }),
         1 => any::<bool>().prop_map(|writes| Deed::CommitAndCrash { writes }),
+        1 => Just(Deed::CommitMessagesAndCrash),
         1 => Just(Deed::Crash),
         1 => Just(Deed::ShutDown),
         8 => (0usize..8, outcome()).prop_map(|(index, outcome)| Deed::End(index, outcome)),
@@ -79,13 +82,18 @@ fn act(world: &mut World, deed: Deed) {
         Deed::Owe(monitors) => monitors.into_iter().for_each(|monitor| _ = world.owe(monitor)),
         Deed::Commit { writes } => world.commit(writes),
         Deed::CommitAndCrash { writes } => world.commit_and_crash(writes),
+        Deed::CommitMessagesAndCrash => world.commit_messages_and_crash(),
         Deed::Crash => world.crash(),
         Deed::ShutDown => world.shut_down(),
         Deed::End(index, outcome) => world.end(index, &outcome),
         Deed::Page { well } => world.answer_page(well),
         Deed::Advance(by) => world.advance(by),
         Deed::Settings(grouping) => world.set_grouping(grouping),
-        Deed::RetryDead(index) => world.retry_dead(index),
+        Deed::RetryDead(index) => {
+            // Nobody asks for it in the millisecond in which it was told and given up.
+            world.advance(Duration::from_millis(1));
+            world.retry_dead(index);
+        }
     }
 }
 

@@ -32,8 +32,9 @@ pub(super) fn grouped(at: Timestamp) -> Delivery {
     Delivery { state: DeliveryState::Grouped, ..Delivery::pending(at) }
 }
 
-/// The digest of these messages, which are in the order in which they came to be owed.
-pub(super) fn digest(channel: &str, now: Timestamp, parts: Vec<Part>) -> Notification {
+/// The digest of these messages, which are in the order in which they came to be owed; `writes` sets it apart from one that
+/// was given up and whose messages are tried again, after the clock was set back to its very instant.
+pub(super) fn digest(channel: &str, now: Timestamp, writes: u64, parts: Vec<Part>) -> Notification {
     let first = parts.first().map(|part| *part.id.as_bytes()).unwrap_or_default();
     let covers = parts.iter().map(|part| (part.id, part.monitor)).collect();
     let counts = counts(&parts);
@@ -41,8 +42,14 @@ pub(super) fn digest(channel: &str, now: Timestamp, parts: Vec<Part>) -> Notific
     let items: Vec<DigestItem> =
         parts.into_iter().filter_map(|part| part.item).take(Digest::ITEMS_MAX).map(|item| *item).collect();
     Notification {
-        id: NotificationId::named(&[b"digest", channel.as_bytes(), &first, &now.as_millis().to_be_bytes()])
-            .beside_channel(channel),
+        id: NotificationId::named(&[
+            b"digest",
+            channel.as_bytes(),
+            &first,
+            &now.as_millis().to_be_bytes(),
+            &writes.to_be_bytes(),
+        ])
+        .beside_channel(channel),
         channel: channel.to_owned(),
         kind: NotificationKind::Digest,
         created_at: now,

@@ -45,7 +45,7 @@ impl Held {
         self.ids.retain(|id| !covered.contains(id));
     }
 
-    fn take(&mut self) -> Vec<Part> {
+    pub(super) fn take(&mut self) -> Vec<Part> {
         self.ids.clear();
         std::mem::take(&mut self.parts)
     }
@@ -79,15 +79,13 @@ impl Outbox {
         }
     }
 
-    /// Takes what is held and may be told now; what would overtake an earlier message of the same monitor is left to the store.
-    pub(super) fn take_held(&mut self) -> Vec<Part> {
-        let held = self.held.take();
-        let count = held.len();
-        let taken: Vec<Part> =
-            held.into_iter().filter(|part| !self.queue.has(Lane::of_monitor(part.monitor))).collect();
-        if taken.len() < count {
+    /// Leaves to the store what is held and would overtake an earlier message of the same monitor if it were told now.
+    pub(super) fn leave_overtaking(&mut self) {
+        let goes_on = |part: &&Part| self.queue.goes_on(Lane::of_monitor(part.monitor));
+        let left: BTreeSet<NotificationId> = self.held.parts.iter().filter(goes_on).map(|part| part.id).collect();
+        if !left.is_empty() {
+            self.held.remove(&left);
             self.refill.overflow();
         }
-        taken
     }
 }

@@ -14,8 +14,6 @@ mod settled;
 mod window;
 mod write;
 
-use std::collections::BTreeMap;
-
 pub use failing::Failing;
 pub use window::Grouping;
 pub use write::OutboxWrite;
@@ -30,6 +28,7 @@ use queue::Queue;
 use refill::Refill;
 use settled::Settled;
 use window::Window;
+use write::Unwritten;
 
 /// Unsettled digests beyond which no further one is made; what is held back waits, for the next one.
 const DIGESTS_MAX: usize = 16;
@@ -148,10 +147,7 @@ pub struct Outbox {
     active_at: Timestamp,
     /// The number of the last write that was given out.
     writes: u64,
-    settlements: BTreeMap<NotificationId, Delivery>,
-    /// Digests that are settled: that is written when all that they cover is.
-    digests: BTreeMap<NotificationId, Delivery>,
-    notifications: Vec<Notification>,
+    unwritten: Unwritten,
 }
 
 impl Outbox {
@@ -173,9 +169,7 @@ impl Outbox {
             fortune: Fortune::default(),
             active_at: Timestamp::MIN,
             writes: 0,
-            settlements: BTreeMap::new(),
-            digests: BTreeMap::new(),
-            notifications: Vec::new(),
+            unwritten: Unwritten::default(),
         }
     }
 
@@ -210,7 +204,7 @@ impl Outbox {
             Some(delivery) if delivery.state != DeliveryState::Dead => self.settle(id, delivery.clone()),
             _ => {
                 self.settled.forget(id);
-                self.digests.remove(&id);
+                self.unwritten.forget(id);
                 self.outdates(id);
                 self.handle_owed(owed);
             }
@@ -254,12 +248,8 @@ impl Outbox {
             let covered = notification.digest.iter().flat_map(|digest| &digest.covers);
             covered.for_each(|(covered, _)| self.settle_covered(*covered, &delivery));
         }
-        if state != DeliveryState::Pending && notification.digest.is_some() {
-            self.settlements.remove(&id);
-            self.digests.insert(id, delivery);
-        } else {
-            self.settle(id, delivery);
-        }
+        // A digest's own outcome comes after those of what it covers.
+        self.settle(id, delivery);
         Some(self.judge(state, failure, &notification, now, outdated))
     }
 
@@ -362,6 +352,7 @@ impl Outbox {
     /// Makes a digest of the messages that were held back, unless it is a single one, which goes out as itself.
     fn end_window(&mut self, now: Timestamp) {
         let grouping = self.settings.grouping;
+        self.leave_overtaking();
         if self.held.is_empty()
             && let Some(single) = self.queue.single_held()
         {
@@ -375,22 +366,20 @@ impl Outbox {
         }
         let whole = self.queue.take_held().into_iter().enumerate();
         let mut parts: Vec<Part> = whole.map(|(n, whole)| Part::of(whole, n < Digest::ITEMS_MAX)).collect();
-        parts.extend(self.take_held());
+        parts.extend(self.held.take());
         if parts.is_empty() {
             return;
         }
         if parts.len() == 1 {
-            // It goes out as itself, when it is read.
+            // Nothing waits whole beside it, which it would come after now: it goes out as itself, when it is read.
             return self.refill.overflow();
         }
-        for part in &parts {
-            let delivery = digest::grouped(part.created_at.max(now));
-            self.remember(part.id, delivery.clone());
-            self.settle(part.id, delivery);
-        }
-        let digest = digest::digest(&self.channel, now, parts);
+        let covered = parts.iter().map(|part| (part.id, digest::grouped(part.created_at.max(now))));
+        let covered: Vec<(NotificationId, Delivery)> = covered.collect();
+        let digest = digest::digest(&self.channel, now, self.writes, parts);
         self.queue.reserve(&digest);
-        self.notifications.push(digest);
+        self.unwritten.owe(digest);
+        covered.iter().for_each(|(id, delivery)| self.settle_covered(*id, delivery));
     }
 
     /// Tells of a channel that keeps failing or gave something up.
@@ -438,6 +427,6 @@ impl Outbox {
         to.retain(|channel| *channel != self.channel);
         to.sort_unstable();
         to.dedup();
-        self.notifications.extend(failing::owed(to, about, message, now));
+        failing::owed(to, about, message, now).into_iter().for_each(|owed| self.unwritten.owe(owed));
     }
 }

@@ -31,11 +31,12 @@ impl Waiting {
     }
 }
 
-/// What an unsettled digest stands for: the lanes of what it covers, and the digests before it that have some of these.
+/// What an unsettled digest stands for: the lanes of what it covers, and the unsettled digests before it that have some of
+/// these.
 #[derive(Debug)]
 struct Cover {
     lanes: BTreeSet<Lane>,
-    behind: Vec<NotificationId>,
+    behind: BTreeSet<NotificationId>,
     /// What it covers, where the store may still show that as owed: it was made by an earlier process.
     ids: BTreeSet<NotificationId>,
 }
@@ -43,7 +44,8 @@ struct Cover {
 /// The lanes of one channel.
 ///
 /// An unsettled digest comes before everything else in the lanes that it covers, wherever its place in the store is: when
-/// it was made it took all that was in them, so what is there now came later.
+/// it was made it took all that was in them, so what is there now came later. What left them before is stored as settled
+/// when the digest is stored, so a restart finds the same.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     lanes: BTreeMap<Lane, VecDeque<Waiting>>,
@@ -81,11 +83,6 @@ impl Queue {
 
     pub(super) fn unsettled_digests(&self) -> usize {
         self.digests.len()
-    }
-
-    /// Whether something waits in this lane.
-    pub(super) fn has(&self, lane: Lane) -> bool {
-        self.lanes.contains_key(&lane)
     }
 
     /// Whether what waits in this lane goes out by itself, one after the other.
@@ -191,8 +188,11 @@ impl Queue {
     pub(super) fn settle_first(&mut self, lane: Lane) {
         let Some(waiting) = self.lanes.get_mut(&lane) else { return };
         if let Some(first) = waiting.pop_front() {
-            self.lane_of.remove(&first.owed.notification.id);
-            self.digests.remove(&first.owed.notification.id);
+            let id = first.owed.notification.id;
+            self.lane_of.remove(&id);
+            self.digests.remove(&id);
+            // One that is tried again after it was given up comes after those that are here now.
+            self.digests.values_mut().for_each(|cover| _ = cover.behind.remove(&id));
         }
         if waiting.is_empty() {
             self.lanes.remove(&lane);
@@ -246,10 +246,7 @@ impl Queue {
 
     fn must_wait(&self, waiting: &Waiting, lane: Lane) -> bool {
         match self.digests.get(&waiting.owed.notification.id) {
-            Some(cover) => {
-                cover.behind.iter().any(|earlier| self.digests.contains_key(earlier))
-                    || self.under_way.keys().any(|lane| cover.lanes.contains(lane))
-            }
+            Some(cover) => !cover.behind.is_empty() || self.under_way.keys().any(|lane| cover.lanes.contains(lane)),
             None => self.digests.values().any(|cover| cover.lanes.contains(&lane)),
         }
     }

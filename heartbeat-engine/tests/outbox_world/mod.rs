@@ -134,6 +134,13 @@ impl World {
         self.crash();
     }
 
+    /// Stores what is owed by now, and goes down before any outcome is stored: a write is not one step where what it is
+    /// about is kept in several places.
+    pub fn commit_messages_and_crash(&mut self) {
+        self.writes.iter_mut().for_each(|write| write.settlements.clear());
+        self.commit_and_crash(true);
+    }
+
     fn store_batch(&mut self, with_writes: bool) -> Vec<Notification> {
         let mut stored = std::mem::take(&mut self.fresh);
         let writes = if with_writes { self.writes.clone() } else { Vec::new() };
