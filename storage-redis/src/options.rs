@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
-use crate::url::{RedisUrl, RedisUrlError};
+use crate::url::{Kind, RedisUrl, RedisUrlError};
 
 /// How much history a [`crate::RedisStorage`] keeps, which lies in the memory of Redis. What is beyond a limit is forgotten,
 /// the oldest first; open incidents and pending notifications are never forgotten.
@@ -53,7 +53,8 @@ pub struct RedisOptions {
     pub(crate) url: RedisUrl,
     /// Every key begins with `{` and this, so that several systems may share one Redis; `heartbeat` unless told.
     pub prefix: String,
-    /// How many partitions a store is made with, from 1 to 1024; 64 unless told. One that exists keeps what it has.
+    /// How many partitions a store is made with, from 1 to 1024; unless told 64 on a Redis Cluster, and 8 on one Redis, where each
+    /// takes calls of its own. One that exists keeps what it has.
     pub partitions: u16,
     /// How long an answer may take, 5 s unless told.
     pub timeout: Duration,
@@ -80,7 +81,7 @@ impl RedisOptions {
         if prefix.is_empty() || prefix.contains(['{', '}']) {
             return Err(RedisUrlError::new(format!("`prefix` is `{prefix}`; it must be a text without braces")));
         }
-        let partitions = number(&mut query, "partitions", 64, 1..=1024)?;
+        let partitions = number(&mut query, "partitions", if url.kind == Kind::Cluster { 64 } else { 8 }, 1..=1024)?;
         let options = Self {
             url,
             prefix,
@@ -138,6 +139,8 @@ mod tests {
         let options = RedisOptions::parse("redis+cluster://a?partitions=64&allow_eviction&timeout_ms=250").unwrap();
         assert_eq!((options.partitions, options.allow_eviction), (64, true));
         assert_eq!(options.timeout, Duration::from_millis(250));
+        let partitions = |url| RedisOptions::parse(url).unwrap().partitions;
+        assert_eq!(["redis://a", "redis+sentinel://a/b", "redis+clusters://a"].map(partitions), [8, 8, 64]);
         for (query, part) in [
             ("partitions=0", "from 1 to 1024"),
             ("partitions=many", "`many`"),
