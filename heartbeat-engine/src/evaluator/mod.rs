@@ -30,8 +30,8 @@ use crate::deadline::Deadlines;
 use crate::slab::{IdMap, IdSet, OfMonitor, Slab};
 use crate::step;
 use crate::{
-    Applied, Batch, Epoch, MonitorId, Notification, Outage, PartitionId, Record, Route, StateChange, StorageError,
-    Timestamp, Version, WatchLog,
+    Applied, Batch, Epoch, MonitorId, Notification, NotificationId, Outage, PartitionId, Record, Route, StateChange,
+    StorageError, Timestamp, Version, WatchLog,
 };
 
 /// Names a request until it is answered.
@@ -147,6 +147,8 @@ pub struct Evaluator {
     judges: bool,
     /// Whether it stores marks of life and finds outages, or the host does.
     keeps_watch: bool,
+    /// Notifications that may be stored although their monitor is known in another form.
+    doubtful: Vec<NotificationId>,
     /// The outages that the host told of, when it told of the watcher's life.
     told_of_life: Option<Vec<Outage>>,
     clocks: (Timestamp, Duration),
@@ -184,6 +186,7 @@ impl Evaluator {
             look: Look::Steady,
             judges: true,
             keeps_watch: true,
+            doubtful: Vec::new(),
             told_of_life: None,
             clocks: (Timestamp::MIN, Duration::ZERO),
             pending: VecDeque::new(),
@@ -214,6 +217,8 @@ impl Evaluator {
             let written = if group.removed { record.is_none() } else { record.as_ref() == Some(&group.record) };
             if written {
                 self.tell(id, record.clone(), group.changes, group.owed);
+            } else {
+                self.doubtful.extend(group.owed.iter().map(|owed| owed.id));
             }
         }
         match record {

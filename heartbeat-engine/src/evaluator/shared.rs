@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Evaluator;
 use crate::absence::{Look, joined};
-use crate::{Epoch, MonitorId, Outage, StorageError, Timestamp};
+use crate::{Epoch, MonitorId, NotificationId, Outage, StorageError, Timestamp};
 
 impl Evaluator {
     /// Leaves the watch over the watcher's life to the host, where it is that of several nodes (S6.5): no marks are stored from
@@ -61,6 +61,12 @@ impl Evaluator {
     /// Takes that a monitor was written by somebody else, in a form that has to be read: [`Evaluator::poll_reload`] asks for it.
     pub fn handle_outdated(&mut self, id: MonitorId) {
         self.stale.entry(id).or_default();
+    }
+
+    /// Notifications of which nobody knows whether they are stored: the answer to their batch was lost, and another node has
+    /// written their monitor since. Whoever delivers finds them in the store, or they never came to be owed.
+    pub fn poll_doubtful(&mut self) -> Vec<NotificationId> {
+        std::mem::take(&mut self.doubtful)
     }
 
     /// Whether nothing may be decided until it is known whether the watcher was away.

@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::evaluator::Touched;
 use crate::life::{Life, LifeStep};
 use crate::outbox::Owed;
+use crate::runtime::listener;
 use crate::runtime::metrics::add;
 use crate::runtime::presence::{self, NodeInfo};
 use crate::runtime::shared::Shared;
@@ -154,12 +155,18 @@ impl LifeKeeper {
         }
         outages.push(outage);
         let owed = batch.notifications.clone();
-        let written = self.write(batch, outages, monotonic).await?;
-        if written {
-            add(&self.shared.counters.outages, 1);
-            owed.into_iter().for_each(|notification| self.shared.owe(Owed::fresh(notification)));
+        let written = self.write(batch, outages, monotonic).await;
+        match &written {
+            Ok(true) => {
+                add(&self.shared.counters.outages, 1);
+                owed.into_iter().for_each(|notification| self.shared.owe(Owed::fresh(notification)));
+            }
+            Err(StorageError::Unknown(_)) => {
+                listener::look_for(&self.shared, owed.iter().map(|notification| notification.id).collect());
+            }
+            Ok(false) | Err(_) => {}
         }
-        Ok(written)
+        written
     }
 
     /// Stores a batch with a mark, and lets the seats know when that is done.

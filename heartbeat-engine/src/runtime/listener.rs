@@ -68,6 +68,19 @@ async fn tell(shared: &Arc<Shared>, news: News, position: &mut String) -> Result
     Ok(())
 }
 
+/// Hands over, when the storage can be asked, what this node itself may have stored as owed without knowing.
+pub(crate) fn look_for(shared: &Arc<Shared>, owed: Vec<NotificationId>) {
+    if owed.is_empty() || shared.tenure == Tenure::Exclusive {
+        return;
+    }
+    let shared = shared.clone();
+    tokio::spawn(async move {
+        while again(&shared, &owed).await.is_err() && !shared.is_closed() {
+            tokio::time::sleep(ASK_EVERY * 5).await;
+        }
+    });
+}
+
 /// Hands over what is owed to channels for which this node delivers, if it is pending still.
 async fn again(shared: &Arc<Shared>, owed: &[NotificationId]) -> Result<(), StorageError> {
     if shared.lease.held().is_empty() {

@@ -23,6 +23,7 @@ use crate::evaluator::Evaluator;
 use crate::outbox::{OutboxWrite, Owed};
 use crate::runtime::delivery::Deliveries;
 use crate::runtime::inbox::{Apart, Inbox, Work};
+use crate::runtime::listener;
 use crate::runtime::shared::Shared;
 use crate::runtime::waiting::Waiting;
 use crate::{
@@ -234,6 +235,7 @@ impl Seat {
         for notification in committed.owed {
             self.owe(Owed::fresh(notification));
         }
+        listener::look_for(&self.shared, self.evaluator.poll_doubtful());
         while let Some((ticket, answer)) = self.evaluator.poll_answer() {
             self.waiting.answer(ticket, answer);
         }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod leases;
+mod lost_answers;
 mod outages;
 mod site;
 mod together;

@@ -129,7 +129,12 @@ pub(crate) struct Node {
 impl Node {
     /// Starts a node that tells the channel `ops`.
     pub(crate) async fn start(name: &str, site: &Site) -> Self {
-        let builder = Engine::builder(site.storage.another_handle()).clock(site.clock.clone());
+        Self::start_on(site.storage.another_handle(), name, site).await
+    }
+
+    /// The same on a storage of its own choice.
+    pub(crate) async fn start_on(storage: impl Storage, name: &str, site: &Site) -> Self {
+        let builder = Engine::builder(storage).clock(site.clock.clone());
         let builder = builder.node(name).channel_kind(site.told.clone()).notifier("ops", site.told.clone());
         let (engine, mut driver) = builder.tenure(Tenure::Shared { ttl: TTL }).build();
         driver.load().await.unwrap();
