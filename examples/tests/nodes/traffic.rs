@@ -24,8 +24,6 @@ struct Sent {
 /// Sends until it is stopped.
 pub(crate) struct Traffic {
     sent: Arc<Vec<Sent>>,
-    /// Heartbeats that no server took.
-    refused: Arc<AtomicU64>,
     stops: Arc<AtomicBool>,
     jobs: Vec<JoinHandle<()>>,
 }
@@ -34,24 +32,22 @@ impl Traffic {
     /// Begins to send to these servers; every monitor was heard when this returns.
     pub(crate) async fn begin(servers: &[&Server]) -> Self {
         let sent: Arc<Vec<Sent>> = Arc::new((0..BUSY).map(|_| Sent::default()).collect());
-        let (stops, refused) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let stops = Arc::new(AtomicBool::new(false));
         let mut jobs = Vec::new();
         for number in 0..BUSY {
             let token = servers[0].token(&format!("busy-{number}")).await;
             let urls: Vec<String> = servers.iter().map(|server| server.path(&format!("/ping/{token}"))).collect();
-            let (sent, stops, refused) = (sent.clone(), stops.clone(), refused.clone());
+            let (sent, stops) = (sent.clone(), stops.clone());
             jobs.push(tokio::spawn(async move {
                 let client = client();
                 let mut turn = number;
                 while !stops.load(Ordering::Relaxed) {
-                    if !send(&client, &urls, &mut turn, &sent[number]).await {
-                        refused.fetch_add(1, Ordering::Relaxed);
-                    }
+                    send(&client, &urls, &mut turn, &sent[number]).await;
                     tokio::time::sleep(Duration::from_millis(100)).await;
                 }
             }));
         }
-        let traffic = Self { sent, refused, stops, jobs };
+        let traffic = Self { sent, stops, jobs };
         traffic.until_each_is_heard().await;
         traffic
     }
@@ -62,11 +58,6 @@ impl Traffic {
         while self.acknowledged().zip(&before).any(|(now, before)| now == *before) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-    }
-
-    /// How often no server took a heartbeat.
-    pub(crate) fn refused(&self) -> u64 {
-        self.refused.load(Ordering::Relaxed)
     }
 
     fn acknowledged(&self) -> impl Iterator<Item = u64> {
@@ -91,8 +82,8 @@ impl Traffic {
     }
 }
 
-/// Sends one heartbeat, to one server after the other until one takes it; says whether one did.
-async fn send(client: &reqwest::Client, urls: &[String], turn: &mut usize, sent: &Sent) -> bool {
+/// Sends one heartbeat, to one server after the other until one takes it.
+async fn send(client: &reqwest::Client, urls: &[String], turn: &mut usize, sent: &Sent) {
     // Whom it asks first is as good as random.
     *turn = turn.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
     let first = (*turn >> 33) % urls.len();
@@ -100,7 +91,7 @@ async fn send(client: &reqwest::Client, urls: &[String], turn: &mut usize, sent:
         match client.post(url).timeout(PATIENCE).send().await {
             Ok(answer) if answer.status() == 200 => {
                 sent.acknowledged.fetch_add(1, Ordering::Relaxed);
-                return true;
+                return;
             }
             // It was refused, or nobody listens.
             Ok(answer) if answer.status() == 503 => sent.unanswered.fetch_add(1, Ordering::Relaxed),
@@ -108,5 +99,4 @@ async fn send(client: &reqwest::Client, urls: &[String], turn: &mut usize, sent:
             Err(_) => sent.unanswered.fetch_add(1, Ordering::Relaxed),
         };
     }
-    false
 }
