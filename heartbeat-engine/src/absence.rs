@@ -50,7 +50,7 @@ pub(crate) fn joined(mut outages: Vec<Outage>) -> Vec<Outage> {
 }
 
 /// How old the stored mark of life may be before the time since counts as an outage (S6.1).
-const MARK_AGE_MAX: Duration = Duration::from_secs(15);
+pub(crate) const MARK_AGE_MAX: Duration = Duration::from_secs(15);
 /// How often a mark is stored when nothing else is written: at least every 5 s (S6.1), with a margin for slow writes.
 const MARK_EVERY: Duration = Duration::from_secs(4);
 /// How old the mark may be when something else is written anyway.

@@ -2,11 +2,8 @@
 
 use std::time::Duration;
 
-use crate::absence::{Absence, Look};
+use crate::absence::{Absence, Look, MARK_AGE_MAX};
 use crate::{Outage, Timestamp, WatchLog};
-
-/// How old the stored mark of life may be before the time since counts as an outage (S6.1).
-const MARK_AGE_MAX: Duration = Duration::from_secs(15);
 
 /// What a node must do about the life of all.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -52,6 +52,12 @@ async fn servers_are_replaced_one_after_the_other() {
     let (a, b) = (site.node("a").await, site.node("b").await);
     Site::until_shared(&b, 2).await;
     let traffic = Traffic::begin(&[&a, &b]).await;
+    let metrics = b.get("/metrics").await.text;
+    for series in
+        ["heartbeat_cluster_nodes 2", "heartbeat_cluster_partitions_held 4", "heartbeat_partition_held{partition="]
+    {
+        assert!(metrics.contains(series), "{series}: {metrics}");
+    }
     a.stop().await;
     let stopped = Instant::now();
     Site::until_shared(&b, 1).await;

@@ -106,7 +106,8 @@ impl Store {
             };
         }
         let clear: String = TABLES.map(|table| format!("DELETE FROM {table};")).concat();
-        self.raw.execute_batch(&format!("BEGIN; {clear} COMMIT;")).unwrap();
+        let cleared = self.raw.execute_batch(&format!("BEGIN; {clear} COMMIT;"));
+        cleared.expect("the tables are there, and no other write is under way");
         self.commit(&self.filled);
     }
 
@@ -126,7 +127,8 @@ impl Store {
             frame.push(length as u8);
             frame.extend_from_slice(text);
             let sql = "INSERT INTO recent (monitor, kept, chunks, pings) VALUES (?1, 1, x'', ?2)";
-            self.raw.execute(sql, rusqlite::params![record(1).id().as_bytes(), frame]).unwrap();
+            let inserted = self.raw.execute(sql, rusqlite::params![record(1).id().as_bytes(), frame]);
+            inserted.expect("the monitor has no row of heartbeats yet, and no other write is under way");
             return;
         }
         let (table, column) = match column {
@@ -139,19 +141,22 @@ impl Store {
             _ => ("documents", "body"),
         };
         let sql = format!("UPDATE {table} SET {column} = CAST(?1 AS TEXT)");
-        assert_eq!(self.raw.execute(&sql, [Sql::Blob(text.to_vec())]).unwrap(), 1);
+        let updated = self.raw.execute(&sql, [Sql::Blob(text.to_vec())]);
+        assert_eq!(updated.expect("the column takes any value, and no other write is under way"), 1);
     }
 
     fn record(&self) {
         let id = record(1).id();
-        let load = || block_on(self.storage.load(&[id])).map(|mut found| found.remove(0).unwrap());
+        let load = || {
+            block_on(self.storage.load(&[id])).map(|mut found| found.remove(0).expect("it was stored and not removed"))
+        };
         let Some(found) = understood(load()) else { return };
         let page = block_on(self.storage.monitors(None, 10)).expect("what one read understands, another does");
         assert_eq!(page.items, std::slice::from_ref(&found));
         let next = Record { version: found.version.next(), ..found };
         let change = Change::Put(Arc::new(next.clone()));
         self.commit(&batch([transition(id, Some(Version(next.version.0 - 1)), change)]));
-        same(&load().unwrap(), &next);
+        same(&load().expect("what was stored just now can be read"), &next);
     }
 
     fn history(&self, query: &HistoryQuery) -> Option<HistoryItem> {
@@ -163,7 +168,8 @@ impl Store {
     /// Stores something of the monitor beside a new version of its record.
     fn store_again(&self, fill: impl FnOnce(&mut Transition)) {
         let clear = ["recent", "changes", "incidents", "notifications"].map(|table| format!("DELETE FROM {table};"));
-        self.raw.execute_batch(&format!("BEGIN; {} COMMIT;", clear.concat())).unwrap();
+        let cleared = self.raw.execute_batch(&format!("BEGIN; {} COMMIT;", clear.concat()));
+        cleared.expect("the tables are there, and no other write is under way");
         let next = Record { version: Version(2), ..record(1) };
         let mut again = transition(next.id(), Some(Version(1)), Change::Put(Arc::new(next)));
         fill(&mut again);
@@ -214,7 +220,7 @@ impl Store {
         let body = found[0].body.clone();
         let write = write_document("fuzz", "one", Some(found[0].version.0), Some(body.clone()));
         self.commit(&Batch { documents: vec![write], ..batch([]) });
-        same(&read().unwrap()[0].body, &body);
+        same(&read().expect("what was stored just now can be read")[0].body, &body);
     }
 }
 

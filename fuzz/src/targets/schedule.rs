@@ -75,10 +75,12 @@ fn assert_error(error: &ScheduleError) {
 
 fn check(schedule: &Schedule, grace: Grace, early: Duration, from: Timestamp) {
     assert_line(&schedule.describe());
-    let text = serde_json::to_string(schedule).unwrap();
-    assert_eq!(serde_json::from_str::<Schedule>(&text).unwrap(), *schedule, "{text} is read as another one");
+    let text = serde_json::to_string(schedule).expect("a schedule has only texts and numbers");
+    let read: Schedule =
+        serde_json::from_str(&text).expect("a schedule that exists is right, also when it is read again");
+    assert_eq!(read, *schedule, "{text} is read as another one");
     if let Schedule::Cron(cron) = schedule {
-        let again = Schedule::cron(cron.expression(), cron.zone().clone()).unwrap();
+        let again = Schedule::cron(cron.expression(), cron.zone().clone()).expect("it was parsed from this");
         assert_eq!(again, *schedule);
     }
     walk(schedule, grace, from);

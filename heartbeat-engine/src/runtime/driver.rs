@@ -12,6 +12,7 @@ use crate::runtime::inbox::Inbox;
 use crate::runtime::life_keeper::LifeKeeper;
 use crate::runtime::listener;
 use crate::runtime::loading::Portions;
+use crate::runtime::outbox_reader::each_owed;
 use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::seat::{PAUSE_MAX, Seat};
 use crate::runtime::shared::Shared;
@@ -19,8 +20,6 @@ use crate::{PartitionId, State, StorageError, Tenure};
 
 /// How much of the monitors is read while loading before it is foretold from that how many there are.
 const FORETELLING: f64 = 0.25;
-/// How many owed notifications are read at a time while loading.
-const OUTBOX_PAGE: usize = 512;
 
 /// Does the engine's work while it runs. It ends when the engine is shut down or its last handle is dropped; when the
 /// driver is dropped before, calls are answered `Stopped`.
@@ -95,7 +94,8 @@ impl Driver {
         };
         read_monitors(shared, &mut seats).await?;
         if let (Some(_), [seat]) = (epoch, &mut seats[..]) {
-            read_outbox(shared, seat).await?;
+            each_owed(&*shared.storage, |entry| seat.restore(entry.into())).await?;
+            seat.restored();
         }
         Ok(Loaded { seats, position })
     }
@@ -221,21 +221,6 @@ async fn read_monitors(shared: &Shared, seats: &mut [Seat]) -> Result<(), Storag
 fn evaluator_of(seats: &mut [Seat], partition: PartitionId) -> &mut Evaluator {
     // A partition is a remainder by their number, so there is one.
     seats[usize::from(partition.0)].evaluator()
-}
-
-async fn read_outbox(shared: &Shared, seat: &mut Seat) -> Result<(), StorageError> {
-    let mut after = 0;
-    loop {
-        let page = shared.storage.outbox(after, OUTBOX_PAGE).await?;
-        for entry in page.items {
-            after = entry.seq;
-            seat.restore(entry.into());
-        }
-        if !page.more {
-            seat.restored();
-            return Ok(());
-        }
-    }
 }
 
 /// Waits until the engine is shut down.

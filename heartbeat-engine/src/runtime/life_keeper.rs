@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use crate::absence::MARK_AGE_MAX;
 use crate::evaluator::Touched;
 use crate::life::{Life, LifeStep};
 use crate::outbox::Owed;
@@ -19,8 +20,6 @@ use crate::{
 const BEAT_MAX: Duration = Duration::from_secs(3);
 /// How long it waits before it looks again, while it is not known whether there was an outage.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// How old the last mark may be before nobody knows whether there is an outage (S6.1).
-const MARK_AGE_MAX: Duration = Duration::from_secs(15);
 /// The first partition keeps what belongs to all.
 const FIRST: PartitionId = PartitionId(0);
 
@@ -69,6 +68,10 @@ pub(crate) struct LifeKeeper {
     started_at: Timestamp,
     /// The version of this node's description.
     described: Option<Version>,
+    /// When it was written last, by the clock that is never set.
+    described_at: Option<Duration>,
+    /// How often marks and the description are written.
+    beat: Duration,
 }
 
 impl LifeKeeper {
@@ -78,16 +81,18 @@ impl LifeKeeper {
             Tenure::Shared { ttl } => ttl,
         };
         let started_at = shared.clock.now();
-        Self { shared, life: Life::new(patience), started_at, described: None }
+        let beat = BEAT_MAX.min(patience / 3);
+        Self { shared, life: Life::new(patience), started_at, described: None, described_at: None, beat }
     }
 
     /// Works as long as it is polled.
     pub(crate) async fn attend(&mut self) {
-        let Tenure::Shared { ttl } = self.shared.tenure else { return std::future::pending().await };
-        let beat = BEAT_MAX.min(ttl / 3);
+        if self.shared.tenure == Tenure::Exclusive {
+            return std::future::pending().await;
+        }
         loop {
             let pause = match self.look().await {
-                Ok(true) => beat,
+                Ok(true) => self.beat,
                 Ok(false) => AGAIN_AFTER,
                 Err(error) => {
                     add(&self.shared.counters.commit_errors, 1);
@@ -183,6 +188,10 @@ impl LifeKeeper {
     /// Lets the other nodes see that this one is there, without saying that it works.
     async fn describe(&mut self, now: Timestamp) -> Result<bool, StorageError> {
         let Some(epoch) = self.shared.lease.known_epoch(FIRST) else { return Ok(false) };
+        let monotonic = self.shared.clock.monotonic();
+        if self.described_at.is_some_and(|at| monotonic < at + self.beat) {
+            return Ok(true);
+        }
         let mut batch = self.batch(epoch, now);
         batch.mark = None;
         self.commit(&batch).await
@@ -201,6 +210,7 @@ impl LifeKeeper {
             Some(Outcome::Conflict { found }) => *found,
             _ => Some(self.described.map_or(Version::FIRST, Version::next)),
         };
+        self.described_at = Some(self.shared.clock.monotonic());
         let now = self.shared.clock.now();
         self.shared.counters.report(|standing| {
             standing.committed_at = Some(now);
@@ -215,7 +225,6 @@ impl LifeKeeper {
             name: self.shared.node.clone(),
             started_at: self.started_at,
             seen_at: now,
-            partitions: self.shared.lease.held(),
             beat: 0,
         };
         let documents = vec![node.write(self.described)];

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 
+use crate::runtime::channels;
 use crate::runtime::inbox::Work;
+use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::shared::Shared;
 use crate::{
     DeliveryState, HistoryItem, HistoryQuery, MonitorNews, News, NotificationId, PartitionId, StorageError, Tenure,
@@ -14,6 +16,8 @@ use crate::{
 
 /// How often it asks.
 const ASK_EVERY: Duration = Duration::from_millis(100);
+/// The kinds of documents that the engine keeps in memory.
+const KEPT_IN_MEMORY: [&str; 3] = [channels::DOCUMENT_KIND, MAINTENANCE, ROUTE];
 /// How many notifications are read at the same time.
 const READ_AT_ONCE: usize = 64;
 
@@ -61,7 +65,7 @@ async fn tell(shared: &Arc<Shared>, news: News, position: &mut String) -> Result
         // Nobody may be listening.
         let _ = shared.changes.send(change);
     }
-    for kind in news.documents {
+    for kind in news.documents.into_iter().filter(|kind| KEPT_IN_MEMORY.contains(&kind.as_str())) {
         shared.first_inbox().push_inner(&*shared.clock, Work::Reread(kind));
     }
     *position = news.position;

@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 
 use crate::runtime::inbox::Work;
 use crate::runtime::shared::Shared;
-use crate::{PartitionId, StorageError};
+use crate::{OutboxEntry, PartitionId, Storage, StorageError};
 
 /// How many owed notifications are read at a time.
 const PAGE: usize = 512;
@@ -47,18 +47,27 @@ impl OutboxReader {
 
 async fn read(shared: &Shared, wanted: &BTreeSet<PartitionId>) -> Result<(), StorageError> {
     let hand = |partition, work| shared.inbox(partition).push_inner(&*shared.clock, work);
+    let hand_over = |entry: OutboxEntry| {
+        let partition = shared.partition_of_channel(&entry.notification.channel);
+        if wanted.contains(&partition) {
+            hand(partition, Work::Stored(Box::new(entry.into())));
+        }
+    };
+    each_owed(&*shared.storage, hand_over).await?;
+    wanted.iter().for_each(|partition| hand(*partition, Work::OutboxRead));
+    Ok(())
+}
+
+/// Visits everything that is owed, in the order in which it came to be.
+pub(crate) async fn each_owed(storage: &dyn Storage, mut visit: impl FnMut(OutboxEntry)) -> Result<(), StorageError> {
     let mut after = 0;
     loop {
-        let page = shared.storage.outbox(after, PAGE).await?;
+        let page = storage.outbox(after, PAGE).await?;
         for entry in page.items {
             after = entry.seq;
-            let partition = shared.partition_of_channel(&entry.notification.channel);
-            if wanted.contains(&partition) {
-                hand(partition, Work::Stored(Box::new(entry.into())));
-            }
+            visit(entry);
         }
         if !page.more {
-            wanted.iter().for_each(|partition| hand(*partition, Work::OutboxRead));
             return Ok(());
         }
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Document, DocumentWrite, PartitionId, Storage, StorageError, Timestamp, Version};
+use crate::{Document, DocumentWrite, Storage, StorageError, Timestamp, Version};
 
 /// The kind of the documents.
 pub(crate) const DOCUMENT_KIND: &str = "node";
@@ -20,8 +20,6 @@ pub struct NodeInfo {
     pub started_at: Timestamp,
     /// When it described itself last, by its own clock.
     pub seen_at: Timestamp,
-    /// The partitions that it judged and delivered for then.
-    pub partitions: Vec<PartitionId>,
     /// Counts its descriptions.
     #[serde(skip)]
     pub beat: u64,

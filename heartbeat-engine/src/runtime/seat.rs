@@ -197,7 +197,7 @@ impl Seat {
                 Work::Written(channel, number) => self.written_apart(&channel, number),
                 Work::Owed(owed) => self.hand_over(*owed, false),
                 Work::Again(entry) => self.hand_over((*entry).into(), true),
-                Work::Stored(owed) => self.deliveries.hand_over(*owed),
+                Work::Stored(owed) => self.hand_over_stored(*owed),
                 Work::OutboxRead => self.outbox_read(),
                 Work::News(news) => self.hear(news),
                 Work::Parent(id, slug, down) => self.evaluator.handle_parent(id, &slug, down),

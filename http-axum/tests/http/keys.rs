@@ -56,6 +56,17 @@ async fn each_scope_includes_those_before_it() {
 }
 
 #[tokio::test]
+async fn nodes_are_shown_to_keys_that_read_everything() {
+    let server = Server::start().await;
+    let (all, some) = (server.key("read", &json!({})).await, server.key("read", &json!({"monitors": ["c"]})).await);
+    let shown = server.with_key(&all, "GET", "/api/cluster", &NONE).await.json();
+    assert_eq!(shown, json!({"shared": false, "node": null, "nodes": [], "partitions": []}), "it is alone");
+    let refused = server.with_key(&some, "GET", "/api/cluster", &NONE).await;
+    assert_eq!(refused.status, 403);
+    assert_eq!(refused.json()["detail"], "this key is limited; it cannot see the nodes");
+}
+
+#[tokio::test]
 async fn limited_keys_see_and_touch_only_their_own() {
     let server = Server::start().await;
     for (slug, tags) in [("a", json!(["one"])), ("b", json!(["two"])), ("c", json!([]))] {

@@ -139,7 +139,7 @@ impl Seat {
     pub(super) fn commit_failed(&mut self, error: &StorageError) {
         add(&self.shared.counters.commit_errors, 1);
         if self.failed == 0 || *error == StorageError::Fenced {
-            tracing::error!(%error, "a batch could not be stored");
+            tracing::error!(partition = self.partition.0, %error, "a batch could not be stored");
         }
         self.failed = self.failed.saturating_add(1);
         self.shared.counters.report(|standing| standing.store_error = Some(error.to_string()));

@@ -6,7 +6,6 @@ use std::time::Duration;
 use super::Seat;
 use crate::runtime::channels;
 use crate::runtime::inbox::Work;
-use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::{MonitorForm, MonitorId, MonitorNews, Record, State, StorageError, Target, Tenure};
 
 /// How long calls wait at most while it is not known whether the watcher was away.
@@ -85,9 +84,6 @@ impl Seat {
     /// Reads documents that other nodes wrote. No write of this node is under way meanwhile, so nothing newer is undone.
     pub(super) async fn reread(&mut self) {
         for kind in std::mem::take(&mut self.rereads) {
-            if ![channels::DOCUMENT_KIND, MAINTENANCE, ROUTE].contains(&kind.as_str()) {
-                continue;
-            }
             match self.shared.storage.documents(&kind).await {
                 Ok(documents) if kind == channels::DOCUMENT_KIND => self.shared.channels.reload(&documents),
                 Ok(documents) => self.shared.policies.reload(&kind, &documents),

@@ -85,6 +85,13 @@ impl Seat {
         }
     }
 
+    /// Hands over what was stored and owed when the partition was taken over, unless that is over.
+    pub(super) fn hand_over_stored(&mut self, owed: Owed) {
+        if matches!(self.role, Role::Judges { .. }) {
+            self.deliveries.hand_over(owed);
+        }
+    }
+
     /// What was stored and owed when the partition was taken over has been handed over; the channels begin.
     pub(super) fn outbox_read(&mut self) {
         let Role::Judges { reads, .. } = &mut self.role else { return };
