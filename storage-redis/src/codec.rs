@@ -10,10 +10,13 @@ use serde::de::DeserializeOwned;
 
 use crate::error::{damaged, damaged_json, unencodable};
 
-/// Where the part of a stored state begins that only we read.
-const HEALTH_AT: usize = 32;
-/// The same in a state as it is given to `commit.lua`.
-const GIVEN_HEALTH_AT: usize = 24;
+/// Where the part of a state begins that only we read, behind its version, its revision, how long the rest is, and when the
+/// monitor wakes.
+const HEALTH_AT: usize = 28;
+/// Where the rest begins whose length a state tells.
+const REST_AT: usize = 20;
+/// What is kept last: under which instant the monitor is among those that are due.
+const DUE_BYTES: usize = 8;
 
 /// An instant as a double: milliseconds, exact within 285,000 years of 1970.
 pub(crate) fn double(at: Timestamp) -> [u8; 8] {
@@ -30,37 +33,42 @@ pub(crate) fn from_sortable(bytes: [u8; 8]) -> Timestamp {
     Timestamp::from_millis((u64::from_be_bytes(bytes) ^ (1 << 63)).cast_signed())
 }
 
-/// The state of a record as `commit.lua` takes it.
-pub(crate) fn state(record: &Record) -> Result<Vec<u8>, StorageError> {
-    let mut out = Vec::with_capacity(64);
+/// The state of a record as `commit.lua` takes it, appended.
+pub(crate) fn state(out: &mut Vec<u8>, record: &Record) -> Result<(), StorageError> {
+    let begin = out.len();
     out.extend_from_slice(&record.version.0.to_be_bytes());
     out.extend_from_slice(&record.monitor.revision.0.to_be_bytes());
+    out.extend_from_slice(&[0; REST_AT - 16]);
     out.extend_from_slice(&double(record.health.wake_at()));
-    compact::write_health(&mut out, &record.health).map_err(unencodable)?;
-    Ok(out)
+    compact::write_health(out, &record.health).map_err(unencodable)?;
+    let length = u32::try_from(out.len() - begin - REST_AT).map_err(unencodable)?;
+    out[begin + 16..begin + REST_AT].copy_from_slice(&length.to_be_bytes());
+    Ok(())
 }
 
-/// A state as it is kept: the record's version, the wish's revision, and how the monitor stands.
-pub(crate) fn read_state(id: MonitorId, bytes: &[u8]) -> Result<(Version, Version, Health), StorageError> {
-    read_state_at(id, bytes, HEALTH_AT)
-}
-
-/// The same of a state as it was given to `commit.lua`.
-pub(crate) fn read_given_state(id: MonitorId, bytes: &[u8]) -> Result<(Version, Version, Health), StorageError> {
-    read_state_at(id, bytes, GIVEN_HEALTH_AT)
-}
-
-fn read_state_at(id: MonitorId, bytes: &[u8], health_at: usize) -> Result<(Version, Version, Health), StorageError> {
+/// A state as it was given to `commit.lua` or is kept: the record's version, the wish's revision, how the monitor stands, and
+/// what follows.
+pub(crate) fn read_state(id: MonitorId, bytes: &[u8]) -> Result<(Version, Version, Health, &[u8]), StorageError> {
     let what = || format!("the state of monitor {id}");
-    let head = |at: usize| {
-        let bytes = bytes.get(at..at + 8).and_then(|bytes| bytes.try_into().ok());
-        bytes.map(u64::from_be_bytes).map(Version)
+    let read = || {
+        let (version, rest) = bytes.split_first_chunk()?;
+        let (revision, rest) = rest.split_first_chunk()?;
+        let (length, _) = rest.split_first_chunk()?;
+        let end = REST_AT.checked_add(usize::try_from(u32::from_be_bytes(*length)).ok()?)?;
+        let (state, behind) = bytes.split_at_checked(end)?;
+        Some((u64::from_be_bytes(*version), u64::from_be_bytes(*revision), state.get(HEALTH_AT..)?, behind))
     };
-    let (Some(version), Some(revision), Some(rest)) = (head(0), head(8), bytes.get(health_at..)) else {
-        return Err(StorageError::Corrupt(format!("{} ends too soon", what())));
-    };
-    let health = compact::read_health(rest).map_err(|error| damaged(&what(), &error))?;
-    Ok((version, revision, health))
+    let read = read().ok_or_else(|| StorageError::Corrupt(format!("{} ends too soon", what())))?;
+    let (version, revision, health, behind) = read;
+    let health = compact::read_health(health).map_err(|error| damaged(&what(), &error))?;
+    Ok((Version(version), Version(revision), health, behind))
+}
+
+/// The latest heartbeats of a monitor, newest first, that are kept with its state.
+pub(crate) fn latest_of(id: MonitorId, state: &[u8]) -> Result<&[u8], StorageError> {
+    let (_, _, _, behind) = read_state(id, state)?;
+    let latest = behind.len().checked_sub(DUE_BYTES).and_then(|end| behind.get(..end));
+    latest.ok_or_else(|| StorageError::Corrupt(format!("the state of monitor {id} ends too soon")))
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Result<Vec<u8>, StorageError> {
@@ -79,7 +87,7 @@ pub(crate) fn read_change(bytes: &[u8]) -> Result<heartbeat_engine::StateChange,
     from_json(&"a change of state", bytes)
 }
 
-/// A heartbeat on its own.
+/// A heartbeat on its own, appended.
 pub(crate) fn ping(out: &mut Vec<u8>, ping: &PingEntry) {
     let mut content = Vec::new();
     compact::write_ping(&mut content, ping);
@@ -88,16 +96,14 @@ pub(crate) fn ping(out: &mut Vec<u8>, ping: &PingEntry) {
     *out = packer.bytes;
 }
 
-pub(crate) fn read_frame(id: MonitorId, bytes: &[u8]) -> Result<Frame<'_>, StorageError> {
-    let what = || format!("a heartbeat of monitor {id}");
-    let frame = Frames::new(bytes).next();
-    let frame = frame.ok_or_else(|| StorageError::Corrupt(format!("{} is empty", what())))?;
-    frame.map_err(|error| damaged(&what(), &error))
+/// Heartbeats one behind the other, each on its own.
+pub(crate) fn read_frames(id: MonitorId, bytes: &[u8]) -> impl Iterator<Item = Result<Frame<'_>, StorageError>> {
+    Frames::apart(bytes)
+        .map(move |frame| frame.map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error)))
 }
 
-pub(crate) fn read_ping(id: MonitorId, bytes: &[u8]) -> Result<PingEntry, StorageError> {
-    let frame = read_frame(id, bytes)?;
-    compact::read_ping(&frame).map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error))
+pub(crate) fn read_ping(id: MonitorId, frame: &Frame<'_>) -> Result<PingEntry, StorageError> {
+    compact::read_ping(frame).map_err(|error| damaged(&format!("a heartbeat of monitor {id}"), &error))
 }
 
 /// Where an incident stands in the order of incidents.

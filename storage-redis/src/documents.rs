@@ -4,16 +4,13 @@ use heartbeat_engine::{DOCUMENT_BYTES_MAX, Document, DocumentWrite, Outcome, Sto
 
 use crate::codec;
 use crate::script::DOCUMENTS;
-use crate::store::{Lane, Store};
+use crate::store::Store;
 
-pub(crate) async fn write(
-    store: &Store,
-    lane: &Lane<'_>,
-    writes: &[DocumentWrite],
-) -> Result<Vec<Outcome>, StorageError> {
+pub(crate) async fn write(store: &Store, writes: &[DocumentWrite]) -> Result<Vec<Outcome>, StorageError> {
     if writes.is_empty() {
         return Ok(Vec::new());
     }
+    let lane = store.lanes.take();
     let mut call = DOCUMENTS.on(&[&store.keys.documents(&format!("done:{}", lane.name()))]);
     call.arg(lane.next_batch());
     let mut outcomes = Vec::new();

@@ -3,14 +3,11 @@
 use heartbeat_engine::{HistoryItem, HistoryQuery, MonitorId, Page, StorageError};
 
 use crate::store::Store;
-use crate::{codec, feed, fold, incidents, notifications};
-
-/// So many heartbeats are read at a time.
-const PORTION: isize = 64;
+use crate::{feed, fold, incidents, notifications, pings};
 
 pub(crate) async fn page(store: &Store, query: &HistoryQuery, limit: usize) -> Result<Page<HistoryItem>, StorageError> {
     match query {
-        HistoryQuery::Pings { monitor, before } => pings(store, *monitor, *before, limit).await,
+        HistoryQuery::Pings { monitor, before } => pings::page(store, *monitor, *before, limit).await,
         HistoryQuery::Counts { monitor, per, since, before } => {
             fold::page(store, *monitor, *per, (*since, *before), limit).await
         }
@@ -31,31 +28,6 @@ pub(crate) async fn page(store: &Store, query: &HistoryQuery, limit: usize) -> R
         HistoryQuery::Feed { after } => feed::page(store, *after, limit).await,
         HistoryQuery::LatestEvent => feed::latest(store).await,
         other => Err(StorageError::Unavailable(format!("this storage does not know {other:?}"))),
-    }
-}
-
-async fn pings(
-    store: &Store,
-    id: MonitorId,
-    before: Option<u64>,
-    limit: usize,
-) -> Result<Page<HistoryItem>, StorageError> {
-    let key = store.keys.of_monitor(store.partition_of(id), "pings", id);
-    let mut items = Vec::new();
-    let mut end = -1;
-    loop {
-        let mut command = redis::cmd("LRANGE");
-        command.arg(&key).arg(end - PORTION + 1).arg(end);
-        let portion: Vec<Vec<u8>> = store.read(&command).await?;
-        for ping in portion.iter().rev() {
-            if before.is_none_or(|before| codec::read_frame(id, ping).is_ok_and(|frame| frame.n < before)) {
-                items.push(HistoryItem::Ping(Box::new(codec::read_ping(id, ping)?)));
-            }
-        }
-        end -= PORTION;
-        if items.len() > limit || (portion.len() as isize) < PORTION {
-            return Ok(Page::cut(items, limit));
-        }
     }
 }
 

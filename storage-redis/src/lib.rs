@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(feature = "bench")]
+mod bench;
 mod by_partition;
 mod codec;
 mod commit;
@@ -18,8 +20,11 @@ mod news;
 mod notifications;
 mod open;
 mod options;
+mod pings;
 mod records;
+mod rounds;
 mod script;
+mod share;
 mod storage;
 mod store;
 mod url;

@@ -162,6 +162,7 @@ fn take(news: &mut News, from: Place, portion: Portion, own: &str) -> Result<Opt
         }
         reached = told.place;
         if told.writer != own.as_bytes() {
+            add_plain(news, Parts(told.plain))?;
             add(news, Parts(told.parts))?;
         }
     }
@@ -173,18 +174,40 @@ struct Told<'a> {
     place: Place,
     writer: &'a [u8],
     parts: &'a [u8],
+    plain: &'a [u8],
 }
 
 impl<'a> Told<'a> {
     fn read((id, fields): &'a Entry) -> Result<Self, StorageError> {
         let read = || {
-            let [n, number, w, writer, b, parts] = &fields[..] else { return None };
+            let ([n, number, w, writer, b, parts], rest) = fields.split_first_chunk()?;
             let place = Place::read(id, std::str::from_utf8(number).ok()?)?;
+            let plain = match rest {
+                [] => &[][..],
+                [h, plain] if h == b"h" => plain,
+                _ => return None,
+            };
             let known = [&n[..], w, b] == [b"n", b"w", b"b"];
-            known.then_some(Self { place, writer, parts })
+            known.then_some(Self { place, writer, parts, plain })
         };
         read().ok_or_else(|| StorageError::Corrupt(format!("the news {id} is none")))
     }
+}
+
+/// Adds plain heartbeats.
+fn add_plain(news: &mut News, mut plain: Parts<'_>) -> Result<(), StorageError> {
+    while !plain.0.is_empty() {
+        let id = MonitorId::from_bytes(plain.array()?);
+        plain.take(8)?;
+        news.monitors.push(monitor(id, plain.text()?)?);
+    }
+    Ok(())
+}
+
+/// What a state tells of a monitor.
+fn monitor(id: MonitorId, state: &[u8]) -> Result<MonitorNews, StorageError> {
+    let (version, revision, health, _) = codec::read_state(id, state)?;
+    Ok(MonitorNews { monitor: id, version, form: Some(MonitorForm { revision, monitor: None, health }) })
 }
 
 fn add(news: &mut News, mut parts: Parts<'_>) -> Result<(), StorageError> {
@@ -193,9 +216,7 @@ fn add(news: &mut News, mut parts: Parts<'_>) -> Result<(), StorageError> {
             b"C" | b"P" => {
                 let id = MonitorId::from_bytes(parts.array()?);
                 parts.take(8)?;
-                let (version, revision, health) = codec::read_given_state(id, parts.text()?)?;
-                let form = Some(MonitorForm { revision, monitor: None, health });
-                news.monitors.push(MonitorNews { monitor: id, version, form });
+                news.monitors.push(monitor(id, parts.text()?)?);
             }
             b"R" => {
                 let monitor = MonitorId::from_bytes(parts.array()?);

@@ -11,7 +11,7 @@ use crate::storage::RedisStorage;
 use crate::store::Store;
 
 /// The version of what is stored.
-const FORMAT: u32 = 1;
+const FORMAT: u32 = 2;
 
 /// Why a store could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -36,9 +36,9 @@ pub enum OpenError {
     /// The Redis may throw keys away.
     #[error(transparent)]
     Eviction(#[from] EvictionError),
-    /// What is stored was written by a later version of this program.
-    #[error("under the prefix `{prefix}` is a store of format {found}, and this version knows format {FORMAT}")]
-    Newer {
+    /// What is stored was written by a version of this program that keeps things differently.
+    #[error("under the prefix `{prefix}` is a store of format {found}, and this version knows format {FORMAT} alone")]
+    Format {
         /// The prefix of its keys.
         prefix: String,
         /// Its format.
@@ -50,7 +50,7 @@ impl RedisStorage {
     /// Connects, and makes the store under the prefix where there is none.
     ///
     /// # Errors
-    /// When the Redis cannot be reached, is older than 7, may throw keys away, or holds the store of a later version.
+    /// When the Redis cannot be reached, is older than 7, may throw keys away, or holds a store of another format.
     ///
     /// # Example: keep monitors in Redis
     /// ```no_run
@@ -72,8 +72,8 @@ impl RedisStorage {
         }
         durability.check_eviction(options.allow_eviction)?;
         let (found, partitions) = make(&writes, &options).await.map_err(unavailable)?;
-        if found > FORMAT {
-            return Err(OpenError::Newer { prefix: options.prefix, found });
+        if found != FORMAT {
+            return Err(OpenError::Format { prefix: options.prefix, found });
         }
         let writer = writer().map_err(unavailable)?;
         Ok(Self::new(Store::new(options, partitions, reads, writes, &writer), durability))

@@ -10,7 +10,7 @@ use crate::url::{Kind, RedisUrl, RedisUrlError};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct RedisLimits {
-    /// Heartbeats of each monitor, 100 unless told; up to 31 more wait to be counted.
+    /// Heartbeats of each monitor, 100 unless told; up to 38 more wait to be counted.
     pub pings_per_monitor: usize,
     /// For how many days heartbeats are counted by the hour, 366 unless told.
     pub counts_days: u32,

@@ -47,7 +47,7 @@ async fn load_within(
 
 /// A record; `None` where state and wish are not of one commit.
 fn read(id: MonitorId, state: &[u8], wish: &[u8]) -> Result<Option<Option<Record>>, StorageError> {
-    let (version, revision, health) = codec::read_state(id, state)?;
+    let (version, revision, health, _) = codec::read_state(id, state)?;
     let monitor = codec::read_wish(id, wish)?;
     let fits = monitor.revision == revision;
     Ok(fits.then(|| Some(Record { monitor: Arc::new(monitor), health, version })))

@@ -25,6 +25,11 @@ impl RedisStorage {
         Self { store, durability }
     }
 
+    #[cfg(feature = "bench")]
+    pub(crate) const fn store(&self) -> &Store {
+        &self.store
+    }
+
     /// What an acknowledgement means, as the Redis was set when the store was opened.
     #[must_use]
     pub const fn durability(&self) -> &Durability {

@@ -1,33 +1,38 @@
 //! What all parts of the storage share: the links, the names of keys, and what the store was made with.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use heartbeat_engine::{MonitorId, PartitionId, StorageError};
 use redis::{Cmd, FromRedisValue, Pipeline};
 
 use crate::error;
 use crate::keys::Keys;
-use crate::link::{Failure, Link};
+use crate::link::Link;
 use crate::options::RedisOptions;
+use crate::rounds::{Rounds, written};
 use crate::script::Script;
+use crate::url::Kind;
 
 pub(crate) struct Store {
     pub(crate) keys: Keys,
     /// How many partitions there are.
     pub(crate) partitions: u16,
     pub(crate) options: RedisOptions,
-    pub(crate) lanes: Lanes,
+    pub(crate) lanes: Arc<Lanes>,
+    pub(crate) rounds: Rounds,
     /// Long answers do not hold up commits.
     reads: Link,
-    writes: Link,
+    writes: Arc<Link>,
 }
 
 impl Store {
     pub(crate) fn new(options: RedisOptions, partitions: u16, reads: Link, writes: Link, writer: &str) -> Self {
         let keys = Keys::new(&options.prefix);
-        Self { keys, partitions, options, lanes: Lanes::new(writer), reads, writes }
+        let (lanes, writes) = (Arc::new(Lanes::new(writer)), Arc::new(writes));
+        let together = options.url.kind != Kind::Cluster;
+        let rounds = Rounds::new(writes.clone(), lanes.clone(), options.limits, together);
+        Self { keys, partitions, options, lanes, rounds, reads, writes }
     }
 
     pub(crate) fn partition_of(&self, monitor: MonitorId) -> PartitionId {
@@ -54,13 +59,7 @@ impl Store {
 
     /// A script that may be carried out twice.
     pub(crate) async fn write<T: FromRedisValue>(&self, script: &Script, call: &Cmd) -> Result<T, StorageError> {
-        self.writes.script(script, call).await.map_err(|failure| match failure {
-            Failure::Unsent(error) => match error::writing(&error) {
-                StorageError::Unknown(text) => StorageError::Unavailable(text),
-                other => other,
-            },
-            Failure::Sent(error) => error::writing(&error),
-        })
+        self.writes.script(script, call).await.map_err(|failure| written(&failure))
     }
 
     /// Where [`Store::wait_for_replicas`] begins: taken before something is written. `None` where no replica is waited for.
@@ -92,8 +91,8 @@ impl Store {
     }
 }
 
-/// Batches that are under way have a lane each. A script keeps its answer to the latest batch of a lane, so that the
-/// batch can be sent again when the answer did not come.
+/// Calls that are under way have a lane each. A script keeps its answer to the latest call of a lane, so that the call can be
+/// sent again when the answer did not come.
 pub(crate) struct Lanes {
     writer: String,
     next_batch: AtomicU64,

@@ -46,16 +46,26 @@ pub struct Frames<'a> {
     rest: Reader<'a>,
     n: u64,
     arrived_at: i64,
+    apart: bool,
 }
 
 impl<'a> Frames<'a> {
     /// Reads these bytes.
     #[must_use]
     pub const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: Reader::new(bytes), n: 0, arrived_at: 0 }
+        Self { rest: Reader::new(bytes), n: 0, arrived_at: 0, apart: false }
+    }
+
+    /// Reads these bytes, in which each frame was written as if it were the first.
+    #[must_use]
+    pub const fn apart(bytes: &'a [u8]) -> Self {
+        Self { apart: true, ..Self::new(bytes) }
     }
 
     fn frame(&mut self) -> Result<Frame<'a>, CompactError> {
+        if self.apart {
+            (self.n, self.arrived_at) = (0, 0);
+        }
         self.n = self.n.wrapping_add(self.rest.number()?);
         self.arrived_at = self.arrived_at.wrapping_add(self.rest.signed()?);
         Ok(Frame { n: self.n, arrived_at: self.arrived_at, content: self.rest.bytes()? })
@@ -92,6 +102,13 @@ mod tests {
         let mut packer = FramePacker::default();
         frames.iter().for_each(|frame| packer.push(*frame));
         assert_eq!(Frames::new(&packer.bytes).collect::<Result<Vec<_>, _>>().unwrap(), frames);
+        let mut apart = Vec::new();
+        for frame in frames {
+            let mut packer = FramePacker::behind(std::mem::take(&mut apart));
+            packer.push(frame);
+            apart = packer.bytes;
+        }
+        assert_eq!(Frames::apart(&apart).collect::<Result<Vec<_>, _>>().unwrap(), frames);
         let cut = &packer.bytes[..packer.bytes.len() - 1];
         assert_eq!(Frames::new(cut).map(|frame| frame.is_ok()).collect::<Vec<_>>(), [true, true, false]);
     }

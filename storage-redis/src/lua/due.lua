@@ -14,7 +14,7 @@ local function put_right(id, stored, wakes)
   else
     redis.call('ZADD', due, wakes, id)
   end
-  redis.call('HSET', state, id, string.sub(stored, 1, 24) .. string.sub(stored, 17, 24) .. string.sub(stored, 33))
+  redis.call('HSET', state, id, string.sub(stored, 1, -9) .. string.sub(stored, 21, 28))
 end
 
 for _ = 1, 20 do
@@ -23,7 +23,7 @@ for _ = 1, 20 do
   local ids, answer, right = {}, {}, true
   for n = 1, #entries, 2 do ids[#ids + 1] = entries[n] end
   for n, stored in ipairs(redis.call('HMGET', state, unpack(ids))) do
-    local wakes = stored and struct.unpack('>d', stored, 17)
+    local wakes = stored and struct.unpack('>d', stored, 21)
     if not stored then
       redis.call('ZREM', due, ids[n])
       right = false
@@ -31,7 +31,7 @@ for _ = 1, 20 do
       put_right(ids[n], stored, wakes)
       right = false
     end
-    answer[2 * n - 1], answer[2 * n] = ids[n], stored and string.sub(stored, 17, 24)
+    answer[2 * n - 1], answer[2 * n] = ids[n], stored and string.sub(stored, 21, 28)
   end
   if right then return { 0, answer } end
 end

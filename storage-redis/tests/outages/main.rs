@@ -12,6 +12,7 @@ mod replicas;
 mod rights;
 #[path = "../support/mod.rs"]
 mod support;
+mod together;
 
 use heartbeat_engine::testing::fixtures::{batch, create, next, ping, record, replace};
 use heartbeat_engine::{

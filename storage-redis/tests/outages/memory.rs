@@ -57,13 +57,15 @@ async fn a_redis_that_throws_keys_away_is_taken_only_when_told() {
 }
 
 #[tokio::test]
-async fn the_store_of_a_later_version_is_left_alone() {
+async fn a_store_of_another_format_is_left_alone() {
     let server = Server::start();
-    server.tell(&["HSET", "{jobs:meta}:store", "format", "2", "partitions", "1"]);
-    let options = RedisOptions::parse(&format!("{}?prefix=jobs", server.url())).unwrap();
-    let error = RedisStorage::open(options).await.unwrap_err();
-    assert!(matches!(error, OpenError::Newer { found: 2, .. }), "{error:?}");
-    assert!(error.to_string().contains("prefix `jobs` is a store of format 2"), "{error}");
-    let keys: Vec<String> = server.ask(&["KEYS", "*"]).unwrap();
-    assert_eq!(keys, ["{jobs:meta}:store"], "nothing is written");
+    for format in [1, 3] {
+        server.tell(&["HSET", "{jobs:meta}:store", "format", &format.to_string(), "partitions", "1"]);
+        let options = RedisOptions::parse(&format!("{}?prefix=jobs", server.url())).unwrap();
+        let error = RedisStorage::open(options).await.unwrap_err();
+        assert!(matches!(error, OpenError::Format { found, .. } if found == format), "{error:?}");
+        assert!(error.to_string().contains(&format!("prefix `jobs` is a store of format {format}")), "{error}");
+        let keys: Vec<String> = server.ask(&["KEYS", "*"]).unwrap();
+        assert_eq!(keys, ["{jobs:meta}:store"], "nothing is written");
+    }
 }

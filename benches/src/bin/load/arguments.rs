@@ -81,6 +81,9 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "NUMBER", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=16),
           requires = "redis", conflicts_with_all = ["alerts", "overdue"])]
     pub(crate) servers: u32,
+    /// Sends each heartbeat to the server that looks after its monitor, or to one that does not
+    #[arg(long, value_enum, requires = "redis", conflicts_with = "rate")]
+    pub(crate) to: Option<To>,
     /// Keeps the database as it is before the run in this folder, and copies it from there the next time
     #[arg(long, value_name = "FOLDER")]
     pub(crate) prepared: Option<PathBuf>,
@@ -93,6 +96,15 @@ pub(crate) struct Arguments {
     /// Prints a JSON object
     #[arg(long)]
     pub(crate) json: bool,
+}
+
+/// To which of several servers heartbeats go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum To {
+    /// To the one that looks after the monitor
+    Owners,
+    /// To one that does not
+    Strangers,
 }
 
 /// Kinds of schedules.

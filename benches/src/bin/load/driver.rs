@@ -46,6 +46,8 @@ pub(crate) struct Driver<'a> {
     clock: Clock,
     /// Each connection leads to one of them, in turn.
     addresses: Vec<SocketAddr>,
+    /// For each of them the monitors whose heartbeats it gets; empty where each gets those of all.
+    pub(crate) aims: Vec<Vec<u32>>,
     connections: Vec<Connection>,
     idle: VecDeque<usize>,
     random: Random,
@@ -92,6 +94,7 @@ impl<'a> Driver<'a> {
             poll,
             clock: Clock::start(),
             addresses,
+            aims: Vec::new(),
             connections: (0..connections).map(|index| Connection::new(Token(index), none.clone())).collect(),
             idle: (0..connections).collect(),
             random: Random::new(seed ^ 0x5EED),
@@ -173,12 +176,16 @@ impl<'a> Driver<'a> {
 
     fn send(&mut self, index: usize, intended: u64) -> Outcome<()> {
         let connection = &mut self.connections[index];
+        let server = index % self.addresses.len();
         let mut monitor = 0;
         if connection.request.is_heartbeat() {
-            monitor = u32::try_from(self.random.below(self.ledger.monitors().into())).unwrap_or_default();
+            let aims = self.aims.get(server);
+            let count = aims.map_or(self.ledger.monitors(), |aims| aims.len() as u32);
+            let n = u32::try_from(self.random.below(count.into())).unwrap_or_default();
+            monitor = aims.map_or(n, |aims| aims[n as usize]);
             connection.request.aim(self.seed, monitor);
         }
-        let address = self.addresses[index % self.addresses.len()];
+        let address = self.addresses[server];
         connection.send(self.poll.registry(), address, Flight { monitor, intended })
     }
 

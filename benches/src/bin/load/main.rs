@@ -1,5 +1,6 @@
 //! Drives a server over real sockets, checks that everything that it acknowledged is stored, and says how fast it was.
 
+mod aim;
 mod alerts;
 mod api;
 mod arguments;
@@ -9,6 +10,7 @@ mod connection;
 mod driver;
 mod failure;
 mod ledger;
+mod limit;
 mod overdue;
 mod pace;
 mod phases;

@@ -74,6 +74,10 @@ pub(crate) struct Report {
     pub(crate) redis_commands_per_heartbeat: Option<f64>,
     /// Calls of scripts per heartbeat.
     pub(crate) redis_calls_per_heartbeat: Option<f64>,
+    /// Heartbeats per second that the same script writes when `redis-benchmark` calls it with as many at once.
+    pub(crate) redis_limit_per_second: Option<f64>,
+    /// The server's heartbeats per second by that.
+    pub(crate) redis_limit_ratio: Option<f64>,
     /// Heartbeats that were acknowledged, warm-up included.
     pub(crate) acknowledged: u64,
     /// Answers without success, by status.
@@ -110,7 +114,7 @@ impl Report {
 }
 
 /// The order of the table.
-const ORDER: [&str; 38] = [
+const ORDER: [&str; 40] = [
     "monitors",
     "connections",
     "heartbeats_per_second",
@@ -127,6 +131,8 @@ const ORDER: [&str; 38] = [
     "redis_cpu_us_per_heartbeat",
     "redis_commands_per_heartbeat",
     "redis_calls_per_heartbeat",
+    "redis_limit_per_second",
+    "redis_limit_ratio",
     "alert_lag_p50_ms",
     "alert_lag_p99_ms",
     "alert_lag_max_ms",

@@ -7,6 +7,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
+use crate::aim::monitors_of;
 use crate::alerts::{Alerts, Lags};
 use crate::api::Api;
 use crate::arguments::Arguments;
@@ -14,6 +15,7 @@ use crate::check::check;
 use crate::clock::Clock;
 use crate::driver::Driver;
 use crate::failure::{Failure, Outcome};
+use crate::limit::heartbeats_per_second;
 use crate::overdue::{Overdue, Seen};
 use crate::phases::{Phases, Plan, whole_length};
 use crate::population::Population;
@@ -74,6 +76,9 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     share(&server, arguments, interrupted)?;
     let addresses = std::iter::once(&server).chain(&others).map(|server| server.address).collect();
     let mut driver = Driver::new(addresses, connections, arguments.monitors, arguments.seed, interrupted)?;
+    if let Some(to) = arguments.to {
+        driver.aims = monitors_of(to, std::iter::once(&server).chain(&others), arguments.monitors)?;
+    }
     let measured = measure(stage, arguments, (&mut server, &others), &mut driver, &store).map_err(|failure| {
         // Where the server has ended by itself, that says more.
         if arguments.kill { failure } else { server.check().err().unwrap_or(failure) }
@@ -109,6 +114,12 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
         report.overdue_messages = Some(seen.messages);
     }
     fill_in(&mut report, arguments, &measured);
+    if let (Some(url), Some(calls)) = (store.redis_url(), report.redis_calls_per_heartbeat.filter(|calls| *calls > 0.0))
+    {
+        let limit = heartbeats_per_second(url, arguments.monitors, 1.0 / calls);
+        report.redis_limit_per_second = stage.runtime.block_on(limit)?;
+        report.redis_limit_ratio = report.redis_limit_per_second.map(|limit| report.heartbeats_per_second / limit);
+    }
     Ok(report)
 }
 

@@ -59,6 +59,14 @@ impl Store {
         }
     }
 
+    /// The URL of the Redis; `None` for a file.
+    pub(crate) fn redis_url(&self) -> Option<&str> {
+        match self {
+            Self::File(_) => None,
+            Self::Redis(redis) => Some(&redis.url),
+        }
+    }
+
     /// Opens it; `hurried` promises nothing of what is written before it is closed.
     pub(crate) async fn open(&self, hurried: bool) -> Outcome<Arc<dyn Storage>> {
         match self {
