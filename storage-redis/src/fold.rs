@@ -23,10 +23,11 @@ const EVERY: u64 = 32;
 /// So many elements of the list are folded at once.
 const PORTION: usize = 64;
 
-/// Whether it is to be looked for old heartbeats behind this transition: the number of its latest one.
+/// Whether it is to be looked for old heartbeats behind this transition: the number of its latest one. A monitor that is made
+/// with heartbeats keeps them for now.
 pub(crate) fn is_due(transition: &Transition) -> Option<u64> {
     let latest = transition.pings.iter().map(|ping| ping.n).max()?;
-    let due = transition.pings.iter().any(|ping| ping.n.is_multiple_of(EVERY));
+    let due = transition.pings.iter().any(|ping| ping.n.is_multiple_of(EVERY)) && transition.expected.is_some();
     (due && matches!(transition.change, Change::Put(_))).then_some(latest)
 }
 
