@@ -8,5 +8,6 @@ mod redis_server;
 mod site;
 #[path = "../support/mod.rs"]
 mod support;
+mod tls;
 mod traffic;
 mod wire;

@@ -150,23 +150,7 @@ pub struct Cluster {
 
 impl Cluster {
     pub fn start() -> Self {
-        let start = |_| {
-            let bus = free_port().to_string();
-            let node = Server::with(&[
-                "--save",
-                "",
-                "--appendonly",
-                "no",
-                "--cluster-enabled",
-                "yes",
-                "--cluster-port",
-                &bus,
-                "--cluster-node-timeout",
-                "2000",
-            ]);
-            (node, bus)
-        };
-        let nodes: Vec<(Server, String)> = (0..3).map(start).collect();
+        let nodes: Vec<(Server, String)> = (0..3).map(|_| cluster_node()).collect();
         for (n, (node, _)) in nodes.iter().enumerate() {
             let (first, last) = (n * 16384 / 3, (n + 1) * 16384 / 3 - 1);
             let _: () = node.ask(&["CLUSTER", "ADDSLOTSRANGE", &first.to_string(), &last.to_string()]).unwrap();
@@ -177,19 +161,45 @@ impl Cluster {
             let _: () = nodes[0].0.ask(&["CLUSTER", "MEET", "127.0.0.1", &port, bus]).unwrap();
         }
         let nodes: Vec<Server> = nodes.into_iter().map(|(node, _)| node).collect();
-        for node in &nodes {
+        let cluster = Self { nodes };
+        cluster.until_known(3);
+        cluster
+    }
+
+    /// Adds a replica of the first primary, which takes its place when it dies.
+    pub fn add_replica(&mut self) {
+        let (replica, _) = cluster_node();
+        let first = &self.nodes[0];
+        let id: String = first.ask(&["CLUSTER", "MYID"]).unwrap();
+        let bus: Vec<String> = first.ask(&["CONFIG", "GET", "cluster-port"]).unwrap();
+        replica.tell(&["CLUSTER", "MEET", "127.0.0.1", &first.port.to_string(), &bus[1]]);
+        self.nodes.push(replica);
+        self.until_known(4);
+        self.nodes[3].tell(&["CLUSTER", "REPLICATE", &id]);
+        until("the replica to follow", || self.nodes[3].info("master_link_status") == "up");
+    }
+
+    fn until_known(&self, count: usize) {
+        for node in &self.nodes {
             until("the nodes to know each other", || {
                 let info: String = node.ask(&["CLUSTER", "INFO"]).unwrap();
-                info.contains("cluster_state:ok") && info.contains("cluster_known_nodes:3")
+                info.contains("cluster_state:ok") && info.contains(&format!("cluster_known_nodes:{count}"))
             });
         }
-        Self { nodes }
     }
 
     pub fn url(&self) -> String {
         let nodes: Vec<_> = self.nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
         format!("redis+cluster://{}", nodes.join(","))
     }
+}
+
+/// A server that is part of no cluster yet, and the port at which others of a cluster reach it.
+fn cluster_node() -> (Server, String) {
+    let bus = free_port().to_string();
+    let mut arguments = vec!["--save", "", "--appendonly", "no", "--cluster-enabled", "yes"];
+    arguments.extend(["--cluster-port", &bus, "--cluster-node-timeout", "2000"]);
+    (Server::with(&arguments), bus)
 }
 
 /// A prefix that nothing else has in this process.
