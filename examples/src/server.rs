@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::settings::{ConfigFault, Settings};
 use crate::shutdown::Signals;
 use crate::storage::Opened;
-use crate::{banner, self_ping, storage, systemd};
+use crate::{banner, migrate, self_ping, storage, systemd};
 
 /// How long requests that are under way may take when the server stops; the engine then has the rest of the 10 s.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -118,6 +118,10 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
     }
     let opened = storage::open(&settings.storage).await.map_err(Failure::Run)?;
     let Opened { storage, gauges, durability } = opened;
+    let unfinished = migrate::unfinished(&*storage).await;
+    if let Some(text) = unfinished.map_err(|error| Failure::Run(format!("{}: {error}", settings.storage)))? {
+        return Err(Failure::Run(format!("{} is not complete: {text}", settings.storage)));
+    }
     let (engine, mut driver) = Engine::builder(storage)
         .channel_kind(WebhookKind::new())
         .channel_kind(EmailKind::new())

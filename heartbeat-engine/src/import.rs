@@ -58,6 +58,6 @@ pub trait Import: Storage {
     /// Writes it, durably. Its parts need not be written in one step: after an error it is written again.
     ///
     /// # Errors
-    /// See [`StorageError`]; after [`StorageError::Fenced`] nothing is written but perhaps documents.
+    /// See [`StorageError`]; after [`StorageError::Fenced`] nothing is written.
     async fn import(&self, imported: &Imported) -> Result<(), StorageError>;
 }
