@@ -19,22 +19,22 @@ use super::{DOCUMENT_KINDS, hours};
 
 /// So many pages of monitors are under way at once.
 const PAGES: usize = 4;
-/// About how many bytes are written at once, unless one monitor is more.
-const PORTION_BYTES: usize = 1 << 20;
+/// About how many bytes of a page are in memory at once, and written at once, unless one monitor has more.
+const PORTION_BYTES: usize = 4 << 20;
 /// The place in the feed is noted once for so many pages.
 const NOTED_EVERY: u64 = 20;
 
 /// A copy on its way.
-pub(super) struct Copy<'a> {
-    pub(super) source: &'a Store,
-    pub(super) target: &'a Arc<dyn Import>,
-    pub(super) hold: &'a Hold,
-    pub(super) progress: &'a Progress,
+pub(super) struct Copy {
+    pub(super) source: Store,
+    pub(super) target: Arc<dyn Import>,
+    pub(super) hold: Hold,
+    pub(super) progress: Arc<Progress>,
 }
 
-impl Copy<'_> {
+impl Copy {
     /// Goes on from where the note says.
-    pub(super) async fn run(&self, note: &mut Note) -> Result<(), StorageError> {
+    pub(super) async fn run(self: &Arc<Self>, note: &mut Note) -> Result<(), StorageError> {
         while note.stage < Stage::Comparison {
             let next = match note.stage {
                 Stage::Monitors => self.monitors().await.map(|()| Stage::Changes)?,
@@ -44,50 +44,50 @@ impl Copy<'_> {
                 Stage::Rest | Stage::Comparison | Stage::Finished => self.rest().await.map(|()| Stage::Comparison)?,
             };
             note.stage = next;
-            note.write(&**self.target, self.hold).await?;
+            note.write(&*self.target, &self.hold).await?;
         }
         Ok(())
     }
 
-    async fn monitors(&self) -> Result<(), StorageError> {
-        let pages = read::records(self.source).map_ok(|records| self.page(records));
-        pages.try_buffer_unordered(PAGES).try_for_each(async |()| Ok(())).await
+    async fn monitors(self: &Arc<Self>) -> Result<(), StorageError> {
+        // A task for each page, so that all processors have something to do, and nothing waits for an answer that is there.
+        let pages = read::records(&self.source).map_ok(|records| {
+            let page = tokio::spawn(Arc::clone(self).page(records));
+            async { page.await.unwrap_or_else(|error| Err(StorageError::Unknown(error.to_string()))) }
+        });
+        pages.try_buffer_unordered(PAGES).try_for_each(async |()| Ok(())).await?;
+        self.progress.end_of_monitors();
+        Ok(())
     }
 
     /// Writes those of a page that are not there yet.
-    async fn page(&self, records: Vec<Record>) -> Result<(), StorageError> {
+    async fn page(self: Arc<Self>, records: Vec<Record>) -> Result<(), StorageError> {
         let ids: Vec<_> = records.iter().map(Record::id).collect();
         let stored = self.target.load(&ids).await?;
         let (missing, there): (Vec<_>, Vec<_>) =
             records.into_iter().zip(stored).partition(|(_, stored)| stored.is_none());
         self.progress.found(there.len());
         let missing = missing.into_iter().map(|(record, _)| record).collect();
-        let mut parts: BTreeMap<PartitionId, Vec<Whole>> = BTreeMap::new();
-        for found in read::whole(self.source, missing).await? {
-            parts.entry(PartitionId::of(found.record.id(), self.target.partitions())).or_default().push(found);
-        }
-        let writes = parts.into_iter().map(|(partition, found)| self.portions(partition, found));
-        try_join_all(writes).await.map(drop)
-    }
-
-    async fn portions(&self, partition: PartitionId, found: Vec<Whole>) -> Result<(), StorageError> {
-        let mut portion = Vec::new();
-        let mut bytes = 0;
-        for found in found {
+        let mut whole = Box::pin(read::whole(&self.source, missing));
+        let (mut portion, mut bytes) = (Vec::new(), 0);
+        while let Some(found) = whole.try_next().await? {
             bytes += weight(&found);
             portion.push(found);
             if bytes >= PORTION_BYTES {
-                self.portion(partition, std::mem::take(&mut portion)).await?;
+                self.portions(std::mem::take(&mut portion)).await?;
                 bytes = 0;
             }
         }
-        self.portion(partition, portion).await
+        self.portions(portion).await
+    }
+
+    async fn portions(&self, found: Vec<Whole>) -> Result<(), StorageError> {
+        let parts = self.by_partition(found, |found, count| PartitionId::of(found.record.id(), count));
+        let writes = parts.into_iter().map(|(partition, found)| self.portion(partition, found));
+        try_join_all(writes).await.map(drop)
     }
 
     async fn portion(&self, partition: PartitionId, found: Vec<Whole>) -> Result<(), StorageError> {
-        if found.is_empty() {
-            return Ok(());
-        }
         let epoch = self.hold.epoch(partition);
         let (monitors, pings) = (found.len(), found.iter().map(|found| found.pings.len()).sum());
         let counts = found.iter().map(|found| (found.record.id(), hours::beside(&found.hours, &found.pings)));
@@ -118,7 +118,7 @@ impl Copy<'_> {
     }
 
     async fn changes(&self, note: &mut Note) -> Result<(), StorageError> {
-        let mut pages = Box::pin(read::events(self.source, note.events).enumerate());
+        let mut pages = Box::pin(read::events(&self.source, note.events).enumerate());
         while let Some((number, events)) = pages.next().await {
             let events = events?;
             self.progress.step("changes of state", events.len());
@@ -131,14 +131,14 @@ impl Copy<'_> {
             .await?;
             note.events = last.unwrap_or(note.events);
             if number as u64 % NOTED_EVERY == NOTED_EVERY - 1 {
-                note.write(&**self.target, self.hold).await?;
+                note.write(&*self.target, &self.hold).await?;
             }
         }
         Ok(())
     }
 
     async fn incidents(&self) -> Result<(), StorageError> {
-        let mut pages = Box::pin(read::oldest_first::<Incident>(self.source).await?);
+        let mut pages = Box::pin(read::oldest_first::<Incident>(&self.source).await?);
         while let Some(incidents) = pages.try_next().await? {
             self.progress.step("incidents", incidents.len());
             let parts = self.by_partition(incidents, |incident, count| PartitionId::of(incident.monitor, count));
@@ -152,7 +152,7 @@ impl Copy<'_> {
     }
 
     async fn notifications(&self) -> Result<(), StorageError> {
-        let mut pages = Box::pin(read::oldest_first::<OutboxEntry>(self.source).await?);
+        let mut pages = Box::pin(read::oldest_first::<OutboxEntry>(&self.source).await?);
         while let Some(entries) = pages.try_next().await? {
             self.progress.step("notifications", entries.len());
             let parts =

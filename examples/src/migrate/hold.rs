@@ -60,7 +60,7 @@ impl Hold {
     }
 
     /// Gives every lease up, so that a server may take it at once.
-    pub(super) async fn let_go(self) -> Result<(), StorageError> {
+    pub(super) async fn let_go(&self) -> Result<(), StorageError> {
         self.renewing.abort();
         for lease in &self.leases {
             let free = Lease { expires_at: Timestamp::MIN, ..lease.clone() };

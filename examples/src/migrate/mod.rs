@@ -84,17 +84,17 @@ impl Migration {
         };
         let hold = Hold::take(&self.target).await.map_err(|error| self.failed(&error))?;
         note.write(&*self.target, &hold).await.map_err(|error| self.failed(&error))?;
-        let progress = Progress::new(print.monitors);
-        let copy = Copy { source: &self.source, target: &self.target, hold: &hold, progress: &progress };
+        let progress = Arc::new(Progress::new(print.monitors));
+        let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
+        let copy = Arc::new(Copy { source, target, hold, progress });
         copy.run(&mut note).await.map_err(|error| self.failed(&error))?;
-        progress.end();
         let table = self.compare().await?;
         if self.print().await?.print != print.print {
             return Err(Side::From.cannot(format!("{} was changed while it was read; {}", self.from, ANEW)));
         }
         (note.stage, note.at) = (Stage::Finished, SystemClock::new().now());
-        note.write(&*self.target, &hold).await.map_err(|error| self.failed(&error))?;
-        hold.let_go().await.map_err(|error| self.failed(&error))?;
+        note.write(&*self.target, &copy.hold).await.map_err(|error| self.failed(&error))?;
+        copy.hold.let_go().await.map_err(|error| self.failed(&error))?;
         Ok(format!(
             "{table}everything is in {} now; a server may start on it, and {} stays as it is\n",
             self.to, self.from
@@ -157,10 +157,13 @@ impl Migration {
         // Places that were not given yet are given first.
         target.history(&HistoryQuery::LatestEvent, 1).await.map_err(|error| Side::To.cannot(error))?;
         let progress = Progress::new(0);
-        let source = tally::read(&self.source, |monitors, _| progress.step_to("monitors compared", monitors));
-        let (source, target) = futures_util::future::join(source, tally::read(&target, |_, _| ())).await;
-        let source = source.map_err(|error| Side::From.cannot(error))?;
-        let target = target.map_err(|error| Side::To.cannot(error))?;
+        let seen = move |monitors| progress.step_to("monitors compared", monitors);
+        // A task for each, so that neither makes the other miss an answer.
+        let source = tokio::spawn(tally::read(Arc::clone(&self.source), seen));
+        let target = tokio::spawn(tally::read(target, |_| ()));
+        let ended = |error: tokio::task::JoinError| Failure::Run(error.to_string());
+        let source = source.await.map_err(ended)?.map_err(|error| Side::From.cannot(error))?;
+        let target = target.await.map_err(ended)?.map_err(|error| Side::To.cannot(error))?;
         match tally::table(&source, &target) {
             (table, None) => Ok(table),
             (table, Some(kind)) => {

@@ -63,8 +63,8 @@ impl Progress {
         self.tell(|state| (state.what, state.steps) = (what, count));
     }
 
-    /// The last line.
-    pub(super) fn end(&self) {
+    /// All monitors are there.
+    pub(super) fn end_of_monitors(&self) {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         let took = self.clock.monotonic();
         line(&self.monitors(&state, took));

@@ -41,17 +41,21 @@ pub(super) fn records(store: &Store) -> impl Stream<Item = Result<Vec<Record>, S
     })
 }
 
-/// Records with what is kept of each.
-pub(super) async fn whole(store: &Store, records: Vec<Record>) -> Result<Vec<Whole>, StorageError> {
-    let read = |record: Record| {
-        let store = Arc::clone(store);
+/// Records with what is kept of each, in their order.
+pub(super) fn whole(
+    store: &Store,
+    records: Vec<Record>,
+) -> impl Stream<Item = Result<Whole, StorageError>> + Send + use<> {
+    let store = Arc::clone(store);
+    let read = move |record: Record| {
+        let store = Arc::clone(&store);
         async move {
             let id = record.id();
             let (pings, hours) = futures_util::try_join!(pings(&*store, id), hours(&*store, id))?;
             Ok(Whole { record, pings, hours })
         }
     };
-    stream::iter(records.into_iter().map(read)).buffered(SIDE_BY_SIDE).try_collect().await
+    stream::iter(records.into_iter().map(read)).buffered(SIDE_BY_SIDE)
 }
 
 async fn pings(store: &dyn Storage, monitor: MonitorId) -> Result<Vec<PingEntry>, StorageError> {

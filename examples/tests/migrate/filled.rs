@@ -99,7 +99,10 @@ fn later(n: u64, version: u64) -> Transition {
     let id = now.id();
     let opened = incident(n, id);
     let (incidents, notifications) = match version {
-        2 => (vec![opened.clone()], vec![full_notification(n * 10 + 2, &opened)]),
+        2 => {
+            let owed = if n == 3 { full_notification(32, &opened) } else { notification(n * 10 + 2) };
+            (vec![opened], vec![owed])
+        }
         3 if n % 2 == 0 => (vec![closed(opened)], vec![notification(n * 10 + 3)]),
         3 => (Vec::new(), vec![notification(n * 10 + 3)]),
         _ => (Vec::new(), Vec::new()),

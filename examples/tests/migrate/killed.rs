@@ -1,5 +1,6 @@
 //! A migration that is killed again and again ends with everything once, and a migration back with what there was.
 
+use std::cell::RefCell;
 use std::path::Path;
 
 use heartbeat_storage_redis::{RedisOptions, RedisStorage};
@@ -13,14 +14,29 @@ use crate::{migrate, migrate_command};
 const MONITORS: u64 = 2500;
 const PARTITIONS: u16 = 4;
 
-/// How many monitors are there.
-fn written(redis: &Server) -> u64 {
-    (0..PARTITIONS).map(|partition| redis.ask::<u64>(&["ZCARD", &format!("{{moved:{partition}}}:ids")]).unwrap()).sum()
-}
+/// Looks into the target while it is written.
+struct Looker(RefCell<redis::Connection>);
 
-/// What the note in the target says.
-fn note(redis: &Server) -> String {
-    redis.ask::<Option<String>>(&["HGET", "{moved:documents}:kind:migration", "here"]).unwrap().unwrap_or_default()
+impl Looker {
+    fn new(redis: &Server) -> Self {
+        Self(redis::Client::open(redis.url()).unwrap().get_connection().unwrap().into())
+    }
+
+    /// How many monitors are there.
+    fn written(&self) -> u64 {
+        let mut pipeline = redis::pipe();
+        for partition in 0..PARTITIONS {
+            pipeline.cmd("ZCARD").arg(format!("{{moved:{partition}}}:ids"));
+        }
+        pipeline.query::<Vec<u64>>(&mut *self.0.borrow_mut()).unwrap().into_iter().sum()
+    }
+
+    /// What the note in the target says.
+    fn note(&self) -> String {
+        let mut command = redis::cmd("HGET");
+        command.arg("{moved:documents}:kind:migration").arg("here");
+        command.query::<Option<String>>(&mut *self.0.borrow_mut()).unwrap().unwrap_or_default()
+    }
 }
 
 /// Waits until something is so, or the process ended before; says whether it runs on.
@@ -56,47 +72,48 @@ async fn killed_at_any_point_it_goes_on_and_everything_is_there_once() {
     let file = folder.path().join("source.db");
     fill(&file, MONITORS).await;
     let before = of_file(&file).await;
-    let target = format!("{}?prefix=moved&partitions={PARTITIONS}", redis.url());
-    let arguments = ["--from", "sqlite:source.db", "--to", &target];
+    let url = format!("{}?prefix=moved&partitions={PARTITIONS}", redis.url());
+    let arguments = ["--from", "sqlite:source.db", "--to", &url];
+    let target = Looker::new(&redis);
     for part in 0..3 {
         let mut child = migrate_command(folder.path(), &arguments).spawn().expect("it starts");
         assert!(
-            until(&mut child, || written(&redis) > part * MONITORS / 4).await,
+            until(&mut child, || target.written() > part * MONITORS / 4).await,
             "it ended before it could be killed"
         );
         kill(child).await;
-        assert!(written(&redis) < MONITORS && note(&redis).contains("\"stage\":\"monitors\""), "{}", note(&redis));
+        assert!(target.written() < MONITORS && target.note().contains("\"stage\":\"monitors\""), "{}", target.note());
     }
     // Whoever starts on what is there only half is sent away, and what was begun does not go on from something else.
     let mut server = crate::support::command(folder.path());
-    let (code, error) = run_to_end(server.args(["--storage", &target, "--listen", "127.0.0.1:0"])).await;
+    let (code, error) = run_to_end(server.args(["--storage", &url, "--listen", "127.0.0.1:0"])).await;
     assert_eq!(code, 1, "{error}");
     let wanted = "run `heartbeat-server migrate --from sqlite:source.db --to redis://127.0.0.1:";
     assert!(error.contains("was not finished") && error.contains(wanted), "{error}");
     fill(&folder.path().join("other.db"), 3).await;
-    let (code, _, error) = migrate(folder.path(), &["--from", "sqlite:other.db", "--to", &target]).await;
+    let (code, _, error) = migrate(folder.path(), &["--from", "sqlite:other.db", "--to", &url]).await;
     assert_eq!(code, 1, "{error}");
     assert!(error.contains("holds an unfinished migration from sqlite:source.db"), "{error}");
 
     let mut passed = String::new();
     for stage in ["changes", "incidents", "notifications", "rest", "comparison"] {
         let mut child = migrate_command(folder.path(), &arguments).spawn().expect("it starts");
-        let later = || !passed.contains(stage) && !note(&redis).contains(&format!("\"stage\":\"{stage}\""));
+        let later = || !passed.contains(stage) && !target.note().contains(&format!("\"stage\":\"{stage}\""));
         if until(&mut child, || !later()).await {
             kill(child).await;
         }
-        passed.push_str(&note(&redis));
+        passed.push_str(&target.note());
     }
     let (code, table, error) = migrate(folder.path(), &arguments).await;
     assert_eq!(code, 0, "{error}");
     assert!(table.contains("everything is in redis://"), "{table}");
-    let storage = RedisStorage::open(RedisOptions::parse(&target).unwrap()).await.unwrap();
+    let storage = RedisStorage::open(RedisOptions::parse(&url).unwrap()).await.unwrap();
     assert_same(&before, &contents(&storage).await);
     assert_same(&before, &of_file(&file).await);
     let (code, told, _) = migrate(folder.path(), &arguments).await;
     assert_eq!(code, 0);
     assert!(told.contains("was moved") && told.contains("already"), "{told}");
-    assert_verified(folder.path(), "sqlite:source.db", &target).await;
+    assert_verified(folder.path(), "sqlite:source.db", &url).await;
 }
 
 #[tokio::test]

@@ -103,8 +103,10 @@ async fn said(server: &Server) -> BTreeMap<String, Value> {
     let mut said = BTreeMap::new();
     for slug in SLUGS.into_iter().chain(["gone", "dark"]) {
         let path = format!("/api/monitors/{slug}");
-        let monitor = server.look(&path).await;
+        let mut monitor = server.look(&path).await;
         assert!(monitor["version"].is_u64(), "{monitor}");
+        let url = monitor["ping_url"].as_str().and_then(|url| url.strip_prefix(&server.url)).expect("its ping URL");
+        monitor["ping_url"] = url.into();
         said.insert(path.clone(), monitor);
         for part in ["pings", "events", "counts?per=hour", "counts?per=day"] {
             let path = format!("{path}/{part}");
@@ -129,7 +131,7 @@ async fn said(server: &Server) -> BTreeMap<String, Value> {
     for channel in &mut channels {
         // How it fares is known to the process alone.
         let channel = channel.as_object_mut().expect("an object");
-        ["failing_since", "last_error"].map(|field| channel.remove(field));
+        channel.retain(|field, _| !["failing_since", "last_error"].contains(&field.as_str()));
     }
     said.insert("channels".to_owned(), channels.into());
     said
