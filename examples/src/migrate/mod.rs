@@ -25,6 +25,7 @@ use self::progress::{Progress, line};
 use self::read::Store;
 use self::side::Side;
 use crate::server::Failure;
+use crate::storage_url::StorageUrl;
 
 /// The kinds of documents that are moved: all that a server keeps, but those that describe running nodes.
 const DOCUMENT_KINDS: [&str; 4] = ["channel", "key", "maintenance", "route"];
@@ -49,8 +50,8 @@ pub(crate) async fn run(from: &str, to: &str, verify: bool) -> Result<String, Fa
     if let Some(text) = unfinished(&*source).await.map_err(|error| Side::From.cannot(error))? {
         return Err(Side::From.cannot(text));
     }
-    let (from, to) = (side::name(&from), side::name(&to));
-    let migration = Migration { from, to, source, target };
+    let (from, to, to_url) = (side::name(&from), side::name(&to), to);
+    let migration = Migration { from, to, to_url, source, target };
     if verify { migration.verify().await } else { migration.migrate().await }
 }
 
@@ -58,6 +59,7 @@ struct Migration {
     /// Where they are, as messages name it.
     from: String,
     to: String,
+    to_url: StorageUrl,
     source: Store,
     target: Arc<dyn Import>,
 }
@@ -69,7 +71,7 @@ impl Migration {
         if print.monitors == 0 && self.contents_of_source().await?.is_none() {
             return Err(Side::From.cannot(format!("{} is empty: there is nothing to move", self.from)));
         }
-        let mut note = match self.noted(&print).await? {
+        let (mut note, is_new) = match self.noted(&print).await? {
             Some(note) if note.is_finished() => {
                 return Ok(format!(
                     "everything was moved from {} to {} already, at {}; --verify compares both\n",
@@ -78,11 +80,11 @@ impl Migration {
             }
             Some(note) => {
                 line(&format!("going on with what was begun {}", note.at));
-                note
+                (note, false)
             }
-            None => self.new_note(&print),
+            None => (self.new_note(&print), true),
         };
-        let hold = Hold::take(&self.target).await.map_err(|error| self.failed(&error))?;
+        let hold = self.hold(is_new).await?;
         note.write(&*self.target, &hold).await.map_err(|error| self.failed(&error))?;
         let progress = Arc::new(Progress::new(print.monitors));
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
@@ -108,6 +110,17 @@ impl Migration {
         }
     }
 
+    /// Holds the target, on which nobody began to work since it was looked at first.
+    async fn hold(&self, must_be_empty: bool) -> Result<Hold, Failure> {
+        side::refuse_in_use(Side::To, &self.to_url, &*self.target, hold::is_of_migration).await?;
+        let hold = Hold::take(&self.target).await.map_err(|error| self.failed(&error))?;
+        if must_be_empty && let Some(contents) = self.contents_of_target().await? {
+            hold.let_go().await.map_err(|error| self.failed(&error))?;
+            return Err(self.is_not_empty(&contents));
+        }
+        Ok(hold)
+    }
+
     /// The note that an earlier run left in the target, which is empty where there is none.
     async fn noted(&self, print: &Print) -> Result<Option<Note>, Failure> {
         let cannot = |error: StorageError| Side::To.cannot(error);
@@ -129,6 +142,17 @@ impl Migration {
                 ))),
             },
         }
+    }
+
+    async fn contents_of_target(&self) -> Result<Option<String>, Failure> {
+        side::contents(&*self.target).await.map_err(|error| Side::To.cannot(error))
+    }
+
+    fn is_not_empty(&self, contents: &str) -> Failure {
+        Side::To.cannot(format!(
+            "{} is not empty: it holds {contents}; {ANEW}. Where everything was moved there before, --verify compares",
+            self.to
+        ))
     }
 
     fn new_note(&self, print: &Print) -> Note {

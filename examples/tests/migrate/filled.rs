@@ -29,17 +29,17 @@ pub(crate) async fn fill(path: &Path, monitors: u64) {
     // Changes of many monitors in turn, so that the feed is in no order of ids.
     for version in 2..=4 {
         for numbers in numbers.chunks(100) {
-            let of_these = numbers.iter().rev().filter(|n| **n % 3 == 0);
+            let of_these = numbers.iter().rev().filter(|n| n.is_multiple_of(3));
             commit(&storage, batch(of_these.map(|n| later(*n, version)).collect::<Vec<_>>())).await;
         }
     }
     for n in monitors + 1..=monitors + REMOVED {
-        let last = if n % 3 == 0 { versions(n).pop().unwrap() } else { first(n) };
+        let last = if n.is_multiple_of(3) { versions(n).pop().unwrap() } else { first(n) };
         let incidents = vec![closed(incident(1_000_000 + n, last.id())), incident(2_000_000 + n, last.id())];
         commit(&storage, batch([Transition { incidents, ..remove(&last) }])).await;
     }
     let states = [DeliveryState::Delivered, DeliveryState::Dead, DeliveryState::Grouped, DeliveryState::Pending];
-    let settled = numbers.iter().filter(|n| **n % 3 == 0 && **n % 5 != 0);
+    let settled = numbers.iter().filter(|n| n.is_multiple_of(3) && !n.is_multiple_of(5));
     let settlements = settled.map(|n| settlement(*n * 10 + 3, states[usize::try_from(n % 4).unwrap()])).collect();
     commit(&storage, Batch { settlements, ..batch([]) }).await;
     for version in 0..3_u64 {
@@ -65,7 +65,7 @@ pub(crate) async fn fill(path: &Path, monitors: u64) {
 }
 
 fn first(n: u64) -> Record {
-    let record = if n % 11 == 0 { full_record(n) } else { record(n) };
+    let record = if n.is_multiple_of(11) { full_record(n) } else { record(n) };
     with_id(monitor_id_in(PartitionId(u16::try_from(n % 977).unwrap()), n), &record)
 }
 
@@ -79,11 +79,11 @@ fn versions(n: u64) -> Vec<Record> {
 
 /// Of every 50th more heartbeats than are kept, of each over many hours.
 fn pings(n: u64) -> Vec<PingEntry> {
-    let count = if n % 50 == 0 { 150 } else { 20 };
+    let count = if n.is_multiple_of(50) { 150 } else { 20 };
     let ping = |k: u64| PingEntry {
         arrived_at: at(i64::try_from(k * 1800 + n % 60).unwrap()),
         signal: Signal::ALL[usize::try_from((k + n) % 5).unwrap()],
-        duration: (k % 3 > 0).then(|| Duration::from_millis(k * n)),
+        duration: (!k.is_multiple_of(3)).then(|| Duration::from_millis(k * n)),
         body: (k == 2).then(|| vec![0xff, 0, b'x']),
         ..ping(k)
     };
@@ -103,7 +103,7 @@ fn later(n: u64, version: u64) -> Transition {
             let owed = if n == 3 { full_notification(32, &opened) } else { notification(n * 10 + 2) };
             (vec![opened], vec![owed])
         }
-        3 if n % 2 == 0 => (vec![closed(opened)], vec![notification(n * 10 + 3)]),
+        3 if n.is_multiple_of(2) => (vec![closed(opened)], vec![notification(n * 10 + 3)]),
         3 => (Vec::new(), vec![notification(n * 10 + 3)]),
         _ => (Vec::new(), Vec::new()),
     };

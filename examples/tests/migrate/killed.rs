@@ -109,11 +109,33 @@ async fn killed_at_any_point_it_goes_on_and_everything_is_there_once() {
     assert!(table.contains("everything is in redis://"), "{table}");
     let storage = RedisStorage::open(RedisOptions::parse(&url).unwrap()).await.unwrap();
     assert_same(&before, &contents(&storage).await);
-    assert_same(&before, &of_file(&file).await);
+    assert!(before == of_file(&file).await, "the source was changed");
     let (code, told, _) = migrate(folder.path(), &arguments).await;
     assert_eq!(code, 0);
     assert!(told.contains("was moved") && told.contains("already"), "{told}");
     assert_verified(folder.path(), "sqlite:source.db", &url).await;
+}
+
+#[tokio::test]
+async fn one_that_was_frozen_writes_nothing_once_another_one_has_taken_over() {
+    let (folder, redis) = (folder(), Server::start());
+    let file = folder.path().join("source.db");
+    fill(&file, 1000).await;
+    let url = format!("{}?prefix=moved&partitions={PARTITIONS}", redis.url());
+    let arguments = ["--from", "sqlite:source.db", "--to", &url];
+    let target = Looker::new(&redis);
+    // A file is locked by who reads it, so the one that takes over has a copy.
+    std::fs::copy(&file, folder.path().join("copy.db")).unwrap();
+    let mut frozen = migrate_command(folder.path(), &arguments).spawn().expect("it starts");
+    assert!(until(&mut frozen, || target.written() > 0).await, "it ended before it could be frozen");
+    send_signal("STOP", frozen.id()).await;
+    let (code, _, error) = migrate(folder.path(), &["--from", "sqlite:copy.db", "--to", &url]).await;
+    assert_eq!(code, 0, "{error}");
+    assert!(error.contains("going on with what was begun"), "{error}");
+    send_signal("CONT", frozen.id()).await;
+    assert_eq!(within("the frozen one ends", frozen.wait()).await.expect("it ends").code(), Some(1));
+    assert!(target.note().contains("\"stage\":\"finished\""), "{}", target.note());
+    assert_verified(folder.path(), "sqlite:copy.db", &url).await;
 }
 
 #[tokio::test]

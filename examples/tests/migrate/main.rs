@@ -30,9 +30,3 @@ async fn migrate(folder: &Path, arguments: &[&str]) -> (i32, String, String) {
     let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("text");
     (output.status.code().expect("a status"), text(output.stdout), text(output.stderr))
 }
-#[tokio::test]
-async fn tmp_fill() {
-    let Ok(path) = std::env::var("TMP_FILL") else { return };
-    let n: u64 = std::env::var("TMP_N").unwrap().parse().unwrap();
-    filled::fill(Path::new(&path), n).await;
-}
