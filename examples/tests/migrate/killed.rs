@@ -11,7 +11,7 @@ use crate::redis_server::Server;
 use crate::support::{folder, run_to_end, send_signal, within};
 use crate::{migrate, migrate_command};
 
-const MONITORS: u64 = 2500;
+const MONITORS: u64 = 1500;
 const PARTITIONS: u16 = 4;
 
 /// Looks into the target while it is written.
