@@ -90,7 +90,16 @@ impl Migration {
         let (source, target) = (Arc::clone(&self.source), Arc::clone(&self.target));
         let copy = Arc::new(Copy { source, target, hold, progress });
         copy.run(&mut note).await.map_err(|error| self.failed(&error))?;
-        let table = self.compare().await?;
+        let table = match self.compare().await {
+            Ok(table) => table,
+            Err(failure) => {
+                // The target may have lost something when it went away: everything is gone through once more.
+                (note.stage, note.events) = (Stage::Monitors, 0);
+                note.write(&*self.target, &copy.hold).await.map_err(|error| self.failed(&error))?;
+                line("run this again: it writes what is missing there");
+                return Err(failure);
+            }
+        };
         if self.print().await?.print != print.print {
             return Err(Side::From.cannot(format!("{} was changed while it was read; {}", self.from, ANEW)));
         }
