@@ -46,6 +46,19 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Moves everything to another storage, on which no server runs: from SQLite to Redis, back, or to a Redis with another number of
+    /// partitions. Killed at any point, the same command goes on where it stopped; at the end both are read through and compared
+    Migrate {
+        /// What is moved, and stays as it is: sqlite:PATH or the URL of a Redis; stop its servers first
+        #[arg(long, value_name = "URL")]
+        from: String,
+        /// Where it goes: an empty storage, sqlite:PATH or the URL of a Redis
+        #[arg(long, value_name = "URL")]
+        to: String,
+        /// Writes nothing, and compares what both hold by counts and checksums
+        #[arg(long)]
+        verify: bool,
+    },
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
@@ -69,7 +82,7 @@ Environment (a flag wins over it, it wins over the file):
   HEARTBEAT_LEASE_TTL   how long the lease of a node lasts that shares a Redis with others [default: 10s]
 
 Exit status: 0 after an orderly stop, 1 when it could not run (port taken, store unreachable, locked or damaged,
-no backup made),
+no backup made, not everything moved or something of it differs),
 2 when the configuration is wrong.";
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod declare;
 mod gate;
 mod health;
 mod logging;
+mod migrate;
 mod monitor_wish;
 mod self_ping;
 mod server;
@@ -58,6 +59,10 @@ pub fn main() -> ExitCode {
 async fn run(arguments: Arguments) -> ExitCode {
     if let Some(Command::Health { url }) = &arguments.command {
         return health(&arguments, url.as_deref()).await;
+    }
+    if let Some(Command::Migrate { from, to, verify }) = &arguments.command {
+        logging::start_quietly(arguments.log_format);
+        return finish(migrate::run(from, to, *verify).await.map(|report| print!("{report}")));
     }
     let settings = match Settings::gather(&arguments, settings::environment) {
         Ok(settings) => settings,

@@ -25,6 +25,11 @@ pub(crate) fn start(filter: EnvFilter, format: LogFormat) {
     }
 }
 
+/// Starts logging warnings alone, for commands that tell by themselves what they do.
+pub(crate) fn start_quietly(format: LogFormat) {
+    start(EnvFilter::new("warn"), format);
+}
+
 #[cfg(test)]
 mod tests {
     #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::routing::get;
-use heartbeat_engine::{ChannelKind, Engine, zone_data};
+use heartbeat_engine::{ChannelKind, Engine, Storage, zone_data};
 use heartbeat_http::{AdminKey, Drained, HostGauge, HttpSettings, ServeOptions, Site, ensure_admin_key, serve};
 use heartbeat_notify_email::EmailKind;
 use heartbeat_notify_webhook::WebhookKind;
@@ -19,7 +19,7 @@ use crate::gate::Gate;
 use crate::settings::{ConfigFault, Settings};
 use crate::shutdown::Signals;
 use crate::storage::Opened;
-use crate::{banner, self_ping, storage, systemd};
+use crate::{banner, migrate, self_ping, storage, systemd};
 
 /// How long requests that are under way may take when the server stops; the engine then has the rest of the 10 s.
 const DRAIN: Duration = Duration::from_secs(4);
@@ -118,7 +118,8 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
     }
     let opened = storage::open(&settings.storage).await.map_err(Failure::Run)?;
     let Opened { storage, gauges, durability } = opened;
-    let (engine, mut driver) = Engine::builder(storage)
+    refuse_incomplete(settings, &*storage).await?;
+    let (engine, mut driver) = Engine::builder(Arc::clone(&storage))
         .channel_kind(WebhookKind::new())
         .channel_kind(EmailKind::new())
         .watcher_channels(settings.self_channels.clone())
@@ -127,6 +128,8 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         .build();
     gate.show_loading(engine.clone());
     driver.load().await.map_err(|error| Failure::Run(format!("{} cannot be loaded: {error}", settings.storage)))?;
+    // A migration that began meanwhile has not seen this server.
+    refuse_incomplete(settings, &*storage).await?;
     let driver = tokio::spawn(driver.run());
     let summary = declare::declare(&engine, settings, declarations).await.map_err(|error| match error {
         DeclareError::Config(fault) => Failure::Config(fault),
@@ -141,6 +144,15 @@ async fn start(settings: &Settings, declarations: Declarations, url: &str, gate:
         None => ensure_admin_key(&engine).await.map_err(|error| Failure::Run(error.to_string()))?,
     };
     Ok(Running { engine, driver, gauges, durability, new_admin_key: new_admin_key.map(|key| key.reveal().to_owned()) })
+}
+
+/// Nobody works on what a migration has not completed.
+async fn refuse_incomplete(settings: &Settings, storage: &dyn Storage) -> Result<(), Failure> {
+    let unfinished = migrate::unfinished(storage).await;
+    match unfinished.map_err(|error| Failure::Run(format!("{}: {error}", settings.storage)))? {
+        Some(text) => Err(Failure::Run(format!("{} is not complete: {text}", settings.storage))),
+        None => Ok(()),
+    }
 }
 
 fn serve_options(stop: &CancellationToken) -> ServeOptions {

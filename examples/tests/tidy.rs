@@ -12,7 +12,7 @@ const FUNCTION_LINES_MAX: usize = 70;
 const TEST_LINES_MAX: usize = 100;
 
 /// The engine's core from the bottom up: a module uses those before it.
-const CORE: [&str; 29] = [
+const CORE: [&str; 30] = [
     "duration",
     "time",
     "id",
@@ -32,6 +32,7 @@ const CORE: [&str; 29] = [
     "batch",
     "news",
     "storage",
+    "import",
     "life",
     "lease",
     "shares",

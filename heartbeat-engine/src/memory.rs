@@ -1,6 +1,7 @@
 //! A storage in the process's memory.
 
 mod history;
+mod import;
 mod news;
 pub(crate) mod state;
 
@@ -12,8 +13,8 @@ use async_trait::async_trait;
 use self::news::NewsLog;
 use self::state::State;
 use crate::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
-    Record, Storage, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Import, Imported, Lease, MonitorId, Name, News, OutboxEntry,
+    Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
 /// How much history a [`MemoryStorage`] keeps. What is beyond a limit is forgotten, the oldest first; open
@@ -187,5 +188,12 @@ impl Storage for MemoryStorage {
 
     async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
         Ok(self.kept().news.read(self.handle, after))
+    }
+}
+
+#[async_trait]
+impl Import for MemoryStorage {
+    async fn import(&self, imported: &Imported) -> Result<(), StorageError> {
+        self.kept().state.import(imported)
     }
 }

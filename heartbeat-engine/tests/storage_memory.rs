@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use heartbeat_engine::testing::fixtures::{batch, closed, create, incident, monitor_id, next, ping, record, replace};
 use heartbeat_engine::testing::fixtures::{notification, settlement};
-use heartbeat_engine::testing::{StorageHarness, run};
+use heartbeat_engine::testing::{StorageHarness, import_promises, run};
 use heartbeat_engine::{
     Batch, DeliveryState, HistoryItem, HistoryQuery, MemoryLimits, MemoryStorage, Storage, Transition,
 };
@@ -106,4 +106,9 @@ fn who_stayed_away_for_too_long_is_told() {
             assert!(news.missed && news.monitors.is_empty(), "{nowhere}: {news:?}");
         }
     });
+}
+
+#[test]
+fn it_takes_in_what_another_storage_kept() {
+    run(import_promises(&Memory));
 }

@@ -159,6 +159,7 @@ fn merge(hours: &mut Hours, id: MonitorId, stored: &[u8]) -> Result<(), StorageE
     add_hours(hours, stored).map_err(|error| damaged(&format!("the counted hours of monitor {id}"), &error))
 }
 
-const fn span_of(hour: i64) -> i64 {
+/// The span in which an hour lies.
+pub(crate) const fn span_of(hour: i64) -> i64 {
     hour.div_euclid(SPAN_HOURS)
 }

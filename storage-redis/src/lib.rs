@@ -11,6 +11,7 @@ mod error;
 mod feed;
 mod fold;
 mod history;
+mod import;
 mod incidents;
 mod keys;
 mod leases;

@@ -45,4 +45,7 @@ scripts! {
     WATCH "lua/watch.lua",
     LEASE "lua/lease.lua",
     FEED "lua/feed.lua",
+    IMPORT "lua/import.lua",
+    IMPORT_FEED "lua/import_feed.lua",
+    IMPORT_DOCUMENTS "lua/import_documents.lua",
 }

@@ -4,13 +4,13 @@ use std::fmt;
 
 use async_trait::async_trait;
 use heartbeat_engine::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
-    Record, Storage, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Import, Imported, Lease, MonitorId, Name, News, OutboxEntry,
+    Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 
 use crate::durability::Durability;
 use crate::store::Store;
-use crate::{commit, documents, history, leases, names, news, notifications, records, watch};
+use crate::{commit, documents, history, import, leases, names, news, notifications, records, watch};
 
 /// Keeps everything in a Redis, a set of them that sentinels watch, or a Redis Cluster. Made by [`RedisStorage::open`].
 ///
@@ -100,5 +100,12 @@ impl Storage for RedisStorage {
 
     async fn news(&self, after: Option<&str>) -> Result<News, StorageError> {
         news::read(&self.store, after).await
+    }
+}
+
+#[async_trait]
+impl Import for RedisStorage {
+    async fn import(&self, imported: &Imported) -> Result<(), StorageError> {
+        import::import(&self.store, imported).await
     }
 }

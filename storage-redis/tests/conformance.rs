@@ -6,7 +6,7 @@ mod support;
 use std::collections::HashMap;
 use std::sync::{Arc, LazyLock, Mutex};
 
-use heartbeat_engine::testing::StorageHarness;
+use heartbeat_engine::testing::{StorageHarness, import_promises, run};
 use heartbeat_storage_redis::{RedisOptions, RedisStorage};
 
 use self::support::{Cluster, Server, prefix};
@@ -69,4 +69,10 @@ mod cluster {
     use super::{CLUSTER, Harness};
 
     heartbeat_engine::storage_suite!(Harness::new(CLUSTER.url(), 8));
+}
+
+#[test]
+fn it_takes_in_what_another_storage_kept() {
+    run(import_promises(&Harness::new(SINGLE.url(), 4)));
+    run(import_promises(&Harness::new(CLUSTER.url(), 8)));
 }

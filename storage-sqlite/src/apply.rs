@@ -44,7 +44,7 @@ pub(crate) struct Applier {
     /// From how many lines of history on a batch leaves them to later.
     defer_from: usize,
     /// The batch that is being written does.
-    defers: bool,
+    pub(crate) defers: bool,
 }
 
 impl Applier {
@@ -109,14 +109,7 @@ impl Applier {
 
     pub(crate) fn batch(&mut self, connection: &Connection, batch: &Encoded) -> Result<Applied, ApplyError> {
         self.defers = self.is_large(batch) || !self.deferred.is_empty();
-        let epoch = connection
-            .prepare_cached("SELECT epoch FROM leases WHERE partition = ?1")?
-            .query_row([batch.partition], |row| row.get::<_, i64>(0))
-            .optional()?
-            .unwrap_or(0);
-        if epoch != batch.epoch.cast_signed() {
-            return Err(ApplyError::Refused(StorageError::Fenced));
-        }
+        check_epoch(connection, batch.partition, batch.epoch)?;
         let mut applied = Applied::default();
         for transition in &batch.transitions {
             applied.transitions.push(self.transition(connection, batch, transition)?);
@@ -138,7 +131,7 @@ impl Applier {
         Ok(applied)
     }
 
-    fn standing(&self, id: &[u8; 16]) -> Standing {
+    pub(crate) fn standing(&self, id: &[u8; 16]) -> Standing {
         match self.staged.find(id) {
             Some(standing) => standing.clone(),
             None => self.index.read().find(id).map(|(entry, partition)| (entry.clone(), partition)),
@@ -179,7 +172,7 @@ impl Applier {
     }
 
     /// Writes a line of history, or appends it to what is put into its table later.
-    fn line(&mut self, connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
+    pub(crate) fn line(&mut self, connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
         if self.defers {
             self.deferred.push(line);
             return Ok(());
@@ -263,6 +256,16 @@ impl Applier {
         self.staged.set(*id, None);
         Ok(())
     }
+}
+
+/// Refuses what was made under another lease than the stored one.
+pub(crate) fn check_epoch(connection: &Connection, partition: u16, epoch: u64) -> Result<(), ApplyError> {
+    let stored = connection
+        .prepare_cached("SELECT epoch FROM leases WHERE partition = ?1")?
+        .query_row([partition], |row| row.get::<_, i64>(0))
+        .optional()?
+        .unwrap_or(0);
+    if stored == epoch.cast_signed() { Ok(()) } else { Err(ApplyError::Refused(StorageError::Fenced)) }
 }
 
 pub(crate) fn swap_lease(connection: &Connection, expected: &Lease, next: &Lease) -> rusqlite::Result<bool> {

@@ -237,7 +237,7 @@ fn change(change: &StateChange) -> Result<EncodedChange, StorageError> {
     Ok(EncodedChange { version: change.version.0, change: json(change)? })
 }
 
-fn incident(incident: &Incident) -> Result<EncodedIncident, StorageError> {
+pub(crate) fn incident(incident: &Incident) -> Result<EncodedIncident, StorageError> {
     Ok(EncodedIncident {
         id: *incident.id.as_bytes(),
         monitor: *incident.monitor.as_bytes(),

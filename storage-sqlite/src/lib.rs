@@ -10,6 +10,7 @@ mod encode;
 mod error;
 mod fold;
 mod history;
+mod import;
 mod index;
 mod line;
 mod lock;

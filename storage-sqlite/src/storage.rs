@@ -6,14 +6,15 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use heartbeat_engine::{
-    Applied, Batch, Document, HistoryItem, HistoryQuery, Lease, MonitorId, Name, News, OutboxEntry, Page, PartitionId,
-    Record, Storage, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Document, HistoryItem, HistoryQuery, Import, Imported, Lease, MonitorId, Name, News, OutboxEntry,
+    Page, PartitionId, Record, Storage, StorageError, Timestamp, WatchLog,
 };
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpointer, WalGauge};
 use crate::deferred::{Deferred, Waiting};
 use crate::fold::{Folder, Gauge};
+use crate::import::EncodedImport;
 use crate::index::Index;
 use crate::open::{self, OpenError};
 use crate::options::{Counters, Kept, SqliteOptions, SqliteStats};
@@ -210,6 +211,16 @@ impl Storage for SqliteStorage {
     /// One process at a time has the file, so nobody else writes.
     async fn news(&self, _: Option<&str>) -> Result<News, StorageError> {
         Ok(News::default())
+    }
+}
+
+#[async_trait]
+impl Import for SqliteStorage {
+    async fn import(&self, imported: &Imported) -> Result<(), StorageError> {
+        let encoded = Box::new(EncodedImport::new(imported)?);
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Write::Import(encoded, reply))?;
+        answer.await.unwrap_or_else(lost)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::deferred::Deferred;
 use crate::encode::Encoded;
 use crate::error;
 use crate::fold::{self, FoldReply, Gauge};
+use crate::import::EncodedImport;
 use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
@@ -44,6 +45,7 @@ type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
 /// Something to write and who waits for it.
 pub(crate) enum Write {
     Batch(Box<Encoded>, Reply<Applied>),
+    Import(Box<EncodedImport>, Reply<()>),
     Lease(Box<(Lease, Lease)>, Reply<bool>),
     /// What folding puts into rows.
     Fold(fold::Slice, FoldReply),
@@ -338,6 +340,7 @@ impl Worker {
                 })?;
                 return Ok(Answer::Applied(applied));
             }
+            Write::Import(import, _) => self.applier.import(connection, import)?,
             Write::Lease(swap, _) => return Ok(Answer::Swapped(apply::swap_lease(connection, &swap.0, &swap.1)?)),
             Write::Fold(slice, _) => fold::write_slice(connection, slice, &mut self.applier.staged)?,
             Write::Trim(trim, _) => fold::write_trim(connection, trim)?,
@@ -425,6 +428,7 @@ fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
 fn transitions(write: &Write) -> usize {
     match write {
         Write::Batch(batch, _) => batch.transitions.len().max(batch.lines).max(1),
+        Write::Import(import, _) => import.len().max(1),
         Write::Lease(..) => 1,
         // They are bounded by themselves.
         Write::Fold(..) | Write::Trim(..) | Write::PutDeferred(_) | Write::Deferred => 0,
@@ -450,6 +454,8 @@ fn reply(write: Write, answer: Answer) {
         (Write::Batch(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
         (Write::Lease(_, reply), Answer::Swapped(swapped)) => drop(reply.send(Ok(swapped))),
         (Write::Lease(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+        (Write::Import(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
+        (Write::Import(_, reply), _) => drop(reply.send(Ok(()))),
         (Write::Fold(_, reply) | Write::Trim(_, reply), answer) => {
             reply.send(matches!(answer, Answer::Folded)).ok();
         }

@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use heartbeat_engine::testing::StorageHarness;
+use heartbeat_engine::testing::{StorageHarness, import_promises, run};
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use tempfile::TempDir;
 
@@ -55,4 +55,11 @@ mod deferring {
     use super::*;
 
     heartbeat_engine::storage_suite!(Sqlite::with(SqliteOptions::new().large_batch(1)));
+}
+
+#[test]
+fn it_takes_in_what_another_storage_kept() {
+    for options in [SqliteOptions::new(), SqliteOptions::new().large_batch(1), SqliteOptions::new().log_bytes(1)] {
+        run(import_promises(&Sqlite::with(options)));
+    }
 }

@@ -38,7 +38,7 @@ impl Slot {
 }
 
 pub(crate) struct State {
-    limits: MemoryLimits,
+    pub(super) limits: MemoryLimits,
     leases: BTreeMap<PartitionId, Lease>,
     pub(crate) monitors: BTreeMap<MonitorId, Slot>,
     names: HashMap<Name, MonitorId>,
@@ -56,11 +56,13 @@ pub(crate) struct State {
     owed: Vec<NotificationId>,
     /// Whose change has which place in the feed.
     pub(super) feed: BTreeMap<u64, MonitorId>,
-    last_event: u64,
-    documents: BTreeMap<(String, String), (Version, Value)>,
+    pub(super) last_event: u64,
+    pub(super) documents: BTreeMap<(String, String), (Version, Value)>,
     mark: Option<Timestamp>,
     /// By their end, then their start.
     outages: BTreeSet<(Timestamp, Timestamp)>,
+    /// Hours of monitors that are not stored yet.
+    pub(super) imported: HashMap<MonitorId, BTreeMap<Timestamp, Counts>>,
 }
 
 impl State {
@@ -86,6 +88,7 @@ impl State {
             documents: BTreeMap::new(),
             mark: None,
             outages: BTreeSet::new(),
+            imported: HashMap::new(),
         }
     }
 
@@ -128,8 +131,11 @@ impl State {
                 if let Some(name) = taken {
                     return Outcome::NameTaken { field: name.field() };
                 }
-                let (pings, hours, changes) =
-                    self.take(id).map_or_else(Default::default, |slot| (slot.pings, slot.hours, slot.changes));
+                let imported = self.imported.remove(&id).unwrap_or_default();
+                let (pings, hours, changes) = self.take(id).map_or_else(
+                    || (VecDeque::new(), imported, VecDeque::new()),
+                    |slot| (slot.pings, slot.hours, slot.changes),
+                );
                 self.names.extend(Name::all_of(record).map(|name| (name, id)));
                 self.due.insert((partition, record.health.wake_at(), id));
                 let mut slot = Slot { partition, record: (**record).clone(), pings, hours, changes };
@@ -171,7 +177,7 @@ impl State {
         Some(slot)
     }
 
-    fn put_incident(&mut self, incident: &Incident) {
+    pub(super) fn put_incident(&mut self, incident: &Incident) {
         self.forget_incident(incident.id);
         let key = (incident.opened_at, incident.id);
         self.incident_order.insert(key);
@@ -335,6 +341,6 @@ impl State {
 }
 
 /// Takes out what is beyond the limit, the oldest first.
-fn surplus<T>(history: &mut VecDeque<T>, limit: usize) -> std::collections::vec_deque::Drain<'_, T> {
+pub(super) fn surplus<T>(history: &mut VecDeque<T>, limit: usize) -> std::collections::vec_deque::Drain<'_, T> {
     history.drain(..history.len().saturating_sub(limit))
 }

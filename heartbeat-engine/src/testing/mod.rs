@@ -6,6 +6,7 @@
 
 mod clock;
 pub mod fixtures;
+mod import;
 pub mod notifier;
 pub mod sim;
 pub mod storage;
@@ -15,6 +16,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 pub use self::clock::{ManualClock, TokioClock};
+pub use self::import::import_promises;
 pub use self::notifier::{Behaviour, FarEnd, NotifierHarness, notifier_promises};
 pub use self::storage::{StorageHarness, storage_promises};
 pub use crate::schedule::schedule_steps;

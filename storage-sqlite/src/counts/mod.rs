@@ -66,19 +66,31 @@ pub(crate) fn fold(open: &[u8], more: Hours) -> (Folded, Option<CompactError>) {
     }
     // It is still counted in, most likely.
     let newest = hours.pop_last();
+    folded.rows = rows(&hours);
+    folded.open = pack_hours(&newest.into_iter().collect());
+    (folded, damaged)
+}
+
+/// Hours that were counted elsewhere: all of them become rows.
+pub(crate) fn imported(hours: &Hours) -> Folded {
+    Folded { open: Vec::new(), rows: rows(hours) }
+}
+
+/// Spans with their hours, in rows that are not too long.
+fn rows(hours: &Hours) -> Vec<(i64, Vec<u8>)> {
+    let mut rows = Vec::new();
     let mut packer = HourPacker::default();
     let mut span = None;
-    for (number, counts) in &hours {
+    for (number, counts) in hours {
         let of = Some(span_of(*number));
         if let Some(full) = span.filter(|_| span != of || packer.bytes.len() >= OPEN_BYTES) {
-            folded.rows.push((full, std::mem::take(&mut packer).bytes));
+            rows.push((full, std::mem::take(&mut packer).bytes));
         }
         span = of;
         packer.push(*number, counts);
     }
-    folded.rows.extend(span.map(|span| (span, packer.bytes)));
-    folded.open = pack_hours(&newest.into_iter().collect());
-    (folded, damaged)
+    rows.extend(span.map(|span| (span, packer.bytes)));
+    rows
 }
 
 /// Writes the rows of a monitor within the writer's transaction.
