@@ -1,7 +1,7 @@
 //! A storage in the process's memory.
 
 mod history;
-mod news;
+pub(crate) mod news;
 pub(crate) mod state;
 
 use std::fmt;

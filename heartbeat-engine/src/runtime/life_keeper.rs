@@ -134,8 +134,8 @@ impl LifeKeeper {
                 }
                 self.write(batch, log.outages, monotonic).await
             }
-            LifeStep::Outage(outage) => match shared.lease.epoch(FIRST) {
-                Some(epoch) => self.write_outage(outage, epoch, log, monotonic).await,
+            LifeStep::Outage(outage, ended) => match shared.lease.epoch(FIRST) {
+                Some(epoch) => self.write_outage(outage, epoch, log, ended).await,
                 // Whoever holds the first partition does it.
                 None => self.describe(now).await.map(|_| false),
             },
@@ -147,9 +147,9 @@ impl LifeKeeper {
         outage: Outage,
         epoch: Epoch,
         log: WatchLog,
-        monotonic: Duration,
+        ended: Duration,
     ) -> Result<bool, StorageError> {
-        let mut outages = log.outages;
+        let WatchLog { mark, mut outages } = log;
         let mut batch = self.batch(epoch, outage.to);
         batch.outage = Some(outage);
         batch.notifications = self.notifications(outage);
@@ -160,13 +160,14 @@ impl LifeKeeper {
         }
         outages.push(outage);
         let owed = batch.notifications.clone();
-        let written = self.write(batch, outages, monotonic).await;
+        let written = self.write(batch, outages, ended).await;
         match &written {
             Ok(true) => {
                 add(&self.shared.counters.outages, 1);
                 owed.into_iter().for_each(|notification| self.shared.owe(Owed::fresh(notification)));
             }
             Err(StorageError::Unknown(_)) => {
+                self.life.doubted(outage, ended, mark);
                 listener::look_for(&self.shared, owed.iter().map(|notification| notification.id).collect());
             }
             Ok(false) | Err(_) => {}

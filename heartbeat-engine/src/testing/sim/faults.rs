@@ -106,7 +106,7 @@ impl World {
     pub(super) fn was_away(&self, monitor: usize, stretch: (Timestamp, Timestamp)) -> bool {
         let partition = crate::PartitionId(self.plan.monitors[monitor].partition);
         let skew = Duration::from_millis(self.plan.skew.unsigned_abs());
-        self.store.truth(partition).was_away(self.now, stretch, skew)
+        self.store.life(partition).was_away(self.now, stretch, skew)
     }
 
     /// All nodes restart together, for at least as long as a report is tried: it is lost.

@@ -9,12 +9,15 @@
 //! assert!(ending.broken.is_none(), "{}", sim::tell(7, &sim::Options::default()));
 //! ```
 
+mod among;
+mod apart;
 mod checks;
 mod clock;
 mod courier;
 mod coverage;
 mod faults;
 mod jobs;
+mod keeper;
 mod mutant;
 mod node;
 mod operators;

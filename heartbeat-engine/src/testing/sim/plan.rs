@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use crate::{
-    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Route, Schedule, Timestamp, Token, Version,
-    Weekdays, Zone,
+    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, PartitionId, Rotating, Route, Schedule, Timestamp, Token,
+    Version, Weekdays, Zone,
 };
 
 const MINUTE: u64 = 60;
@@ -221,7 +221,7 @@ impl Plan {
     pub(super) fn made(&self, monitor: usize, generation: u64, spec: &MonitorSpec, now: Timestamp) -> Monitor {
         let number = u64::try_from(monitor).unwrap_or(0) + 100 * generation;
         Monitor {
-            id: super::super::fixtures::monitor_id(number),
+            id: super::super::fixtures::monitor_id_in(PartitionId(self.monitors[monitor].partition), number),
             token: Rotating::new(Token::new(format!("token-{number:08}")).unwrap()),
             signing_secret: None,
             spec: spec.clone(),
@@ -229,6 +229,16 @@ impl Plan {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Whether several nodes share the store.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.nodes > 1
+    }
+
+    /// The partition whose holder has a channel's messages delivered.
+    pub(super) fn home_of_channel(&self, channel: &str) -> PartitionId {
+        PartitionId::of_channel(channel, self.partitions)
     }
 
     /// Which of the plan's monitors has the id.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::among::Role;
 use super::courier::Courier;
 use super::coverage::Deed;
 use super::mutant::Mutant;
@@ -47,12 +48,14 @@ impl World {
         let node = &mut self.nodes[node];
         node.up = false;
         node.seats.clear();
+        node.keeper = None;
         node.naps_until = Timestamp::MIN;
         node.clock.wake(self.now);
     }
 
     /// Does all that is due now, and plans the next look.
     pub(super) fn look(&mut self, node: usize) {
+        self.tend_keeper(node);
         for partition in 0..self.plan.partitions {
             let due = self.nodes[node].seats.get(usize::from(partition)).is_some_and(|seat| seat.due_at <= self.now);
             if due {
@@ -67,7 +70,11 @@ impl World {
         if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
             return;
         }
-        self.tend_lease(node, partition);
+        if self.plan.is_shared() {
+            self.mind_lease(node, partition);
+        } else {
+            self.tend_lease(node, partition);
+        }
         self.deliver(node, partition);
         self.tend(node, partition);
         self.deliver(node, partition);
@@ -83,14 +90,15 @@ impl World {
         let node = &self.nodes[number];
         let seat = &node.seats[usize::from(partition)];
         let mut next = Timestamp::MAX;
-        let lease = seat.claim.poll_wake();
+        let lease = if self.plan.is_shared() { Duration::MAX } else { seat.claim.poll_wake() };
         if seat.lease_op.is_none() && lease < Duration::MAX {
             // Leases are looked at on full seconds, all at once.
             let at = node.clock.true_time_of(lease, now);
             next = Timestamp::from_secs(at.as_secs() + 2 - at.as_secs() % 2);
         }
         let Some(service) = &seat.service else {
-            if seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none() {
+            if !self.plan.is_shared() && seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none()
+            {
                 next = next.min(seat.load_at);
             }
             return next.max(now + Duration::from_millis(1));
@@ -101,19 +109,25 @@ impl World {
             if service.courier.has_writes()
                 || !service.aside.is_empty()
                 || !service.inbox.is_empty()
-                || service.evaluator.has_pending()
+                || !service.among.is_idle()
+                || (service.evaluator.has_pending() && !service.evaluator.awaits_life())
             {
                 due = now;
+            }
+            if !self.may_decide(number, partition) {
+                // The next look at the leases tells.
+                due = Timestamp::MAX;
             }
             next = next.min(due.max(service.rests_until));
         }
         next.max(now + Duration::from_millis(1))
     }
 
-    fn plan_look(&mut self, number: usize) {
+    pub(super) fn plan_look(&mut self, number: usize) {
         let now = self.now;
         let node = &self.nodes[number];
-        let next = node.seats.iter().map(|seat| seat.due_at).min().unwrap_or(Timestamp::MAX);
+        let keeper = node.keeper.as_ref().map(|keeper| keeper.due_at());
+        let next = node.seats.iter().map(|seat| seat.due_at).chain(keeper).min().unwrap_or(Timestamp::MAX);
         let next = next.max(now + Duration::from_millis(1));
         if next < Timestamp::MAX && node.wakes_at.is_none_or(|planned| planned > next || planned <= now) {
             let life = Life { node: number, life: node.life };
@@ -150,7 +164,7 @@ impl World {
         let seat = &mut self.nodes[node].seats[usize::from(partition)];
         let epoch = seat.claim.epoch(monotonic);
         if let Some(service) = &seat.service
-            && epoch != Some(service.epoch)
+            && !matches!(service.role, Role::Judges { epoch: held, .. } if epoch == Some(held))
         {
             seat.service = None;
             self.note(Deed::LeaseLost);
@@ -184,6 +198,11 @@ impl World {
 
     /// What reached a node from the store.
     pub(super) fn answered(&mut self, node: usize, partition: u16, number: u64, answer: Answer) {
+        let mut answer = Some(answer);
+        if self.answered_keeper(node, number, &mut answer) {
+            return;
+        }
+        let Some(answer) = answer else { return };
         let seat = &mut self.nodes[node].seats[usize::from(partition)];
         if seat.lease_op == Some(number) {
             seat.lease_op = None;
@@ -225,7 +244,8 @@ impl World {
             evaluator.handle_record(record.id(), Some(Arc::new(record)));
         }
         self.nodes[node].policies = self.policies.clone();
-        let mut service = Service::new(epoch, evaluator, Courier::new(&self.plan));
+        let courier = Courier::new(self.number(), PartitionId(partition), &self.plan);
+        let mut service = Service::new(Role::Judges { epoch, reads: None }, evaluator, courier);
         service.tickets = self.numbers;
         self.nodes[node].seats[usize::from(partition)].service = Some(Box::new(service));
         if !self.is_mutant(Mutant::OutboxNotLoaded) {
@@ -277,6 +297,9 @@ impl World {
             if service.op.is_some() || service.rests_until > now {
                 return;
             }
+            self.hear(node, partition);
+            let may_decide = self.may_decide(node, partition);
+            let Some(service) = self.nodes[node].service(partition) else { return };
             if let Some((windows, routes)) = news {
                 service.generation = generation;
                 service.evaluator.handle_policies(windows, routes);
@@ -293,9 +316,13 @@ impl World {
             service.evaluator.handle_time(wall, monotonic);
             let stale = service.evaluator.poll_reload();
             let (op, batch) = if stale.is_empty() {
+                if !may_decide {
+                    return self.publish(node, partition);
+                }
                 let batch = service.evaluator.poll_batch();
                 let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
                 service.courier.join(&mut batch);
+                service.among.join(&mut batch);
                 batch.documents = service.aside.iter().map(|(_, write)| write.clone()).collect();
                 self.publish(node, partition);
                 if batch.is_empty() {
@@ -323,17 +350,25 @@ impl World {
         match answer {
             Answer::Committed(result) => {
                 let result = self.spoil_result(batch, result);
+                if result == Err(StorageError::Fenced) && self.plan.is_shared() {
+                    self.fenced(node, partition);
+                    return self.publish(node, partition);
+                }
                 let Some(service) = self.nodes[node].service(partition) else { return };
                 let aside = batch.map_or(0, |batch| batch.documents.len()).min(service.aside.len());
                 let acts: Vec<usize> = service.aside.drain(..aside).map(|(act, _)| act).collect();
                 service.evaluator.handle_applied(&result);
                 let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
+                if result.is_err() {
+                    service.among.put_back();
+                }
                 if let Ok(applied) = &result {
                     self.aside_written(acts, &applied.documents);
                 }
                 self.publish(node, partition);
                 let owed = written.into_iter().map(crate::outbox::Owed::fresh);
                 owed.for_each(|owed| self.hand_over(node, partition, owed));
+                self.apart_written(node, partition);
                 failure = result.err();
             }
             Answer::Loaded(Ok(records)) => {
@@ -348,7 +383,7 @@ impl World {
                 self.publish(node, partition);
                 failure = Some(error);
             }
-            Answer::TakenOver(_) | Answer::Lease(_) | Answer::Swapped(_) => {}
+            _ => {}
         }
         self.rest_after(node, partition, failure.as_ref());
     }
@@ -387,7 +422,8 @@ impl World {
         };
         match (self.mutant, result) {
             (Some(Mutant::DropUnwind), Err(StorageError::Unavailable(_) | StorageError::Unknown(_)))
-            | (Some(Mutant::ConflictIsCommit), Ok(_)) => Ok(all()),
+            | (Some(Mutant::ConflictIsCommit), Ok(_))
+            | (Some(Mutant::FencedIsCommit), Err(StorageError::Fenced)) => Ok(all()),
             (Some(Mutant::UnknownIsUnwritten), Err(StorageError::Unknown(text))) => {
                 Err(StorageError::Unavailable(text))
             }
@@ -411,6 +447,7 @@ impl World {
                 self.hand_over(node, partition, crate::outbox::Owed::fresh(notification));
             }
         }
+        self.look_for_doubtful(node, partition);
         for (call, answer) in answers {
             let reply = match answer {
                 Ok(done) => Reply::Done(done.ping),
@@ -431,11 +468,12 @@ impl World {
         let Some(service) = self.nodes[node].service(partition) else {
             return self.reply(node, call.number, Reply::Elsewhere);
         };
-        let (epoch, monitor) = (service.epoch, Plan::index_of(call.request.monitor()));
+        let monitor = Plan::index_of(call.request.monitor());
         service.inbox.push((wall, call.number, call.request));
         if let Some(mark) = call.mark {
             self.stamped.insert(call.number, (monitor, mark));
-            self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, epoch });
+            let by = Life { node, life: self.nodes[node].life };
+            self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, by });
         }
         self.look_at(node, partition);
     }
@@ -443,6 +481,7 @@ impl World {
     /// An orderly end: everything is decided once more, with a last mark of life, and the lease is given up.
     pub(super) fn stop_node(&mut self, node: usize) {
         let reaches = self.store.refuses_until <= self.now && self.nodes[node].cut_until <= self.now;
+        let by = Life { node, life: self.nodes[node].life };
         for partition in 0..self.plan.partitions {
             let wall = self.wall(node);
             let monotonic = self.nodes[node].clock.monotonic(self.now);
@@ -456,19 +495,32 @@ impl World {
                 service.evaluator.handle_request(service.tickets, at, request);
             }
             service.evaluator.handle_time(wall, monotonic);
+            if !self.may_decide(node, partition) {
+                continue;
+            }
+            let Some(service) = self.nodes[node].service(partition) else { continue };
             let mut batch = service.evaluator.poll_batch().unwrap_or_else(|| service.evaluator.empty_batch());
-            batch.mark = batch.mark.or(Some(wall));
+            if !self.plan.is_shared() {
+                batch.mark = batch.mark.or(Some(wall));
+            }
             service.courier.join(&mut batch);
+            service.among.join(&mut batch);
             self.spoil_batch(node, partition, &mut batch);
-            let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
+            let answer = self.carry_out(by, partition, Op::Commit(Box::new(batch.clone())), self.now);
             self.answered_work(node, partition, Some(&batch), answer);
+            if self.plan.is_shared() {
+                continue;
+            }
             let seat = &mut self.nodes[node].seats[usize::from(partition)];
             seat.claim.let_go();
             if seat.lease_op.is_none()
                 && let Some(LeaseStep::Swap { expected, next }) = seat.claim.poll(wall, monotonic)
             {
-                self.carry_out(partition, Op::SwapLease(Box::new((expected, next))), self.now);
+                self.carry_out(by, partition, Op::SwapLease(Box::new((expected, next))), self.now);
             }
+        }
+        if reaches {
+            self.leave(node);
         }
     }
 }

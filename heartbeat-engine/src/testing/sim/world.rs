@@ -61,6 +61,8 @@ pub(super) enum Event {
     Fault(Fault),
     /// A node hears of windows and routes that changed.
     Policies(Life),
+    /// A node asks what others wrote.
+    Hears(Life),
     LookOver,
 }
 
@@ -117,7 +119,7 @@ impl World {
         let jobs = plan.monitors.iter().map(|_| Job::new(plan.start)).collect();
         let mut world = Self {
             now: plan.start,
-            store: Store::new(plan.partitions, mutant),
+            store: Store::new(plan.partitions, plan.is_shared(), mutant),
             checks: Checks::new(&plan),
             queue: Queue::new(),
             acts: Vec::new(),
@@ -179,6 +181,7 @@ impl World {
                     self.nodes[node].wakes_at = Some(until);
                     event
                 }
+                Event::Hears(_) => return self.hears_later(node, until),
                 Event::Arrives(_, call) => Event::Waits(Life { node, life: self.nodes[node].life }, call),
                 event => event,
             };
@@ -208,6 +211,8 @@ impl World {
             Event::Fault(fault) => self.fault(fault),
             Event::Policies(life) if self.lives(life) => self.hear_of_policies(life.node),
             Event::Policies(_) => {}
+            Event::Hears(life) if self.lives(life) => self.ask_for_news(life.node),
+            Event::Hears(_) => {}
             Event::LookOver => {
                 self.see(&Seen::LookOver);
                 self.after(LOOK_OVER_EVERY, Event::LookOver);
@@ -218,7 +223,11 @@ impl World {
     /// The node that an event is meant for, if it naps.
     fn frozen(&self, event: &Event) -> Option<(usize, Timestamp)> {
         let node = match event {
-            Event::Wake(life) | Event::Answered(life, ..) | Event::Waits(life, _) | Event::Policies(life) => life.node,
+            Event::Wake(life)
+            | Event::Answered(life, ..)
+            | Event::Waits(life, _)
+            | Event::Policies(life)
+            | Event::Hears(life) => life.node,
             Event::Arrives(node, _) => *node,
             Event::Tried(attempt) => attempt.life.node,
             _ => return None,

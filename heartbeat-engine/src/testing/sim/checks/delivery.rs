@@ -110,7 +110,7 @@ impl Checker for DeliveredOrDead {
         if !(ends || matches!(seen, Seen::LookOver)) {
             return Ok(());
         }
-        for partition in view.partitions() {
+        for partition in view.states() {
             for entry in view.store.notifications(partition) {
                 let Some(channel) = channel(entry, view) else { continue };
                 let id = entry.notification.id;
@@ -162,8 +162,10 @@ impl Checker for NoDelay {
                 let of_shares = batch.transitions.iter().zip(&applied.transitions);
                 let written = of_shares.filter(|(_, outcome)| **outcome == Outcome::Committed);
                 let owed = written.flat_map(|(transition, _)| &transition.notifications).chain(&batch.notifications);
+                let shared = view.plan.is_shared();
+                let home = if shared { view.plan.home_of_channel(name) } else { batch.partition };
                 for notification in owed.filter(|owed| owed.channel == *name) {
-                    self.owed.entry(notification.id).or_insert(Some((batch.partition, view.now)));
+                    self.owed.entry(notification.id).or_insert(Some((home, view.now)));
                 }
             }
             Seen::Arrived { id, .. } => drop(self.owed.insert(*id, None)),
