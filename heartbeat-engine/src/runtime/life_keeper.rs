@@ -120,6 +120,8 @@ impl LifeKeeper {
     /// Whether the watcher is known to be alive now, and that is stored.
     async fn look(&mut self) -> Result<bool, StorageError> {
         let shared = self.shared.clone();
+        // Under one lease nobody else stores an outage, so what is read under it is complete.
+        let held = shared.lease.epoch(FIRST);
         let log = shared.storage.watch_log().await?;
         let Some(others_may_live) = shared.lease.others_may_live() else { return Ok(false) };
         let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
@@ -134,7 +136,7 @@ impl LifeKeeper {
                 }
                 self.write(batch, log.outages, monotonic).await
             }
-            LifeStep::Outage(outage, ended) => match shared.lease.epoch(FIRST) {
+            LifeStep::Outage(outage, ended) => match shared.lease.epoch(FIRST).filter(|epoch| held == Some(*epoch)) {
                 Some(epoch) => self.write_outage(outage, epoch, log, ended).await,
                 // Whoever holds the first partition does it.
                 None => self.describe(now).await.map(|_| false),

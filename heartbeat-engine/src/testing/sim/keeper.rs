@@ -78,7 +78,8 @@ pub(super) enum Errand {
     Monitors,
     Look,
     Swap(usize),
-    Log,
+    /// The watch log, with the epoch under which the first partition was held before.
+    Log(Option<Epoch>),
     /// A mark with the outages that are stored then, the one that its batch stores, and what that owes.
     Mark(Lived, Option<StoredOutage>, Vec<crate::Notification>),
     Describe,
@@ -137,7 +138,7 @@ impl Keeper {
         let mut due = Timestamp::MAX;
         let mut add = |at: Timestamp, busy: bool| due = if busy { due } else { due.min(at) };
         add(self.look_at, self.is_on(|errand| matches!(errand, Errand::Look)));
-        add(self.life_at, self.is_on(|e| matches!(e, Errand::Log | Errand::Mark(..) | Errand::Describe)));
+        add(self.life_at, self.is_on(|e| matches!(e, Errand::Log(_) | Errand::Mark(..) | Errand::Describe)));
         add(self.doubtful_at, self.doubtful.is_empty() || self.is_on(|e| matches!(e, Errand::Doubtful(_))));
         add(self.unread_at, self.unread.is_empty() || self.is_on(|errand| matches!(errand, Errand::Outbox(_))));
         due
@@ -201,12 +202,13 @@ impl World {
     }
 
     fn tend_life(&mut self, node: usize) {
-        let now = self.now;
+        let (now, monotonic) = (self.now, self.monotonic(node));
         let Some(keeper) = self.keeper(node) else { return };
-        let busy = |errand: &Errand| matches!(errand, Errand::Log | Errand::Mark(..) | Errand::Describe);
+        let busy = |errand: &Errand| matches!(errand, Errand::Log(_) | Errand::Mark(..) | Errand::Describe);
         if keeper.life_at <= now && !keeper.is_on(busy) {
             keeper.life_at = now + AGAIN_AFTER;
-            self.run_errand(node, Errand::Log, Op::ReadLog);
+            let held = keeper.claims.epoch(FIRST, monotonic);
+            self.run_errand(node, Errand::Log(held), Op::ReadLog);
         }
     }
 
@@ -253,8 +255,8 @@ impl World {
                 }
                 self.see_to(node, u16::try_from(number).unwrap_or(0));
             }
-            (Errand::Log, Answer::Log(Ok(log))) => self.look_at_life(node, log),
-            (Errand::Log, _) => {}
+            (Errand::Log(held), Answer::Log(Ok(log))) => self.look_at_life(node, log, held),
+            (Errand::Log(_), _) => {}
             (Errand::Mark(lived, outage, owed), Answer::Committed(result)) => {
                 if let (Err(StorageError::Unknown(_)), Some((outage, before))) = (&result, outage)
                     && let Some(keeper) = self.keeper(node)
@@ -316,7 +318,7 @@ impl World {
     }
 
     /// Finds out whether there was an outage, by what is stored.
-    fn look_at_life(&mut self, node: usize, log: WatchLog) {
+    fn look_at_life(&mut self, node: usize, log: WatchLog, held_before: Option<Epoch>) {
         let (wall, monotonic, ttl) = (self.wall(node), self.monotonic(node), self.plan.ttl);
         let Some(keeper) = self.keeper(node).filter(|keeper| keeper.knows_others) else { return };
         let others_may_live = !keeper.claims.neighbours().alive(ttl, monotonic).is_empty();
@@ -335,7 +337,9 @@ impl World {
                 let lived = Lived { mark: wall, monotonic, outages: Arc::new(log.outages) };
                 self.store_mark(node, batch, lived, None);
             }
-            (LifeStep::Outage(outage, ended), _, Some(epoch)) => self.store_outage(node, (outage, ended), epoch, log),
+            (LifeStep::Outage(outage, ended), _, Some(epoch)) if held_before == held => {
+                self.store_outage(node, (outage, ended), epoch, log)
+            }
             // Whoever holds the first partition does it.
             (LifeStep::Outage(..) | LifeStep::Wait, Some(epoch), _) => self.describe(node, epoch, wall),
             (_, None, _) => {}

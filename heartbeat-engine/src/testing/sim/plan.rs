@@ -96,7 +96,12 @@ impl Plan {
             73..81 => Climate::Steps,
             _ => Climate::Quiet,
         };
-        let nodes = if climate == Climate::Steps { 1 } else { *rng.pick(&[1, 2, 2, 3]) };
+        // Several nodes cost more to simulate: their worlds are fewer and shorter, and have schedules that are found sooner.
+        let nodes = match climate {
+            Climate::Steps => 1,
+            Climate::Daily => *rng.pick(&[1, 1, 1, 2]),
+            Climate::Stormy | Climate::Quiet => *rng.pick(&[1, 1, 2, 2, 3]),
+        };
         let partitions = if climate == Climate::Daily { 1 } else { *rng.pick(&[1, 1, 2, 3]) };
         let skew = match climate {
             Climate::Steps => 0,
@@ -108,6 +113,7 @@ impl Plan {
             (Some(days), _) => Duration::from_secs(days.saturating_mul(24 * HOUR)),
             (None, Climate::Daily) => Duration::from_secs(rng.below(2) * 24 * HOUR + 50 * HOUR),
             (None, Climate::Steps) => rng.secs(3 * HOUR, 8 * HOUR),
+            (None, Climate::Stormy | Climate::Quiet) if nodes > 1 => rng.secs(HOUR, 3 * HOUR),
             (None, Climate::Stormy | Climate::Quiet) => rng.secs(2 * HOUR, 6 * HOUR),
         };
         let mut plan = Self {
@@ -190,17 +196,21 @@ impl Plan {
         // What clocks may differ by must fit in the grace (S8.2).
         let least = MINUTE + 4 * self.skew.unsigned_abs().div_ceil(1000);
         let daily = self.climate == Climate::Daily;
+        let brief = self.is_shared() && !daily;
         let kind = if self.climate == Climate::Steps { 0 } else { rng.below(3) };
         if kind == 0 {
             let periods: &[u64] = if daily { &[30, 60, 360, 720, 1440] } else { &[3, 5, 10, 15, 30, 60] };
+            let periods = if brief { &periods[..5] } else { periods };
             let period = rng.pick(periods) * MINUTE;
             let graces = [period / 5, period / 2, 2 * MINUTE, period].map(|grace| grace.clamp(least, 2 * HOUR));
             return with_grace(slug, Schedule::every(Duration::from_secs(period)), *rng.pick(&graces));
         }
         let zone = zone(rng);
         if kind == 1 {
-            let times = if daily { times(rng.between(0, 23), 24, rng) } else { times(0, *rng.pick(&[1, 2]), rng) };
-            let grace = rng.pick(&[5, 20, 60]) * MINUTE;
+            let steps: &[usize] = if brief { &[1] } else { &[1, 2] };
+            let times = if daily { times(rng.between(0, 23), 24, rng) } else { times(0, *rng.pick(steps), rng) };
+            let graces: &[u64] = if brief { &[5, 20] } else { &[5, 20, 60] };
+            let grace = rng.pick(graces) * MINUTE;
             let mut spec = with_grace(slug, Schedule::at(&times, Weekdays::EVERY_DAY, zone), grace.max(least));
             if daily && rng.percent(30) {
                 spec.grace = Grace::EndOfDay;
@@ -212,6 +222,7 @@ impl Plan {
         } else {
             &["*/5 * * * *", "*/15 * * * *", "7,37 * * * *", "0 * * * *", "20 */2 * * *"]
         };
+        let expressions = if brief { &expressions[..4] } else { expressions };
         let expression = expressions[rng.index(expressions.len())];
         let grace = rng.pick(&[2, 10, 30]) * MINUTE;
         with_early(with_grace(slug, Schedule::cron(expression, zone), grace.max(least)), rng)
