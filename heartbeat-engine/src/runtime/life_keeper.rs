@@ -111,7 +111,10 @@ impl LifeKeeper {
         if self.shared.tenure == Tenure::Exclusive {
             return;
         }
-        let mut last = self.batch(epoch, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let mut last = self.batch(epoch, now);
+        // A mark behind a time of which nobody knows whether the watcher lived would hide an outage.
+        last.mark = last.mark.filter(|_| self.shared.knows_life(now));
         last.documents = vec![presence::removal(self.shared.lease.node(), self.described)];
         // A store that fails now has been told of already; whoever starts next finds an outage.
         let _ = self.shared.storage.commit(&last).await;

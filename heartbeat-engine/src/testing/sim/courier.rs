@@ -161,7 +161,8 @@ impl World {
         // Parts of what an outbox writes are kept by several partitions.
         let is_apart = self.plan.is_shared() && self.plan.partitions > 1;
         let refuses = self.store.refuses_until > self.now || self.nodes[node].cut_until > self.now;
-        let page = |store: &super::storage::Store, after| store.outbox_page(PartitionId(partition), after, PAGE);
+        let handle = super::traffic::handle(life, "");
+        let mut page = |after| self.store.outbox_page(handle, PartitionId(partition), after, PAGE);
         let Some(service) = self.nodes[node].seats[usize::from(partition)].service.as_deref_mut() else { return };
         let (courier, busy) = (service.courier.number, service.op.is_some());
         let mut apart = Vec::new();
@@ -177,7 +178,7 @@ impl World {
                 if refuses {
                     outbox.handle_page_failed(wall);
                 } else {
-                    outbox.handle_page(page(&self.store, after));
+                    outbox.handle_page(page(after));
                 }
             }
             while is_apart && let Some(write) = outbox.poll_write() {

@@ -44,6 +44,7 @@ impl World {
     pub(super) fn plan_faults(&mut self) {
         let (start, seconds) = (self.plan.start, self.plan.faulty.as_secs());
         let every = match self.plan.climate {
+            _ if self.plan.brief => 90,
             Climate::Stormy => 900,
             Climate::Daily => 12 * HOUR,
             Climate::Steps => 2400,

@@ -432,6 +432,7 @@ impl World {
         };
         let mut last = self.mark_batch(node, epoch, wall);
         let Some(keeper) = self.keeper(node) else { return };
+        last.mark = last.mark.filter(|_| keeper.knows_life(wall));
         last.documents = vec![presence::removal(&keeper.name, keeper.described)];
         keeper.claims.let_go_of_all();
         let swaps = keeper.claims.poll_swaps(wall, monotonic);

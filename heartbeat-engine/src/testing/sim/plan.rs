@@ -73,6 +73,8 @@ pub(super) struct Plan {
     /// How far a node's wall clock is off at most, in milliseconds.
     pub(super) skew: i64,
     pub(super) start: Timestamp,
+    /// Whether it lasts for some minutes only.
+    pub(super) brief: bool,
     /// How long faults happen.
     pub(super) faulty: Duration,
     /// How long none does, afterwards.
@@ -89,7 +91,8 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, days: Option<u64>, rng: &mut Rng) -> Self {
+    pub(super) fn new(seed: u64, options: &super::Options, rng: &mut Rng) -> Self {
+        let super::Options { days, brief, .. } = *options;
         let climate = match rng.below(100) {
             0..66 => Climate::Stormy,
             66..73 => Climate::Daily,
@@ -110,6 +113,7 @@ impl Plan {
         };
         let channels: Vec<String> = (0..rng.between(2, 3)).map(|n| format!("channel-{n}")).collect();
         let faulty = match (days, climate) {
+            _ if brief => rng.secs(960, 1500),
             (Some(days), _) => Duration::from_secs(days.saturating_mul(24 * HOUR)),
             (None, Climate::Daily) => Duration::from_secs(rng.below(2) * 24 * HOUR + 50 * HOUR),
             (None, Climate::Steps) => rng.secs(3 * HOUR, 8 * HOUR),
@@ -123,6 +127,7 @@ impl Plan {
             partitions,
             skew,
             start: start(rng),
+            brief,
             faulty,
             calm: Duration::ZERO,
             late_repeats: rng.percent(30),
@@ -142,6 +147,9 @@ impl Plan {
         }
         plan.calm = plan.monitors.iter().map(|monitor| found_within(&monitor.spec)).max().unwrap_or_default();
         plan.calm += Duration::from_secs(20 * MINUTE);
+        if brief {
+            plan.calm = Duration::from_secs(2 * MINUTE);
+        }
         plan
     }
 
@@ -168,7 +176,7 @@ impl Plan {
             run_ids: rng.percent(60),
             claim_error: (self.climate != Climate::Steps && rng.percent(25)).then(|| rng.between(-error, error)),
             tampered: rng.percent(25),
-            made_after: rng.secs(5, 5 * MINUTE),
+            made_after: rng.secs(5, if self.brief { MINUTE } else { 5 * MINUTE }),
             patience: rng.percent(50).then(|| rng.secs(5, 40)),
             rests: rng.percent(50),
             parents: Vec::new(),

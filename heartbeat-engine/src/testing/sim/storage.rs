@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
+use super::beside::Beside;
 use super::mutant::Mutant;
 use crate::memory::MemoryLimits;
 use crate::memory::news::NewsLog;
 use crate::memory::state::State;
 use crate::{
-    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, News, NotificationId, Outage,
-    OutboxEntry, Outcome, Page, PartitionId, Record, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, NotificationId, Outage, OutboxEntry,
+    Outcome, PartitionId, Record, StorageError, Timestamp, WatchLog,
 };
 
 /// A stretch of true time in which nobody watched a partition, or by which a wall clock was set forward.
@@ -95,11 +96,13 @@ pub(super) struct Store {
     truths: Vec<Truth>,
     /// What is true of all nodes together, where several share the store: by the marks of any of them.
     life: Option<Truth>,
-    news: NewsLog,
+    pub(super) news: NewsLog,
     mutant: Option<Mutant>,
     writes: u64,
     /// It refuses everything until then.
     pub(super) refuses_until: Timestamp,
+    /// A storage on which everything is done as well.
+    pub(super) beside: Option<Beside>,
 }
 
 /// A handle to the store: one start of one node, and the name under which that claims leases.
@@ -123,6 +126,7 @@ impl Store {
             mutant,
             writes: 0,
             refuses_until: Timestamp::MIN,
+            beside: None,
         }
     }
 
@@ -140,8 +144,11 @@ impl Store {
             return Written { result: Ok(Applied { transitions, documents }), before, epoch };
         }
         let state = self.state_mut(batch.partition);
-        let result = state.commit(batch);
+        let mut result = state.commit(batch);
         let owed = state.take_owed();
+        if let Some(beside) = &mut self.beside {
+            result = beside.commit(by.number, batch, result);
+        }
         if let Ok(applied) = &result {
             self.news.note(by.number, batch, applied, owed);
             if marks {
@@ -183,7 +190,7 @@ impl Store {
         Some(altered)
     }
 
-    fn state(&self, partition: PartitionId) -> &State {
+    pub(super) fn state(&self, partition: PartitionId) -> &State {
         self.states.get(usize::from(partition.0)).filter(|_| self.life.is_none()).unwrap_or(&self.states[0])
     }
 
@@ -223,8 +230,12 @@ impl Store {
         self.state(partition).leases()
     }
 
-    pub(super) fn swap_lease(&mut self, expected: &Lease, next: &Lease) -> bool {
-        self.state_mut(next.partition).swap_lease(expected, next)
+    pub(super) fn swap_lease(&mut self, by: Handle<'_>, expected: &Lease, next: &Lease) -> bool {
+        let swapped = self.state_mut(next.partition).swap_lease(expected, next);
+        match &mut self.beside {
+            Some(beside) => beside.swap_lease(by.number, expected, next, swapped),
+            None => swapped,
+        }
     }
 
     pub(super) fn record(&self, partition: PartitionId, id: MonitorId) -> Option<&Record> {
@@ -234,11 +245,6 @@ impl Store {
     pub(super) fn records(&self, partition: PartitionId) -> impl Iterator<Item = &Record> {
         let partitions = self.partitions;
         self.state(partition).records().filter(move |record| PartitionId::of(record.id(), partitions) == partition)
-    }
-
-    /// The records of all partitions beside this one.
-    pub(super) fn all_records(&self, partition: PartitionId) -> Vec<Record> {
-        self.state(partition).monitors(None, usize::MAX).items
     }
 
     pub(super) fn documents(&self, partition: PartitionId, kind: &str) -> Vec<crate::Document> {
@@ -267,22 +273,5 @@ impl Store {
     /// The notifications that are kept in this partition, or beside it in one order with them.
     pub(super) fn notifications(&self, partition: PartitionId) -> impl Iterator<Item = &OutboxEntry> {
         self.state(partition).notifications.values()
-    }
-
-    pub(super) fn outbox_page(&self, partition: PartitionId, after: u64, limit: usize) -> Page<OutboxEntry> {
-        self.state(partition).outbox(after, limit)
-    }
-
-    pub(super) fn news(&self, by: Handle<'_>, after: Option<&str>) -> News {
-        self.news.read(by.number, after)
-    }
-
-    pub(super) fn snapshot(&self, partition: PartitionId) -> Snapshot {
-        let state = self.state(partition);
-        Snapshot {
-            log: state.watch_log(),
-            records: state.monitors(None, usize::MAX).items,
-            outbox: state.outbox(0, usize::MAX).items,
-        }
     }
 }

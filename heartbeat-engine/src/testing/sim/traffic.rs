@@ -123,28 +123,27 @@ impl World {
     /// The store does what it is asked.
     pub(super) fn carry_out(&mut self, by: Life, number: u16, op: Op, sent_at: Timestamp) -> Answer {
         let partition = PartitionId(number);
+        let (store, handle) = (&mut self.store, handle(by, ""));
         match op {
             Op::Commit(batch) => Answer::Committed(self.commit(by, &batch, sent_at)),
-            Op::Load(ids) => {
-                let read = |id| (id, self.store.record(partition, id).cloned());
-                Answer::Loaded(Ok(ids.into_iter().map(read).collect()))
+            Op::Load(ids) => Answer::Loaded(Ok(store.load(handle, partition, ids))),
+            Op::TakeOver => Answer::TakenOver(Ok(Box::new(store.snapshot(handle, partition)))),
+            Op::ReadLease => {
+                let lease = store.read_leases(handle, partition).into_iter().find(|lease| lease.partition == partition);
+                Answer::Lease(Ok(lease))
             }
-            Op::TakeOver => Answer::TakenOver(Ok(Box::new(self.store.snapshot(partition)))),
-            Op::ReadLease => Answer::Lease(Ok(self.store.lease(partition))),
-            Op::SwapLease(leases) => Answer::Swapped(Ok(self.store.swap_lease(&leases.0, &leases.1))),
+            Op::SwapLease(leases) => Answer::Swapped(Ok(store.swap_lease(handle, &leases.0, &leases.1))),
             Op::ReadNodes => {
-                let nodes = self.store.documents(partition, presence::DOCUMENT_KIND);
-                Answer::Nodes(Ok(Box::new((self.store.leases(partition), nodes))))
+                let leases = store.read_leases(handle, partition);
+                let nodes = store.read_documents(handle, partition, presence::DOCUMENT_KIND);
+                Answer::Nodes(Ok(Box::new((leases, nodes))))
             }
-            Op::ReadLog => Answer::Log(Ok(self.store.watch_log(partition))),
-            Op::ReadMonitors => Answer::Monitors(Ok(self.store.all_records(partition))),
-            Op::ReadOutbox => Answer::Owed(Ok(self.store.outbox_page(partition, 0, usize::MAX).items)),
-            Op::ReadOwed(ids) => {
-                let read = |id| self.store.notification(partition, id).cloned();
-                Answer::Owed(Ok(ids.into_iter().filter_map(read).collect()))
-            }
+            Op::ReadLog => Answer::Log(Ok(store.read_log(handle, partition))),
+            Op::ReadMonitors => Answer::Monitors(Ok(store.read_records(handle, partition))),
+            Op::ReadOutbox => Answer::Owed(Ok(store.read_outbox(handle, partition))),
+            Op::ReadOwed(ids) => Answer::Owed(Ok(store.read_owed(handle, partition, &ids))),
             Op::ReadNews(after) => {
-                let news = self.store.news(handle(by, ""), after.as_deref());
+                let news = store.read_news(handle, after.as_deref());
                 Answer::News(Ok(Box::new((news, self.now))))
             }
         }
@@ -282,6 +281,6 @@ impl World {
 }
 
 /// The handle of one start of one node.
-fn handle(by: Life, name: &str) -> super::storage::Handle<'_> {
+pub(super) fn handle(by: Life, name: &str) -> super::storage::Handle<'_> {
     super::storage::Handle { number: (by.node as u64) << 32 | u64::from(by.life), name }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
+use super::beside::{self, Beside};
 use super::checks::{Broken, Checks, Seen, View};
 use super::clock::shift;
 use super::coverage::{Coverage, Deed};
@@ -21,6 +22,8 @@ use super::rng::Rng;
 use super::storage::Store;
 use super::story::{About, Story};
 use crate::Timestamp;
+use crate::runtime::policies::{MAINTENANCE, ROUTE};
+use crate::runtime::presence;
 use crate::testing::sim::courier::Try;
 
 /// How often everything is looked over that no single event shows.
@@ -110,10 +113,16 @@ pub(super) struct Ending {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, options: &Options, told: bool) -> Self {
-        let Options { days, mutant, lines } = *options;
+    /// The world of a seed; its story is kept where it is told, and a storage may run beside its model.
+    pub(super) fn new(
+        seed: u64,
+        options: &Options,
+        told: bool,
+        on: Option<(tokio::runtime::Handle, beside::Open)>,
+    ) -> Self {
+        let Options { mutant, lines, .. } = *options;
         let mut rng = Rng::new(seed);
-        let plan = Plan::new(seed, days, &mut rng);
+        let plan = Plan::new(seed, options, &mut rng);
         let nodes = (0..plan.nodes).map(|n| Node::new(n, &plan, &mut rng)).collect();
         let far_ends = plan.channels.iter().map(|name| FarEnd::new(name)).collect();
         let jobs = plan.monitors.iter().map(|_| Job::new(plan.start)).collect();
@@ -140,6 +149,7 @@ impl World {
             far_ends,
             mutant,
         };
+        world.store.beside = on.map(|(runtime, open)| Beside::new(runtime, open, world.plan.partitions));
         world.introduce();
         world.plan_faults();
         world.plan_acts();
@@ -161,12 +171,18 @@ impl World {
         {
             self.now = at;
             self.happens(event);
+            self.see_difference();
             events += 1;
             assert!(events < EVENTS_MAX, "seed {}: the world does not end", self.plan.seed);
         }
         if self.broken.is_none() {
             self.now = end;
-            self.see(&Seen::End);
+            if !self.plan.brief {
+                self.see(&Seen::End);
+            }
+            let by = Life { node: self.nodes.len(), life: 0 };
+            self.store.compare_all(super::traffic::handle(by, ""), &[presence::DOCUMENT_KIND, MAINTENANCE, ROUTE]);
+            self.see_difference();
         }
         let monitor = self.broken.as_ref().and_then(|broken| broken.monitor);
         let simulated = self.now.since(self.plan.start);
@@ -277,6 +293,15 @@ impl World {
             let text = format!("BROKEN {}: {}", broken.promise, broken.what);
             self.story.tell(self.now, About { monitor: broken.monitor, node: None }, || text);
             self.broken = Some(broken);
+        }
+    }
+
+    /// A storage that does something else than its model ends the world too.
+    fn see_difference(&mut self) {
+        let difference = self.store.beside.as_mut().and_then(|beside| beside.difference.take());
+        if let Some(what) = difference.filter(|_| self.broken.is_none()) {
+            self.tell(About::default(), || format!("BROKEN {}: {what}", beside::PROMISE));
+            self.broken = Some(Broken { promise: beside::PROMISE, what, monitor: None });
         }
     }
 
