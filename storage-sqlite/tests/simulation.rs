@@ -9,7 +9,7 @@ use heartbeat_engine::testing::sim::{self, Coverage, Deed, Options};
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 
 /// How many worlds run.
-const WORLDS: usize = 8;
+const WORLDS: usize = 16;
 
 #[test]
 fn worlds_run_on_sqlite_as_they_do_on_the_model() {

@@ -53,7 +53,7 @@ impl Beside {
         self.difference.get_or_insert(text);
     }
 
-    fn compare<T: PartialEq + std::fmt::Debug>(&mut self, what: &str, storage: &T, model: &T) {
+    fn compare<T: PartialEq + std::fmt::Debug + ?Sized>(&mut self, what: &str, storage: &T, model: &T) {
         if storage != model {
             self.differs(format!("{what}:\n  the storage: {storage:?}\n  its model:   {model:?}"));
         }
@@ -63,11 +63,11 @@ impl Beside {
         &mut self,
         by: u64,
         batch: &Batch,
-        model: Result<Applied, StorageError>,
+        model: &Result<Applied, StorageError>,
     ) -> Result<Applied, StorageError> {
         let handle = self.handle(by);
         let answer = self.runtime.block_on(handle.commit(batch));
-        self.compare("a commit", &answer, &model);
+        self.compare("a commit", &answer, model);
         answer
     }
 
@@ -79,33 +79,33 @@ impl Beside {
         answer.unwrap_or(model)
     }
 
-    pub(super) fn leases(&mut self, by: u64, model: Vec<Lease>) -> Vec<Lease> {
+    pub(super) fn leases(&mut self, by: u64, model: &[Lease]) -> Vec<Lease> {
         let answer = self.ask(by, "the leases", |s| async move { s.leases().await });
         let mut leases = answer.unwrap_or_default();
         leases.sort_by_key(|lease| lease.partition);
-        self.compare("the leases", &leases, &model);
+        self.compare("the leases", &leases[..], model);
         leases
     }
 
-    pub(super) fn documents(&mut self, by: u64, kind: &str, model: Vec<Document>) -> Vec<Document> {
+    pub(super) fn documents(&mut self, by: u64, kind: &str, model: &[Document]) -> Vec<Document> {
         let documents = self.ask(by, "documents", |s| async move { s.documents(kind).await }).unwrap_or_default();
-        self.compare("documents", &documents, &model);
+        self.compare("documents", &documents[..], model);
         documents
     }
 
-    pub(super) fn watch_log(&mut self, by: u64, model: WatchLog) -> WatchLog {
+    pub(super) fn watch_log(&mut self, by: u64, model: &WatchLog) -> WatchLog {
         let log = self.ask(by, "the watch log", |s| async move { s.watch_log().await }).unwrap_or_default();
-        self.compare("the watch log", &log, &model);
+        self.compare("the watch log", &log, model);
         log
     }
 
-    pub(super) fn load(&mut self, by: u64, ids: &[MonitorId], model: Vec<Option<Record>>) -> Vec<Option<Record>> {
+    pub(super) fn load(&mut self, by: u64, ids: &[MonitorId], model: &[Option<Record>]) -> Vec<Option<Record>> {
         let records = self.ask(by, "records", |s| async move { s.load(ids).await }).unwrap_or_default();
-        self.compare("records", &records, &model);
+        self.compare("records", &records[..], model);
         records
     }
 
-    pub(super) fn monitors(&mut self, by: u64, model: Vec<Record>) -> Vec<Record> {
+    pub(super) fn monitors(&mut self, by: u64, model: &[Record]) -> Vec<Record> {
         let all = |s: Arc<dyn Storage>| async move {
             let (mut all, mut more) = (Vec::<Record>::new(), true);
             while more {
@@ -116,12 +116,12 @@ impl Beside {
             Ok(all)
         };
         let records = self.ask(by, "the monitors", all).unwrap_or_default();
-        self.compare("the monitors", &records, &model);
+        self.compare("the monitors", &records[..], model);
         records
     }
 
     /// Everything that is owed; the places of a storage are its own.
-    pub(super) fn outbox(&mut self, by: u64, model: Vec<OutboxEntry>) -> Vec<OutboxEntry> {
+    pub(super) fn outbox(&mut self, by: u64, model: &[OutboxEntry]) -> Vec<OutboxEntry> {
         let all = |s: Arc<dyn Storage>| async move {
             let (mut all, mut more) = (Vec::<OutboxEntry>::new(), true);
             while more {
@@ -133,7 +133,7 @@ impl Beside {
         };
         let entries = self.ask(by, "the outbox", all).unwrap_or_default();
         let apart = |entries: &[OutboxEntry]| by_home(entries, self.partitions);
-        let (found, meant) = (apart(&entries), apart(&model));
+        let (found, meant) = (apart(&entries), apart(model));
         self.compare("the outbox", &found, &meant);
         entries
     }
@@ -174,7 +174,7 @@ impl Beside {
     }
 
     /// The position where news begin.
-    pub(super) fn news_begin(&mut self, by: u64, model: News) -> News {
+    pub(super) fn news_begin(&mut self, by: u64, model: &News) -> News {
         let news = self.ask(by, "where news begin", |s| async move { s.news(None).await }).unwrap_or_default();
         let position = format!("{}\n{}", model.position, news.position);
         News { position, ..news }

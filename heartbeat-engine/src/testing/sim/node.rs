@@ -112,6 +112,9 @@ pub(super) enum Op {
     ReadNews(Option<String>),
 }
 
+/// All leases, and the descriptions of all nodes.
+pub(super) type Nodes = (Vec<Lease>, Vec<Document>);
+
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
     Committed(Result<Applied, StorageError>),
@@ -119,7 +122,7 @@ pub(super) enum Answer {
     TakenOver(Result<Box<Snapshot>, StorageError>),
     Lease(Result<Option<Lease>, StorageError>),
     Swapped(Result<bool, StorageError>),
-    Nodes(Result<Box<(Vec<Lease>, Vec<Document>)>, StorageError>),
+    Nodes(Result<Box<Nodes>, StorageError>),
     Log(Result<WatchLog, StorageError>),
     Monitors(Result<Vec<Record>, StorageError>),
     /// What is owed, or some notifications as they stand.

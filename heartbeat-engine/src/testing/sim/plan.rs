@@ -103,7 +103,7 @@ impl Plan {
         let nodes = match climate {
             Climate::Steps => 1,
             Climate::Daily => *rng.pick(&[1, 1, 1, 2]),
-            Climate::Stormy | Climate::Quiet => *rng.pick(&[1, 1, 2, 2, 3]),
+            Climate::Stormy | Climate::Quiet => *rng.pick(&[1, 1, 1, 2, 3]),
         };
         let partitions = if climate == Climate::Daily { 1 } else { *rng.pick(&[1, 1, 2, 3]) };
         let skew = match climate {

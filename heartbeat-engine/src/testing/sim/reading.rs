@@ -7,7 +7,7 @@ impl Store {
     pub(super) fn read_leases(&mut self, by: Handle<'_>, partition: PartitionId) -> Vec<Lease> {
         let leases = self.leases(partition);
         match &mut self.beside {
-            Some(beside) => beside.leases(by.number, leases),
+            Some(beside) => beside.leases(by.number, &leases),
             None => leases,
         }
     }
@@ -15,7 +15,7 @@ impl Store {
     pub(super) fn read_documents(&mut self, by: Handle<'_>, partition: PartitionId, kind: &str) -> Vec<Document> {
         let documents = self.documents(partition, kind);
         match &mut self.beside {
-            Some(beside) => beside.documents(by.number, kind, documents),
+            Some(beside) => beside.documents(by.number, kind, &documents),
             None => documents,
         }
     }
@@ -23,7 +23,7 @@ impl Store {
     pub(super) fn read_log(&mut self, by: Handle<'_>, partition: PartitionId) -> WatchLog {
         let log = self.watch_log(partition);
         match &mut self.beside {
-            Some(beside) => beside.watch_log(by.number, log),
+            Some(beside) => beside.watch_log(by.number, &log),
             None => log,
         }
     }
@@ -36,7 +36,7 @@ impl Store {
     ) -> Vec<(MonitorId, Option<Record>)> {
         let mut records: Vec<_> = ids.iter().map(|id| self.record(partition, *id).cloned()).collect();
         if let Some(beside) = &mut self.beside {
-            records = beside.load(by.number, &ids, records);
+            records = beside.load(by.number, &ids, &records);
         }
         ids.into_iter().zip(records).collect()
     }
@@ -45,7 +45,7 @@ impl Store {
     pub(super) fn read_records(&mut self, by: Handle<'_>, partition: PartitionId) -> Vec<Record> {
         let records = self.state(partition).monitors(None, usize::MAX).items;
         match &mut self.beside {
-            Some(beside) => beside.monitors(by.number, records),
+            Some(beside) => beside.monitors(by.number, &records),
             None => records,
         }
     }
@@ -54,7 +54,7 @@ impl Store {
     pub(super) fn read_outbox(&mut self, by: Handle<'_>, partition: PartitionId) -> Vec<OutboxEntry> {
         let owed = self.state(partition).outbox(0, usize::MAX).items;
         match &mut self.beside {
-            Some(beside) => beside.outbox(by.number, owed),
+            Some(beside) => beside.outbox(by.number, &owed),
             None => owed,
         }
     }
@@ -91,7 +91,7 @@ impl Store {
         let Self { beside, news, .. } = self;
         match (beside, after) {
             (None, after) => news.read(by.number, after),
-            (Some(beside), None) => beside.news_begin(by.number, news.read(by.number, None)),
+            (Some(beside), None) => beside.news_begin(by.number, &news.read(by.number, None)),
             (Some(beside), Some(after)) => beside.news(by.number, after, |after| news.read(by.number, Some(after))),
         }
     }

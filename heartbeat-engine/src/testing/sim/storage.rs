@@ -147,7 +147,7 @@ impl Store {
         let mut result = state.commit(batch);
         let owed = state.take_owed();
         if let Some(beside) = &mut self.beside {
-            result = beside.commit(by.number, batch, result);
+            result = beside.commit(by.number, batch, &result);
         }
         if let Ok(applied) = &result {
             self.news.note(by.number, batch, applied, owed);
@@ -164,7 +164,9 @@ impl Store {
         };
         // The life of all goes on whatever becomes of leases.
         life.mark(now, sent_at, Epoch(0));
-        for lease in self.states[0].leases().into_iter().filter(|lease| lease.node == by) {
+        for lease in
+            self.states[0].leases().into_iter().filter(|lease| lease.node == by && lease.expires_at > Timestamp::MIN)
+        {
             self.truths[usize::from(lease.partition.0)].mark(now, sent_at, lease.epoch);
         }
     }

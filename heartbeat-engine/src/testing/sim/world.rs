@@ -276,6 +276,7 @@ impl World {
 
     /// Shows the checkers what happened; the first that finds a promise broken ends the world.
     pub(super) fn see(&mut self, seen: &Seen<'_>) {
+        self.see_difference();
         if self.broken.is_some() {
             return;
         }
