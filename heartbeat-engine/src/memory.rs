@@ -2,7 +2,7 @@
 
 mod history;
 mod import;
-mod news;
+pub(crate) mod news;
 pub(crate) mod state;
 
 use std::fmt;

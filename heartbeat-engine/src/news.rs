@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+#[cfg(feature = "runtime")]
+use crate::Record;
 use crate::{Health, Monitor, MonitorId, NotificationId, StateChange, Version};
 
 /// What was written through other handles to a store, see [`crate::Storage::news`].
@@ -24,6 +26,18 @@ pub struct News {
     pub more: bool,
 }
 
+/// What a node makes of news about a monitor.
+#[cfg(feature = "runtime")]
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) enum Heard {
+    /// It knows that, or something newer, already: a node that wrote the monitor meanwhile finds out when it writes.
+    Known,
+    /// The monitor is so now; `None` when it was removed.
+    Now(Option<Record>),
+    /// Its wish changed, and has to be read.
+    Unknown,
+}
+
 /// The form that a commit gave a monitor.
 #[derive(Clone, PartialEq, Debug)]
 pub struct MonitorNews {
@@ -33,6 +47,24 @@ pub struct MonitorNews {
     pub version: Version,
     /// `None` when it was removed.
     pub form: Option<MonitorForm>,
+}
+
+#[cfg(feature = "runtime")]
+impl MonitorNews {
+    /// What it says to a node that knows the monitor in this form.
+    pub(crate) fn told_to(self, known: Option<&Record>) -> Heard {
+        let Self { version, form, .. } = self;
+        let is_known = |known: &Record| known.version > version || (known.version == version && form.is_some());
+        if known.is_some_and(is_known) {
+            return Heard::Known;
+        }
+        let Some(MonitorForm { revision, monitor, health }) = form else { return Heard::Now(None) };
+        let same = known.map(|known| &known.monitor).filter(|known| known.revision == revision);
+        match monitor.or_else(|| same.cloned()) {
+            Some(monitor) => Heard::Now(Some(Record { monitor, health, version })),
+            None => Heard::Unknown,
+        }
+    }
 }
 
 /// How a monitor is after a commit.

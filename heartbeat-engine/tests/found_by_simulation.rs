@@ -11,7 +11,8 @@ use common::{Job, at, d, every, midnight, outage, run, t};
 use heartbeat_engine::outbox::{Outbox, OutboxLimits, OutboxSettings, Owed};
 use heartbeat_engine::step::Event;
 use heartbeat_engine::{
-    Delivery, DeliveryError, Effect, Notification, NotificationId, NotificationKind, Ping, Signal, State, Timestamp,
+    Delivery, DeliveryError, Effect, Notification, NotificationId, NotificationKind, Outage, Ping, Signal, State,
+    Timestamp,
 };
 use world::World;
 
@@ -131,4 +132,38 @@ fn s6_7_a_failed_delivery_does_not_wait_for_a_clock_that_was_set_back() {
     assert!(outbox.poll_attempt(tomorrow).is_none());
     let today = midnight() + Duration::from_secs(5);
     assert!(outbox.poll_attempt(today).is_some(), "it is tried again at once");
+}
+
+#[test]
+fn s7_7_people_are_reminded_once_though_the_clock_of_another_node_is_ahead() {
+    let mut spec = every("1h", "10m");
+    spec.remind_every = Some(d("10m"));
+    let mut job = Job::made("0:00", spec);
+    job.success("0:20:30");
+    // The other node shows half a minute less.
+    job.take("0:20", Ping::new(Signal::Fail));
+    job.look("0:30:10");
+    job.look("0:30:31");
+    job.look("0:30:40");
+    let reminders = job.told().into_iter().filter(|kind| *kind == NotificationKind::Reminder).count();
+    assert_eq!(reminders, 1, "ten minutes after it opened");
+}
+
+#[test]
+fn s6_6_an_outage_that_is_told_before_the_time_is_kept() {
+    let mut world = World::new(100);
+    let id = world.make(1, every("1h", "10m"));
+    world.run(d("1m"));
+    world.evaluator.leave_watch();
+    world.evaluator.handle_life(world.now, world.monotonic, &[]);
+    world.run(d("1m"));
+    // The process was frozen for half an hour, and the keeper of its life comes first.
+    let frozen = Outage { from: world.now, to: world.now + d("30m") };
+    (world.now, world.monotonic) = (frozen.to, world.monotonic + d("30m"));
+    world.evaluator.handle_life(world.now, world.monotonic, &[frozen]);
+    world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    let batch = world.evaluator.poll_batch().unwrap();
+    assert_eq!(batch.transitions.len(), 1);
+    assert_eq!(batch.forget_outages_after, None, "it does not lie in the future");
 }

@@ -51,7 +51,8 @@ fn promise(mutant: Mutant) -> Option<&'static str> {
         Mutant::PullBack => "S2.8",
         Mutant::TwoIncidents => "S8.4",
         Mutant::NotifyBeforeCommit | Mutant::NewIdPerAttempt => "S7.2 nothing",
-        Mutant::SettleFailed | Mutant::OutboxNotLoaded => "S7.3 everything",
+        Mutant::SettleFailed => "S7.3 everything",
+        Mutant::OutboxNotLoaded => "S7.3",
         Mutant::OrderIgnored => "S7.3 messages",
         Mutant::HangBlocksAll => "S7.5",
         Mutant::TornWrite | Mutant::RecoveryUntold => "S7.2 a change",
@@ -66,6 +67,9 @@ fn promise(mutant: Mutant) -> Option<&'static str> {
         Mutant::EscalationAfterRecovery | Mutant::EscalationAtOnce => "S7.8",
         Mutant::SettledUntold | Mutant::FlappingTold => "S7.10",
         Mutant::NoCompareAndSwap => "a record is written over",
+        Mutant::StrangersJudge => "only the holder",
+        Mutant::StrangersOwedIgnored => "S7",
+        Mutant::FencedIsCommit => "S8.3",
         _ => return None,
     })
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::redis_server::{until, Cluster, Server as Redis, Watched};
+use crate::redis_server::{Cluster, Server as Redis, Watched, until};
 use crate::site::{Site, incidents};
 use crate::traffic::Traffic;
 use crate::wire::Wire;

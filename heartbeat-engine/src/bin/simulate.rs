@@ -22,6 +22,7 @@ simulate [--seeds N] [--from N]   worlds of N seeds (1000 unless told), from a f
 simulate --seed N                 the world of one seed, with its story
          --lines N                so many lines of the story (150 unless told)
 simulate … --days N               faults for N days instead of some hours or days
+         --brief                  for some minutes full of faults only
          --mutant NAME            with a known bug; `--mutant list` names them
          --json                   the result as JSON
          --help                   this text
@@ -76,6 +77,7 @@ fn parse(mut words: impl Iterator<Item = String>) -> Result<Ask, String> {
                 days @ 1..=3650 => arguments.options = arguments.options.lasting(days),
                 days => return Err(format!("`--days {days}` is out of range; it must be 1 to 3650")),
             },
+            "--brief" => arguments.options = arguments.options.briefly(),
             "--mutant" => match value()?.as_str() {
                 "list" => return Ok(Ask::Show(names())),
                 name => {

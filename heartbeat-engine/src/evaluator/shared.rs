@@ -19,7 +19,9 @@ impl Evaluator {
     pub fn handle_life(&mut self, mark: Timestamp, monotonic: Duration, outages: &[Outage]) {
         let told = self.told_of_life.replace(outages.to_vec());
         self.absence.marked(mark, monotonic, true);
-        let began = self.clocks.0 > Timestamp::MIN;
+        // Clocks of before that would show a mark and outages that lie in the future, as if they had been set back (S6.7): then the
+        // next time that is handed in is looked at.
+        let began = self.clocks.0 > Timestamp::MIN && self.clocks.1 >= monotonic;
         if told.as_deref() != Some(outages) {
             self.outages = joined(outages.to_vec());
             if began {

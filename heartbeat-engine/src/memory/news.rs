@@ -12,9 +12,9 @@ const PORTION: usize = 256;
 
 /// What was written lately, by which handle.
 #[derive(Default)]
-pub(super) struct NewsLog {
+pub(crate) struct NewsLog {
     /// There are several handles.
-    pub(super) told: bool,
+    pub(crate) told: bool,
     batches: VecDeque<(u64, News)>,
     /// The number of the first batch that is remembered.
     first: u64,
@@ -22,7 +22,7 @@ pub(super) struct NewsLog {
 
 impl NewsLog {
     /// Notes what a batch wrote; `owed` are the notifications that it put into the outbox.
-    pub(super) fn note(&mut self, handle: u64, batch: &Batch, applied: &Applied, owed: Vec<NotificationId>) {
+    pub(crate) fn note(&mut self, handle: u64, batch: &Batch, applied: &Applied, owed: Vec<NotificationId>) {
         if !self.told {
             return;
         }
@@ -34,7 +34,7 @@ impl NewsLog {
     }
 
     /// What others than `handle` wrote behind a position.
-    pub(super) fn read(&self, handle: u64, after: Option<&str>) -> News {
+    pub(crate) fn read(&self, handle: u64, after: Option<&str>) -> News {
         let end = self.first + self.batches.len() as u64;
         let kept = self.first..=end;
         let asked = after.map_or(Some(end), |after| after.parse().ok()).filter(|asked| kept.contains(asked));

@@ -225,7 +225,7 @@ impl State {
     }
 
     /// The notifications that came to be owed, or are to be tried again, by the latest batch.
-    pub(super) fn take_owed(&mut self) -> Vec<NotificationId> {
+    pub(crate) fn take_owed(&mut self) -> Vec<NotificationId> {
         std::mem::take(&mut self.owed)
     }
 

@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 
+use crate::runtime::claims::Claims;
 use crate::runtime::cluster::PartitionShare;
 use crate::runtime::presence::{self, NodeInfo};
-use crate::shares::{self, Neighbours};
-use crate::{Claim, Clock, Epoch, Lease, LeaseStep, PartitionId, Storage, StorageError, Tenure, Version};
+use crate::{Claim, Clock, Epoch, PartitionId, Storage, StorageError, Tenure, Version};
 
 /// How often the leases and nodes are looked at, at least.
 const LOOK_EVERY_MAX: Duration = Duration::from_millis(500);
@@ -31,10 +31,7 @@ pub(crate) struct LeaseKeeper {
 }
 
 struct State {
-    claims: Vec<Claim>,
-    /// Partitions that are held and that others should have: their seats end their work on them first.
-    leaving: Vec<bool>,
-    neighbours: Neighbours,
+    claims: Claims,
     /// The nodes as they were read last; `None` before.
     nodes: Option<Vec<NodeInfo>>,
 }
@@ -42,9 +39,7 @@ struct State {
 impl LeaseKeeper {
     pub(crate) fn new(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>, node: &str, tenure: Tenure) -> Self {
         let partitions = storage.partitions().max(1);
-        let claims: Vec<Claim> = (0..partitions).map(|p| Claim::new(PartitionId(p), node, tenure)).collect();
-        let leaving = vec![false; claims.len()];
-        let state = State { claims, leaving, neighbours: Neighbours::default(), nodes: None };
+        let state = State { claims: Claims::new(node, tenure, partitions), nodes: None };
         Self { storage, clock, node: node.to_owned(), tenure, state: Mutex::new(state), hurry: Notify::new() }
     }
 
@@ -55,33 +50,28 @@ impl LeaseKeeper {
 
     /// The epoch under which the node may judge what is in the partition now; `None` when it must not.
     pub(crate) fn epoch(&self, partition: PartitionId) -> Option<Epoch> {
-        let state = self.state();
-        let (claim, leaving) = state.of(partition)?;
-        if leaving { None } else { claim.epoch(self.clock.monotonic()) }
+        self.state().claims.epoch(partition, self.clock.monotonic())
     }
 
     /// Whether the partition is to be given up, and its seat has to end its work first and say so.
     pub(crate) fn is_leaving(&self, partition: PartitionId) -> bool {
-        let state = self.state();
-        state.of(partition).is_some_and(|(claim, leaving)| leaving && claim.epoch(self.clock.monotonic()).is_some())
+        self.state().claims.is_leaving(partition, self.clock.monotonic())
     }
 
     /// The epoch under which writes to the partition are taken, as far as is known.
     pub(crate) fn known_epoch(&self, partition: PartitionId) -> Option<Epoch> {
-        self.state().of(partition)?.0.known_epoch()
+        self.state().claims.known_epoch(partition)
     }
 
     /// The partitions that this node holds.
     pub(crate) fn held(&self) -> Vec<PartitionId> {
-        let (monotonic, state) = (self.clock.monotonic(), self.state());
-        let held = state.claims.iter().enumerate().filter(|(_, claim)| claim.epoch(monotonic).is_some());
-        held.filter_map(|(number, _)| u16::try_from(number).ok()).map(PartitionId).collect()
+        self.state().claims.held(self.clock.monotonic())
     }
 
     /// The nodes that described themselves, and the ids of those that may be alive.
     pub(crate) fn nodes(&self) -> (Vec<NodeInfo>, Vec<String>) {
         let state = self.state();
-        let others = state.neighbours.alive(self.ttl(), self.clock.monotonic());
+        let others = state.claims.neighbours().alive(self.ttl(), self.clock.monotonic());
         let mut alive: Vec<String> = others.into_iter().map(str::to_owned).chain([self.node.clone()]).collect();
         alive.sort_unstable();
         (state.nodes.clone().unwrap_or_default(), alive)
@@ -103,34 +93,32 @@ impl LeaseKeeper {
                 inbox: 0,
             }
         };
-        state.claims.iter().zip(0..).map(share).collect()
+        state.claims.all().iter().zip(0..).map(share).collect()
     }
 
     /// Whether other nodes may be alive; `None` before they were looked at.
     pub(crate) fn others_may_live(&self) -> Option<bool> {
         let state = self.state();
-        let may_live = !state.neighbours.alive(self.ttl(), self.clock.monotonic()).is_empty();
+        let may_live = !state.claims.neighbours().alive(self.ttl(), self.clock.monotonic()).is_empty();
         state.nodes.is_some().then_some(may_live)
     }
 
     /// Nodes that have been dead for long, each with the version of its description.
     pub(crate) fn gone(&self) -> Vec<(String, Version)> {
-        let gone = self.state().neighbours.gone(self.ttl() * GONE_AFTER, self.clock.monotonic());
+        let gone = self.state().claims.neighbours().gone(self.ttl() * GONE_AFTER, self.clock.monotonic());
         gone.into_iter().map(|(node, beat)| (node, Version(beat))).collect()
     }
 
     /// A write was fenced: another node has the partition, or it has another epoch.
     pub(crate) fn fenced(&self, partition: PartitionId) {
         let monotonic = self.clock.monotonic();
-        if let Some(claim) = self.state().claims.get_mut(usize::from(partition.0)) {
-            claim.handle_fenced(monotonic);
-        }
+        self.state().claims.handle_fenced(partition, monotonic);
         self.hurry.notify_one();
     }
 
     /// The seat of a partition that is given up has ended its work on it.
     pub(crate) fn left(&self, partition: PartitionId) {
-        self.state().let_go(usize::from(partition.0));
+        self.state().claims.let_go(partition);
         self.hurry.notify_one();
     }
 
@@ -144,7 +132,7 @@ impl LeaseKeeper {
                 return Ok(epoch);
             }
             let leases = self.storage.leases().await?;
-            self.state().handle_found(&leases, self.clock.monotonic());
+            self.state().claims.handle_leases(&leases, self.clock.monotonic());
             self.swap().await?;
         }
     }
@@ -177,10 +165,7 @@ impl LeaseKeeper {
         if self.tenure == Tenure::Exclusive {
             return;
         }
-        {
-            let mut state = self.state();
-            (0..state.claims.len()).for_each(|number| state.let_go(number));
-        }
+        self.state().claims.let_go_of_all();
         // What fails is no loss: a lease lapses.
         let _ = self.swap().await;
     }
@@ -196,11 +181,10 @@ impl LeaseKeeper {
         let found = match (leases, nodes) {
             (Ok(leases), Ok(nodes)) => {
                 let others = nodes.iter().filter(|node| node.id != self.node);
+                let others = others.map(|node| (node.id.clone(), node.beat));
                 let mut state = self.state();
-                state.neighbours.handle_found(others.map(|node| (node.id.clone(), node.beat)), monotonic);
+                state.claims.handle_found(&self.node, others, &leases, (self.ttl(), monotonic), knows_life);
                 state.nodes = Some(nodes);
-                state.handle_found(&leases, monotonic);
-                state.share_out(&self.node, self.ttl(), monotonic, knows_life);
                 Ok(())
             }
             (Err(error), _) | (_, Err(error)) => Err(error),
@@ -212,24 +196,15 @@ impl LeaseKeeper {
     async fn swap(&self) -> Result<(), StorageError> {
         let (now, monotonic) = (self.clock.now(), self.clock.monotonic());
         let mut swaps = JoinSet::new();
-        for (number, claim) in self.state().claims.iter_mut().enumerate() {
-            match claim.poll(now, monotonic) {
-                Some(LeaseStep::Swap { expected, next }) => {
-                    let storage = self.storage.clone();
-                    swaps.spawn(async move { (number, storage.swap_lease(&expected, &next).await) });
-                }
-                // It is read with the others in the next round.
-                Some(LeaseStep::Read) => claim.handle_unread(monotonic),
-                None => {}
-            }
+        for (number, expected, next) in self.state().claims.poll_swaps(now, monotonic) {
+            let storage = self.storage.clone();
+            swaps.spawn(async move { (number, storage.swap_lease(&expected, &next).await) });
         }
         let mut result = Ok(());
         while let Some(done) = swaps.join_next().await {
             let Ok((number, swapped)) = done else { continue };
             let monotonic = self.clock.monotonic();
-            if let Some(claim) = self.state().claims.get_mut(number) {
-                claim.handle_swapped(&swapped, monotonic);
-            }
+            self.state().claims.handle_swapped(number, &swapped, monotonic);
             result = result.and(swapped.map(drop));
         }
         result
@@ -245,49 +220,6 @@ impl LeaseKeeper {
     // The claims are whole after every call, so a panicking caller leaves nothing half done.
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl State {
-    fn of(&self, partition: PartitionId) -> Option<(&Claim, bool)> {
-        let number = usize::from(partition.0);
-        Some((self.claims.get(number)?, *self.leaving.get(number)?))
-    }
-
-    fn let_go(&mut self, number: usize) {
-        self.claims[number].let_go();
-        self.leaving[number] = false;
-    }
-
-    /// Takes the leases as they are stored.
-    fn handle_found(&mut self, leases: &[Lease], monotonic: Duration) {
-        for (number, claim) in self.claims.iter_mut().enumerate() {
-            let found = leases.iter().find(|lease| usize::from(lease.partition.0) == number);
-            match claim.epoch(monotonic) {
-                None => claim.handle_found(found.cloned(), monotonic),
-                Some(held) if found.is_none_or(|lease| lease.epoch != held) => claim.handle_fenced(monotonic),
-                Some(_) => {}
-            }
-        }
-    }
-
-    /// Decides which partitions are taken when they are free, and which are given up.
-    fn share_out(&mut self, node: &str, ttl: Duration, monotonic: Duration, knows_life: bool) {
-        let holders: Vec<Option<&str>> = self
-            .claims
-            .iter()
-            .map(|claim| match claim.epoch(monotonic) {
-                Some(_) => Some(node),
-                None => claim.holder().filter(|_| !claim.is_free(monotonic)),
-            })
-            .collect();
-        let wanted = shares::wanted(node, &self.neighbours.alive(ttl, monotonic), &holders);
-        for (number, claim) in self.claims.iter_mut().enumerate() {
-            let wants = wanted.iter().any(|partition| usize::from(partition.0) == number);
-            let held = claim.epoch(monotonic).is_some();
-            self.leaving[number] = held && !wants;
-            claim.want(wants && (knows_life || number == 0));
-        }
     }
 }
 

@@ -111,7 +111,10 @@ impl LifeKeeper {
         if self.shared.tenure == Tenure::Exclusive {
             return;
         }
-        let mut last = self.batch(epoch, self.shared.clock.now());
+        let now = self.shared.clock.now();
+        let mut last = self.batch(epoch, now);
+        // A mark behind a time of which nobody knows whether the watcher lived would hide an outage.
+        last.mark = last.mark.filter(|_| self.shared.knows_life(now));
         last.documents = vec![presence::removal(self.shared.lease.node(), self.described)];
         // A store that fails now has been told of already; whoever starts next finds an outage.
         let _ = self.shared.storage.commit(&last).await;
@@ -120,6 +123,8 @@ impl LifeKeeper {
     /// Whether the watcher is known to be alive now, and that is stored.
     async fn look(&mut self) -> Result<bool, StorageError> {
         let shared = self.shared.clone();
+        // Under one lease nobody else stores an outage, so what is read under it is complete.
+        let held = shared.lease.epoch(FIRST);
         let log = shared.storage.watch_log().await?;
         let Some(others_may_live) = shared.lease.others_may_live() else { return Ok(false) };
         let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
@@ -134,8 +139,8 @@ impl LifeKeeper {
                 }
                 self.write(batch, log.outages, monotonic).await
             }
-            LifeStep::Outage(outage) => match shared.lease.epoch(FIRST) {
-                Some(epoch) => self.write_outage(outage, epoch, log, monotonic).await,
+            LifeStep::Outage(outage, ended) => match shared.lease.epoch(FIRST).filter(|epoch| held == Some(*epoch)) {
+                Some(epoch) => self.write_outage(outage, epoch, log, ended).await,
                 // Whoever holds the first partition does it.
                 None => self.describe(now).await.map(|_| false),
             },
@@ -147,9 +152,9 @@ impl LifeKeeper {
         outage: Outage,
         epoch: Epoch,
         log: WatchLog,
-        monotonic: Duration,
+        ended: Duration,
     ) -> Result<bool, StorageError> {
-        let mut outages = log.outages;
+        let WatchLog { mark, mut outages } = log;
         let mut batch = self.batch(epoch, outage.to);
         batch.outage = Some(outage);
         batch.notifications = self.notifications(outage);
@@ -160,13 +165,14 @@ impl LifeKeeper {
         }
         outages.push(outage);
         let owed = batch.notifications.clone();
-        let written = self.write(batch, outages, monotonic).await;
+        let written = self.write(batch, outages, ended).await;
         match &written {
             Ok(true) => {
                 add(&self.shared.counters.outages, 1);
                 owed.into_iter().for_each(|notification| self.shared.owe(Owed::fresh(notification)));
             }
             Err(StorageError::Unknown(_)) => {
+                self.life.doubted(outage, ended, mark);
                 listener::look_for(&self.shared, owed.iter().map(|notification| notification.id).collect());
             }
             Ok(false) | Err(_) => {}

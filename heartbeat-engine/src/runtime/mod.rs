@@ -3,6 +3,7 @@
 mod administration;
 mod builder;
 mod channels;
+pub(crate) mod claims;
 mod cluster;
 mod delivery;
 mod dependencies;
@@ -22,7 +23,7 @@ mod look_up;
 mod metrics;
 mod outbox_reader;
 pub(crate) mod policies;
-mod presence;
+pub(crate) mod presence;
 mod random;
 mod seat;
 mod shared;

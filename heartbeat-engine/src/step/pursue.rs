@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::step::Draft;
+use crate::step::advance::AHEAD_MAX;
 use crate::step::flap::Flap;
 use crate::{
     Cause, Circumstances, Escalation, Incident, NotificationKind, PingEntry, Pursuit, State, Timestamp, routing,
@@ -94,8 +95,8 @@ impl Draft<'_> {
         let incident = self.health.incident.as_ref();
         let wanted = incident.filter(|incident| incident.acknowledged.is_none() && !incident.told.is_empty());
         self.health.pursuit.remind_at = wanted.zip(every).map(|(incident, every)| {
-            // The clock was set back since it went down (S6.7).
-            if now < incident.opened_at {
+            // The clock was set back since it went down (S6.7); another node's may show a little more.
+            if now + AHEAD_MAX < incident.opened_at {
                 let on = last.filter(|last| *last <= now && *last + every > now);
                 return on.unwrap_or(now) + every;
             }

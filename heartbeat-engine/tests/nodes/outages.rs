@@ -1,5 +1,6 @@
 //! The watcher's life is that of all nodes together (S6.5).
 
+use heartbeat_engine::testing::TokioClock;
 use heartbeat_engine::{Clock, NotificationKind, Storage};
 
 use crate::site::{MINUTE, Node, SOON, Site, TTL, until};
@@ -68,4 +69,35 @@ async fn a_node_that_starts_alone_waits_only_where_others_may_live() {
     assert!(waited >= TTL - SOON && waited <= TTL + SOON, "it may have been alive: {waited:?}");
     assert_eq!(c.ping("job").await, 2);
     assert_eq!(site.storage.watch_log().await.unwrap().outages.len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_whose_clock_is_far_ahead_joins_those_that_live() {
+    let site = Site::new(4);
+    let a = Node::ready("a", &site).await;
+    a.put("job", MINUTE, MINUTE).await;
+    let ahead = TokioClock::new(site.clock.now() + 40 * SOON);
+    let b = Node::start_with(site.storage.another_handle(), ahead, "b", &site).await;
+    until(|| b.engine.readiness().ready).await;
+    assert_eq!(b.ping("job").await, 1);
+    tokio::time::sleep(TTL * 3).await;
+    assert_eq!(site.shares(["a", "b"]).await, [2, 2]);
+    assert_eq!(site.outages().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_node_that_leaves_before_it_knows_of_an_outage_hides_nothing_of_it() {
+    let site = Site::new(4);
+    let a = Node::ready("a", &site).await;
+    a.crash();
+    until(|| a.has_ended()).await;
+    tokio::time::sleep(20 * MINUTE).await;
+    let b = Node::start("b", &site).await;
+    tokio::time::sleep(SOON * 2).await;
+    assert!(!b.engine.readiness().ready, "others may live");
+    b.stop().await;
+    let c = Node::start("c", &site).await;
+    until(|| c.engine.readiness().ready).await;
+    let outages = site.storage.watch_log().await.unwrap().outages;
+    assert!(outages.iter().any(|outage| outage.length() >= 20 * MINUTE), "{outages:?}");
 }

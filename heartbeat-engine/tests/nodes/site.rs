@@ -134,7 +134,12 @@ impl Node {
 
     /// The same on a storage of its own choice.
     pub(crate) async fn start_on(storage: impl Storage, name: &str, site: &Site) -> Self {
-        let builder = Engine::builder(storage).clock(site.clock.clone());
+        Self::start_with(storage, site.clock.clone(), name, site).await
+    }
+
+    /// The same with a clock of its own.
+    pub(crate) async fn start_with(storage: impl Storage, clock: TokioClock, name: &str, site: &Site) -> Self {
+        let builder = Engine::builder(storage).clock(clock);
         let builder = builder.node(name).channel_kind(site.told.clone()).notifier("ops", site.told.clone());
         let (engine, mut driver) = builder.tenure(Tenure::Shared { ttl: TTL }).build();
         driver.load().await.unwrap();

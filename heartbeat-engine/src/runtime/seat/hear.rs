@@ -4,30 +4,23 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Seat;
+use crate::news::Heard;
 use crate::runtime::channels;
 use crate::runtime::inbox::Work;
-use crate::{MonitorForm, MonitorId, MonitorNews, Record, State, StorageError, Target, Tenure};
+use crate::{MonitorId, MonitorNews, Record, State, StorageError, Target, Tenure};
 
 /// How long calls wait at most while it is not known whether the watcher was away.
 const UNSURE_MAX: Duration = Duration::from_secs(5);
 
 impl Seat {
-    /// Takes what other nodes made of monitors. A node that wrote one of them meanwhile has the newer form already, or finds
-    /// out when it writes.
+    /// Takes what other nodes made of monitors.
     pub(super) fn hear(&mut self, news: Vec<MonitorNews>) {
-        for MonitorNews { monitor, version, form } in news {
-            let known = self.evaluator.record(monitor).cloned();
-            if known
-                .as_ref()
-                .is_some_and(|known| known.version > version || (known.version == version && form.is_some()))
-            {
-                continue;
-            }
-            match form.map(|form| record(form, known.as_deref())) {
-                None => self.adopt(monitor, None),
-                Some(Some(record)) => self.adopt(monitor, Some(Record { version, ..record })),
-                // Its wish changed, and has to be read.
-                Some(None) => self.evaluator.handle_outdated(monitor),
+        for news in news {
+            let monitor = news.monitor;
+            match news.told_to(self.evaluator.record(monitor).map(|known| &**known)) {
+                Heard::Known => {}
+                Heard::Now(record) => self.adopt(monitor, record),
+                Heard::Unknown => self.evaluator.handle_outdated(monitor),
             }
         }
     }
@@ -97,12 +90,4 @@ impl Seat {
         // Other partitions' evaluators know it soon.
         self.shared.nudge_all();
     }
-}
-
-/// The record that has this form; `None` where its wish is not known.
-fn record(form: MonitorForm, known: Option<&Record>) -> Option<Record> {
-    let MonitorForm { revision, monitor, health } = form;
-    let known = known.map(|known| &known.monitor).filter(|known| known.revision == revision);
-    let monitor = monitor.or_else(|| known.cloned())?;
-    Some(Record { monitor, health, version: crate::Version::default() })
 }

@@ -44,6 +44,7 @@ impl World {
     pub(super) fn plan_faults(&mut self) {
         let (start, seconds) = (self.plan.start, self.plan.faulty.as_secs());
         let every = match self.plan.climate {
+            _ if self.plan.brief => 90,
             Climate::Stormy => 900,
             Climate::Daily => 12 * HOUR,
             Climate::Steps => 2400,
@@ -106,7 +107,7 @@ impl World {
     pub(super) fn was_away(&self, monitor: usize, stretch: (Timestamp, Timestamp)) -> bool {
         let partition = crate::PartitionId(self.plan.monitors[monitor].partition);
         let skew = Duration::from_millis(self.plan.skew.unsigned_abs());
-        self.store.truth(partition).was_away(self.now, stretch, skew)
+        self.store.life(partition).was_away(self.now, stretch, skew)
     }
 
     /// All nodes restart together, for at least as long as a report is tried: it is lost.

@@ -96,6 +96,16 @@ mutants! {
     SettledUntold "settled-untold",
     /// Single changes are told while a monitor flaps.
     FlappingTold "flapping-told",
+    /// A node that does not hold the lease judges silence too.
+    StrangersJudge "strangers-judge",
+    /// What other nodes wrote is not heard.
+    NewsIgnored "news-ignored",
+    /// What another node's write came to owe is not looked for.
+    StrangersOwedIgnored "strangers-owed-ignored",
+    /// A batch that was fenced is treated as a commit.
+    FencedIsCommit "fenced-is-commit",
+    /// Only the holder of the first partition stores marks of life.
+    MarksByHolderAlone "marks-by-holder-alone",
 }
 
 impl Mutant {

@@ -1,12 +1,16 @@
-//! A node: its leases, the evaluators of the partitions that it holds, and its dealings with the store. It is the
-//! driver's part, and decides as little.
+//! A node: its leases, its evaluators, and its dealings with the store. It is the driver's part, and decides as little.
+//!
+//! A node that has the store to itself has an evaluator of each partition whose lease it holds; one of several has evaluators of
+//! all, see [`super::among`] and [`super::keeper`].
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::among::{Among, Role};
 use super::clock::NodeClock;
 use super::courier::Courier;
+use super::keeper::Keeper;
 use super::plan::Plan;
 use super::policies::Policies;
 use super::rng::Rng;
@@ -15,7 +19,8 @@ use super::world::Life;
 use crate::evaluator::{Evaluator, Request, Ticket};
 use crate::step::Taken;
 use crate::{
-    Applied, Batch, Claim, DocumentWrite, Epoch, Lease, MonitorId, PartitionId, Record, StorageError, Tenure, Timestamp,
+    Applied, Batch, Claim, Document, DocumentWrite, Epoch, Lease, MonitorId, News, NotificationId, OutboxEntry,
+    PartitionId, Record, StorageError, Tenure, Timestamp, WatchLog,
 };
 
 pub(super) struct Node {
@@ -26,6 +31,8 @@ pub(super) struct Node {
     pub(super) cut_until: Timestamp,
     pub(super) clock: NodeClock,
     pub(super) seats: Vec<Seat>,
+    /// What it does for all partitions, while it is one of several nodes.
+    pub(super) keeper: Option<Box<Keeper>>,
     pub(super) wakes_at: Option<Timestamp>,
     /// The latest that the wall clock showed.
     pub(super) shown: Timestamp,
@@ -45,9 +52,10 @@ pub(super) struct Seat {
     pub(super) due_at: Timestamp,
 }
 
-/// What a node does for a partition that it holds.
+/// What a node does for a partition that it holds, or knows.
 pub(super) struct Service {
-    pub(super) epoch: Epoch,
+    pub(super) role: Role,
+    pub(super) among: Among,
     pub(super) evaluator: Evaluator,
     /// What arrived and was not handed to the evaluator yet, stamped.
     pub(super) inbox: Vec<(Timestamp, u64, Request)>,
@@ -79,7 +87,7 @@ pub(super) struct Call {
 pub(super) enum Reply {
     Done(Option<Taken>),
     Refused(crate::evaluator::Refusal),
-    /// This node does not have the partition, or no time.
+    /// This node does not know the partition, or has no time.
     Elsewhere,
 }
 
@@ -91,7 +99,21 @@ pub(super) enum Op {
     TakeOver,
     ReadLease,
     SwapLease(Box<(Lease, Lease)>),
+    /// All leases, and the descriptions of all nodes.
+    ReadNodes,
+    ReadLog,
+    /// Every monitor of all partitions.
+    ReadMonitors,
+    /// Everything that is owed.
+    ReadOutbox,
+    /// Notifications, as they stand.
+    ReadOwed(Vec<NotificationId>),
+    /// What others wrote behind a position.
+    ReadNews(Option<String>),
 }
+
+/// All leases, and the descriptions of all nodes.
+pub(super) type Nodes = (Vec<Lease>, Vec<Document>);
 
 #[derive(Clone, Debug)]
 pub(super) enum Answer {
@@ -100,6 +122,13 @@ pub(super) enum Answer {
     TakenOver(Result<Box<Snapshot>, StorageError>),
     Lease(Result<Option<Lease>, StorageError>),
     Swapped(Result<bool, StorageError>),
+    Nodes(Result<Box<Nodes>, StorageError>),
+    Log(Result<WatchLog, StorageError>),
+    Monitors(Result<Vec<Record>, StorageError>),
+    /// What is owed, or some notifications as they stand.
+    Owed(Result<Vec<OutboxEntry>, StorageError>),
+    /// News, and the true time at which they were read.
+    News(Result<Box<(News, Timestamp)>, StorageError>),
 }
 
 impl Answer {
@@ -110,6 +139,11 @@ impl Answer {
             Op::TakeOver => Self::TakenOver(Err(error)),
             Op::ReadLease => Self::Lease(Err(error)),
             Op::SwapLease(_) => Self::Swapped(Err(error)),
+            Op::ReadNodes => Self::Nodes(Err(error)),
+            Op::ReadLog => Self::Log(Err(error)),
+            Op::ReadMonitors => Self::Monitors(Err(error)),
+            Op::ReadOutbox | Op::ReadOwed(_) => Self::Owed(Err(error)),
+            Op::ReadNews(_) => Self::News(Err(error)),
         }
     }
 }
@@ -149,6 +183,7 @@ impl Node {
             cut_until: Timestamp::MIN,
             clock: NodeClock::new(plan.start, offset, drift_ppm),
             seats: Vec::new(),
+            keeper: None,
             wakes_at: None,
             shown: Timestamp::MIN,
             policies: Arc::default(),
@@ -159,9 +194,10 @@ impl Node {
 
     /// Takes its places anew, as at a start.
     pub(super) fn sit_down(&mut self, number: usize, plan: &Plan) {
-        let name = format!("node-{number}.{}", self.life);
+        let name = name(Life { node: number, life: self.life });
         // One node alone has its storage to itself.
-        let tenure = if plan.nodes == 1 { Tenure::Exclusive } else { Tenure::Shared { ttl: plan.ttl } };
+        let tenure = if plan.is_shared() { Tenure::Shared { ttl: plan.ttl } } else { Tenure::Exclusive };
+        self.keeper = plan.is_shared().then(|| Box::new(Keeper::new(&name, tenure, plan)));
         self.seats = (0..plan.partitions)
             .map(|partition| Seat {
                 claim: Claim::new(PartitionId(partition), name.as_str(), tenure),
@@ -181,10 +217,16 @@ impl Node {
     }
 }
 
+/// The name of one start of a node.
+pub(super) fn name(life: Life) -> String {
+    format!("node-{}.{}", life.node, life.life)
+}
+
 impl Service {
-    pub(super) fn new(epoch: Epoch, evaluator: Evaluator, courier: Courier) -> Self {
+    pub(super) fn new(role: Role, evaluator: Evaluator, courier: Courier) -> Self {
         Self {
-            epoch,
+            role,
+            among: Among::default(),
             evaluator,
             inbox: Vec::new(),
             waiting: HashMap::new(),

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::rng::Rng;
 use crate::{
-    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, Rotating, Route, Schedule, Timestamp, Token, Version,
-    Weekdays, Zone,
+    Arm, Grace, LocalTime, Monitor, MonitorId, MonitorSpec, PartitionId, Rotating, Route, Schedule, Timestamp, Token,
+    Version, Weekdays, Zone,
 };
 
 const MINUTE: u64 = 60;
@@ -73,6 +73,8 @@ pub(super) struct Plan {
     /// How far a node's wall clock is off at most, in milliseconds.
     pub(super) skew: i64,
     pub(super) start: Timestamp,
+    /// Whether it lasts for some minutes only.
+    pub(super) brief: bool,
     /// How long faults happen.
     pub(super) faulty: Duration,
     /// How long none does, afterwards.
@@ -89,14 +91,20 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn new(seed: u64, days: Option<u64>, rng: &mut Rng) -> Self {
+    pub(super) fn new(seed: u64, options: &super::Options, rng: &mut Rng) -> Self {
+        let super::Options { days, brief, .. } = *options;
         let climate = match rng.below(100) {
             0..66 => Climate::Stormy,
             66..73 => Climate::Daily,
             73..81 => Climate::Steps,
             _ => Climate::Quiet,
         };
-        let nodes = if climate == Climate::Steps { 1 } else { *rng.pick(&[1, 2, 2, 3]) };
+        // Several nodes cost more to simulate: their worlds are fewer and shorter, and have schedules that are found sooner.
+        let nodes = match climate {
+            Climate::Steps => 1,
+            Climate::Daily => *rng.pick(&[1, 1, 1, 2]),
+            Climate::Stormy | Climate::Quiet => *rng.pick(&[1, 1, 1, 2, 3]),
+        };
         let partitions = if climate == Climate::Daily { 1 } else { *rng.pick(&[1, 1, 2, 3]) };
         let skew = match climate {
             Climate::Steps => 0,
@@ -105,9 +113,11 @@ impl Plan {
         };
         let channels: Vec<String> = (0..rng.between(2, 3)).map(|n| format!("channel-{n}")).collect();
         let faulty = match (days, climate) {
+            _ if brief => rng.secs(960, 1500),
             (Some(days), _) => Duration::from_secs(days.saturating_mul(24 * HOUR)),
             (None, Climate::Daily) => Duration::from_secs(rng.below(2) * 24 * HOUR + 50 * HOUR),
             (None, Climate::Steps) => rng.secs(3 * HOUR, 8 * HOUR),
+            (None, Climate::Stormy | Climate::Quiet) if nodes > 1 => rng.secs(HOUR, 3 * HOUR),
             (None, Climate::Stormy | Climate::Quiet) => rng.secs(2 * HOUR, 6 * HOUR),
         };
         let mut plan = Self {
@@ -117,6 +127,7 @@ impl Plan {
             partitions,
             skew,
             start: start(rng),
+            brief,
             faulty,
             calm: Duration::ZERO,
             late_repeats: rng.percent(30),
@@ -136,6 +147,9 @@ impl Plan {
         }
         plan.calm = plan.monitors.iter().map(|monitor| found_within(&monitor.spec)).max().unwrap_or_default();
         plan.calm += Duration::from_secs(20 * MINUTE);
+        if brief {
+            plan.calm = Duration::from_secs(2 * MINUTE);
+        }
         plan
     }
 
@@ -162,7 +176,7 @@ impl Plan {
             run_ids: rng.percent(60),
             claim_error: (self.climate != Climate::Steps && rng.percent(25)).then(|| rng.between(-error, error)),
             tampered: rng.percent(25),
-            made_after: rng.secs(5, 5 * MINUTE),
+            made_after: rng.secs(5, if self.brief { MINUTE } else { 5 * MINUTE }),
             patience: rng.percent(50).then(|| rng.secs(5, 40)),
             rests: rng.percent(50),
             parents: Vec::new(),
@@ -190,17 +204,21 @@ impl Plan {
         // What clocks may differ by must fit in the grace (S8.2).
         let least = MINUTE + 4 * self.skew.unsigned_abs().div_ceil(1000);
         let daily = self.climate == Climate::Daily;
+        let brief = self.is_shared() && !daily;
         let kind = if self.climate == Climate::Steps { 0 } else { rng.below(3) };
         if kind == 0 {
             let periods: &[u64] = if daily { &[30, 60, 360, 720, 1440] } else { &[3, 5, 10, 15, 30, 60] };
+            let periods = if brief { &periods[..5] } else { periods };
             let period = rng.pick(periods) * MINUTE;
             let graces = [period / 5, period / 2, 2 * MINUTE, period].map(|grace| grace.clamp(least, 2 * HOUR));
             return with_grace(slug, Schedule::every(Duration::from_secs(period)), *rng.pick(&graces));
         }
         let zone = zone(rng);
         if kind == 1 {
-            let times = if daily { times(rng.between(0, 23), 24, rng) } else { times(0, *rng.pick(&[1, 2]), rng) };
-            let grace = rng.pick(&[5, 20, 60]) * MINUTE;
+            let steps: &[usize] = if brief { &[1] } else { &[1, 2] };
+            let times = if daily { times(rng.between(0, 23), 24, rng) } else { times(0, *rng.pick(steps), rng) };
+            let graces: &[u64] = if brief { &[5, 20] } else { &[5, 20, 60] };
+            let grace = rng.pick(graces) * MINUTE;
             let mut spec = with_grace(slug, Schedule::at(&times, Weekdays::EVERY_DAY, zone), grace.max(least));
             if daily && rng.percent(30) {
                 spec.grace = Grace::EndOfDay;
@@ -212,6 +230,7 @@ impl Plan {
         } else {
             &["*/5 * * * *", "*/15 * * * *", "7,37 * * * *", "0 * * * *", "20 */2 * * *"]
         };
+        let expressions = if brief { &expressions[..4] } else { expressions };
         let expression = expressions[rng.index(expressions.len())];
         let grace = rng.pick(&[2, 10, 30]) * MINUTE;
         with_early(with_grace(slug, Schedule::cron(expression, zone), grace.max(least)), rng)
@@ -221,7 +240,7 @@ impl Plan {
     pub(super) fn made(&self, monitor: usize, generation: u64, spec: &MonitorSpec, now: Timestamp) -> Monitor {
         let number = u64::try_from(monitor).unwrap_or(0) + 100 * generation;
         Monitor {
-            id: super::super::fixtures::monitor_id(number),
+            id: super::super::fixtures::monitor_id_in(PartitionId(self.monitors[monitor].partition), number),
             token: Rotating::new(Token::new(format!("token-{number:08}")).unwrap()),
             signing_secret: None,
             spec: spec.clone(),
@@ -229,6 +248,16 @@ impl Plan {
             created_at: now,
             updated_at: now,
         }
+    }
+
+    /// Whether several nodes share the store.
+    pub(super) const fn is_shared(&self) -> bool {
+        self.nodes > 1
+    }
+
+    /// The partition whose holder has a channel's messages delivered.
+    pub(super) fn home_of_channel(&self, channel: &str) -> PartitionId {
+        PartitionId::of_channel(channel, self.partitions)
     }
 
     /// Which of the plan's monitors has the id.

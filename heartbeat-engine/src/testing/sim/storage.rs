@@ -1,14 +1,16 @@
-//! The storage that all nodes share: the state of the memory storage for each partition, and what is true about the
-//! watcher's life beside what the watcher believes.
+//! The storage that all nodes share: the state of the memory storage, and what is true about the watcher's life beside what
+//! the watcher believes. One node has a state of its own for each partition; several nodes share one of all partitions.
 
 use std::time::Duration;
 
+use super::beside::Beside;
 use super::mutant::Mutant;
 use crate::memory::MemoryLimits;
+use crate::memory::news::NewsLog;
 use crate::memory::state::State;
 use crate::{
-    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, Outage, OutboxEntry, Outcome, Page,
-    PartitionId, Record, StorageError, Timestamp, WatchLog,
+    Applied, Batch, Epoch, HistoryItem, HistoryQuery, Incident, Lease, MonitorId, NotificationId, Outage, OutboxEntry,
+    Outcome, PartitionId, Record, StorageError, Timestamp, WatchLog,
 };
 
 /// A stretch of true time in which nobody watched a partition, or by which a wall clock was set forward.
@@ -44,7 +46,7 @@ impl Truth {
         self.marked = Some((sent_at, epoch));
     }
 
-    pub(super) fn note_step(&mut self, now: Timestamp, length: Duration) {
+    fn note_step(&mut self, now: Timestamp, length: Duration) {
         self.gaps.push(Gap { from: now, to: now, length });
         self.steady_since = now;
     }
@@ -69,11 +71,6 @@ impl Truth {
     }
 }
 
-struct Shelf {
-    state: State,
-    truth: Truth,
-}
-
 /// What a write did.
 pub(super) struct Written {
     pub(super) result: Result<Applied, StorageError>,
@@ -92,37 +89,86 @@ pub(super) struct Snapshot {
 }
 
 pub(super) struct Store {
-    shelves: Vec<Shelf>,
+    /// One for each partition, or one for all.
+    states: Vec<State>,
+    partitions: u16,
+    /// What is true of each partition: by the marks of those who judge it.
+    truths: Vec<Truth>,
+    /// What is true of all nodes together, where several share the store: by the marks of any of them.
+    life: Option<Truth>,
+    pub(super) news: NewsLog,
     mutant: Option<Mutant>,
     writes: u64,
     /// It refuses everything until then.
     pub(super) refuses_until: Timestamp,
+    /// A storage on which everything is done as well.
+    pub(super) beside: Option<Beside>,
+}
+
+/// A handle to the store: one start of one node, and the name under which that claims leases.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Handle<'a> {
+    pub(super) number: u64,
+    pub(super) name: &'a str,
 }
 
 impl Store {
-    pub(super) fn new(partitions: u16, mutant: Option<Mutant>) -> Self {
-        let shelf = |_| Shelf { state: State::new(MemoryLimits::default()), truth: Truth::default() };
-        Self { shelves: (0..partitions).map(shelf).collect(), mutant, writes: 0, refuses_until: Timestamp::MIN }
+    pub(super) fn new(partitions: u16, is_shared: bool, mutant: Option<Mutant>) -> Self {
+        let states = if is_shared { 1 } else { partitions };
+        let mut news = NewsLog::default();
+        news.told = is_shared;
+        Self {
+            states: (0..states).map(|_| State::new(MemoryLimits::default())).collect(),
+            partitions,
+            truths: vec![Truth::default(); usize::from(partitions)],
+            life: is_shared.then(Truth::default),
+            news,
+            mutant,
+            writes: 0,
+            refuses_until: Timestamp::MIN,
+            beside: None,
+        }
     }
 
-    pub(super) fn write(&mut self, batch: &Batch, now: Timestamp, sent_at: Timestamp) -> Written {
+    pub(super) fn write(&mut self, batch: &Batch, now: Timestamp, sent_at: Timestamp, by: Handle<'_>) -> Written {
         let epoch = self.epoch(batch.partition);
         self.writes += 1;
         let lost = self.mutant == Some(Mutant::LostTail) && self.writes.is_multiple_of(40);
         let marks = batch.mark.is_some();
         let altered = self.altered(batch, epoch);
         let batch = altered.as_ref().unwrap_or(batch);
-        let shelf = &mut self.shelves[usize::from(batch.partition.0)];
-        let before = batch.transitions.iter().map(|t| shelf.state.record(t.monitor).cloned()).collect();
+        let before = batch.transitions.iter().map(|t| self.record(batch.partition, t.monitor).cloned()).collect();
         if lost {
             let transitions = batch.transitions.iter().map(|_| Outcome::Committed).collect();
-            return Written { result: Ok(Applied { transitions, documents: Vec::new() }), before, epoch };
+            let documents = batch.documents.iter().map(|_| Outcome::Committed).collect();
+            return Written { result: Ok(Applied { transitions, documents }), before, epoch };
         }
-        let result = shelf.state.commit(batch);
-        if result.is_ok() && marks {
-            shelf.truth.mark(now, sent_at, batch.epoch);
+        let state = self.state_mut(batch.partition);
+        let mut result = state.commit(batch);
+        let owed = state.take_owed();
+        if let Some(beside) = &mut self.beside {
+            result = beside.commit(by.number, batch, &result);
+        }
+        if let Ok(applied) = &result {
+            self.news.note(by.number, batch, applied, owed);
+            if marks {
+                self.marked(batch, now, sent_at, by.name);
+            }
         }
         Written { result, before, epoch }
+    }
+
+    fn marked(&mut self, batch: &Batch, now: Timestamp, sent_at: Timestamp, by: &str) {
+        let Some(life) = &mut self.life else {
+            return self.truths[usize::from(batch.partition.0)].mark(now, sent_at, batch.epoch);
+        };
+        // The life of all goes on whatever becomes of leases.
+        life.mark(now, sent_at, Epoch(0));
+        for lease in
+            self.states[0].leases().into_iter().filter(|lease| lease.node == by && lease.expires_at > Timestamp::MIN)
+        {
+            self.truths[usize::from(lease.partition.0)].mark(now, sent_at, lease.epoch);
+        }
     }
 
     /// The batch as a storage with the known bug takes it.
@@ -146,44 +192,69 @@ impl Store {
         Some(altered)
     }
 
-    fn shelf(&self, partition: PartitionId) -> &Shelf {
-        &self.shelves[usize::from(partition.0)]
+    pub(super) fn state(&self, partition: PartitionId) -> &State {
+        self.states.get(usize::from(partition.0)).filter(|_| self.life.is_none()).unwrap_or(&self.states[0])
     }
 
+    fn state_mut(&mut self, partition: PartitionId) -> &mut State {
+        let number = if self.life.is_some() { 0 } else { usize::from(partition.0) };
+        &mut self.states[number]
+    }
+
+    /// Since when a partition has been judged without a gap.
     pub(super) fn truth(&self, partition: PartitionId) -> &Truth {
-        &self.shelf(partition).truth
+        &self.truths[usize::from(partition.0)]
+    }
+
+    /// When nobody was there who might have taken what a partition's jobs report.
+    pub(super) fn life(&self, partition: PartitionId) -> &Truth {
+        self.life.as_ref().unwrap_or_else(|| self.truth(partition))
     }
 
     pub(super) fn note_step(&mut self, now: Timestamp, length: Duration) {
-        self.shelves.iter_mut().for_each(|shelf| shelf.truth.note_step(now, length));
+        if self.life.is_some() {
+            // Others were there, or the outage is stored. Whoever judges looks at the clocks first.
+            return self.truths.iter_mut().for_each(|truth| truth.steady_since = now);
+        }
+        self.truths.iter_mut().for_each(|truth| truth.note_step(now, length));
     }
 
     pub(super) fn epoch(&self, partition: PartitionId) -> Epoch {
-        self.shelf(partition).state.epoch(partition)
+        self.state(partition).epoch(partition)
     }
 
     pub(super) fn lease(&self, partition: PartitionId) -> Option<Lease> {
-        self.shelf(partition).state.leases().into_iter().next()
+        self.leases(partition).into_iter().find(|lease| lease.partition == partition)
     }
 
-    pub(super) fn swap_lease(&mut self, expected: &Lease, next: &Lease) -> bool {
-        self.shelves[usize::from(next.partition.0)].state.swap_lease(expected, next)
+    /// The leases that lie beside a partition's.
+    pub(super) fn leases(&self, partition: PartitionId) -> Vec<Lease> {
+        self.state(partition).leases()
+    }
+
+    pub(super) fn swap_lease(&mut self, by: Handle<'_>, expected: &Lease, next: &Lease) -> bool {
+        let swapped = self.state_mut(next.partition).swap_lease(expected, next);
+        match &mut self.beside {
+            Some(beside) => beside.swap_lease(by.number, expected, next, swapped),
+            None => swapped,
+        }
     }
 
     pub(super) fn record(&self, partition: PartitionId, id: MonitorId) -> Option<&Record> {
-        self.shelf(partition).state.record(id)
+        self.state(partition).record(id)
     }
 
     pub(super) fn records(&self, partition: PartitionId) -> impl Iterator<Item = &Record> {
-        self.shelf(partition).state.records()
+        let partitions = self.partitions;
+        self.state(partition).records().filter(move |record| PartitionId::of(record.id(), partitions) == partition)
     }
 
     pub(super) fn documents(&self, partition: PartitionId, kind: &str) -> Vec<crate::Document> {
-        self.shelf(partition).state.documents(kind)
+        self.state(partition).documents(kind)
     }
 
     pub(super) fn watch_log(&self, partition: PartitionId) -> WatchLog {
-        self.shelf(partition).state.watch_log()
+        self.state(partition).watch_log()
     }
 
     pub(super) fn outages(&self, partition: PartitionId) -> Vec<Outage> {
@@ -192,29 +263,17 @@ impl Store {
 
     pub(super) fn incidents_of(&self, partition: PartitionId, id: MonitorId) -> Vec<Incident> {
         let query = HistoryQuery::Incidents { monitor: Some(id), open: None, before: None };
-        let page = self.shelf(partition).state.history(&query, usize::MAX);
+        let page = self.state(partition).history(&query, usize::MAX);
         let incident = |item| if let HistoryItem::Incident(incident) = item { Some(incident) } else { None };
         page.items.into_iter().filter_map(incident).collect()
     }
 
-    pub(super) fn notification(&self, partition: PartitionId, id: crate::NotificationId) -> Option<&OutboxEntry> {
-        self.shelf(partition).state.notification(id)
+    pub(super) fn notification(&self, partition: PartitionId, id: NotificationId) -> Option<&OutboxEntry> {
+        self.state(partition).notification(id)
     }
 
+    /// The notifications that are kept in this partition, or beside it in one order with them.
     pub(super) fn notifications(&self, partition: PartitionId) -> impl Iterator<Item = &OutboxEntry> {
-        self.shelf(partition).state.notifications.values()
-    }
-
-    pub(super) fn outbox_page(&self, partition: PartitionId, after: u64, limit: usize) -> Page<OutboxEntry> {
-        self.shelf(partition).state.outbox(after, limit)
-    }
-
-    pub(super) fn snapshot(&self, partition: PartitionId) -> Snapshot {
-        let state = &self.shelf(partition).state;
-        Snapshot {
-            log: state.watch_log(),
-            records: state.monitors(None, usize::MAX).items,
-            outbox: state.outbox(0, usize::MAX).items,
-        }
+        self.state(partition).notifications.values()
     }
 }

@@ -8,22 +8,23 @@ use super::node::{Answer, AnswerFate, Op, Reply, Travel};
 use super::plan::Plan;
 use super::story;
 use super::world::{Event, Life, World};
+use crate::runtime::presence;
 use crate::{Batch, Cause, Change, Outcome, PartitionId, State, StorageError, Timestamp, Transition};
 
 impl World {
     /// Sends an operation to the store: its answer, where that comes at once, or the number under which it comes later.
     pub(super) fn send(&mut self, node: usize, partition: u16, op: Op) -> Result<Answer, u64> {
         let reaches = self.nodes[node].cut_until <= self.now;
+        let life = Life { node, life: self.nodes[node].life };
         if self.is_small(&op)
             && reaches
             && self.store.refuses_until <= self.now
             && self.is_fair()
             && self.rng.percent(90)
         {
-            return Ok(self.carry_out(partition, op, self.now));
+            return Ok(self.carry_out(life, partition, op, self.now));
         }
         let number = self.number();
-        let life = Life { node, life: self.nodes[node].life };
         let latency = if self.calm { self.rng.millis(1, 3) } else { self.rng.millis(1, 30) };
         let chance = self.rng.below(1000);
         let weather = self.weather;
@@ -87,13 +88,13 @@ impl World {
             Op::Commit(batch) => {
                 let Batch { transitions, settlements, notifications, outage, documents, .. } = &**batch;
                 transitions.is_empty()
-                    && documents.is_empty()
+                    && documents.iter().all(|write| write.kind == presence::DOCUMENT_KIND)
                     && settlements.is_empty()
                     && notifications.is_empty()
                     && outage.is_none()
             }
-            Op::ReadLease | Op::SwapLease(_) => true,
-            Op::Load(_) | Op::TakeOver => false,
+            Op::ReadLease | Op::SwapLease(_) | Op::ReadNodes | Op::ReadLog | Op::ReadNews(_) => true,
+            Op::Load(_) | Op::TakeOver | Op::ReadMonitors | Op::ReadOutbox | Op::ReadOwed(_) => false,
         }
     }
 
@@ -107,7 +108,7 @@ impl World {
             Answer::failed(&travel.op, StorageError::Unavailable("the store refuses".to_owned()))
         } else {
             self.landed.insert(travel.number);
-            self.carry_out(travel.partition, travel.op.clone(), travel.sent_at)
+            self.carry_out(travel.life, travel.partition, travel.op.clone(), travel.sent_at)
         };
         let (pause, answer) = match travel.answer {
             AnswerFate::Nobody => return,
@@ -120,22 +121,37 @@ impl World {
     }
 
     /// The store does what it is asked.
-    pub(super) fn carry_out(&mut self, number: u16, op: Op, sent_at: Timestamp) -> Answer {
+    pub(super) fn carry_out(&mut self, by: Life, number: u16, op: Op, sent_at: Timestamp) -> Answer {
         let partition = PartitionId(number);
+        let (store, handle) = (&mut self.store, handle(by, ""));
         match op {
-            Op::Commit(batch) => Answer::Committed(self.commit(&batch, sent_at)),
-            Op::Load(ids) => {
-                let read = |id| (id, self.store.record(partition, id).cloned());
-                Answer::Loaded(Ok(ids.into_iter().map(read).collect()))
+            Op::Commit(batch) => Answer::Committed(self.commit(by, &batch, sent_at)),
+            Op::Load(ids) => Answer::Loaded(Ok(store.load(handle, partition, ids))),
+            Op::TakeOver => Answer::TakenOver(Ok(Box::new(store.snapshot(handle, partition)))),
+            Op::ReadLease => {
+                let lease = store.read_leases(handle, partition).into_iter().find(|lease| lease.partition == partition);
+                Answer::Lease(Ok(lease))
             }
-            Op::TakeOver => Answer::TakenOver(Ok(Box::new(self.store.snapshot(partition)))),
-            Op::ReadLease => Answer::Lease(Ok(self.store.lease(partition))),
-            Op::SwapLease(leases) => Answer::Swapped(Ok(self.store.swap_lease(&leases.0, &leases.1))),
+            Op::SwapLease(leases) => Answer::Swapped(Ok(store.swap_lease(handle, &leases.0, &leases.1))),
+            Op::ReadNodes => {
+                let leases = store.read_leases(handle, partition);
+                let nodes = store.read_documents(handle, partition, presence::DOCUMENT_KIND);
+                Answer::Nodes(Ok(Box::new((leases, nodes))))
+            }
+            Op::ReadLog => Answer::Log(Ok(store.read_log(handle, partition))),
+            Op::ReadMonitors => Answer::Monitors(Ok(store.read_records(handle, partition))),
+            Op::ReadOutbox => Answer::Owed(Ok(store.read_outbox(handle, partition))),
+            Op::ReadOwed(ids) => Answer::Owed(Ok(store.read_owed(handle, partition, &ids))),
+            Op::ReadNews(after) => {
+                let news = store.read_news(handle, after.as_deref());
+                Answer::News(Ok(Box::new((news, self.now))))
+            }
         }
     }
 
-    fn commit(&mut self, batch: &Batch, sent_at: Timestamp) -> Result<crate::Applied, StorageError> {
-        let written = self.store.write(batch, self.now, sent_at);
+    fn commit(&mut self, by: Life, batch: &Batch, sent_at: Timestamp) -> Result<crate::Applied, StorageError> {
+        let name = super::node::name(by);
+        let written = self.store.write(batch, self.now, sent_at, handle(by, &name));
         let applied = match &written.result {
             Ok(applied) => applied.clone(),
             Err(error) => {
@@ -163,15 +179,36 @@ impl World {
                 )
             });
         }
-        if applied.documents.contains(&Outcome::Committed) {
+        let documents = batch.documents.iter().zip(&applied.documents);
+        if documents
+            .into_iter()
+            .any(|(write, outcome)| *outcome == Outcome::Committed && write.kind != presence::DOCUMENT_KIND)
+        {
             self.policies_changed();
         }
-        self.see(&Seen::Applied { batch, applied: &applied, before: &written.before, epoch: written.epoch });
+        if !small {
+            self.news_for_others(by.node);
+        }
+        // The checkers have nothing to find in a mark of life.
+        if !small || batch.outage.is_some() || batch.epoch != written.epoch {
+            self.see(&Seen::Applied { batch, applied: &applied, before: &written.before, epoch: written.epoch, by });
+        }
+        let is_stranger = self.plan.is_shared() && self.store.lease(batch.partition).is_none_or(|l| l.node != name);
         for ((transition, outcome), before) in batch.transitions.iter().zip(&applied.transitions).zip(&written.before) {
             match outcome {
-                Outcome::Committed => self.committed(transition, before.as_ref()),
+                Outcome::Committed => {
+                    if is_stranger && !transition.pings.is_empty() {
+                        self.note(Deed::StrangersHeartbeat);
+                    }
+                    self.committed(transition, before.as_ref());
+                }
                 Outcome::NameTaken { .. } => self.note(Deed::NameTaken),
-                Outcome::Conflict { .. } => self.note(Deed::Conflict),
+                Outcome::Conflict { .. } => {
+                    self.note(Deed::Conflict);
+                    if is_stranger {
+                        self.note(Deed::StrangersConflict);
+                    }
+                }
                 Outcome::TooLarge { .. } => {}
             }
         }
@@ -241,4 +278,9 @@ impl World {
         }
         self.after(latency, Event::Replied(call, Some(reply)));
     }
+}
+
+/// The handle of one start of one node.
+pub(super) fn handle(by: Life, name: &str) -> super::storage::Handle<'_> {
+    super::storage::Handle { number: (by.node as u64) << 32 | u64::from(by.life), name }
 }

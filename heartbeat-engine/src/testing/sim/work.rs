@@ -1,17 +1,16 @@
 //! What a node does when it looks: leases, requests, batches and answers, as the driver does it.
 
+mod lease;
+
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::courier::Courier;
 use super::coverage::Deed;
 use super::mutant::Mutant;
-use super::node::{Answer, Call, Op, Reply, Service};
+use super::node::{Answer, Call, Op, Reply};
 use super::plan::Plan;
-use super::storage::Snapshot;
 use super::world::{Event, Life, World};
-use crate::evaluator::Evaluator;
-use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, PartitionId, StorageError, Timestamp, WatchLog};
+use crate::{Applied, Batch, LeaseStep, MonitorId, Outcome, StorageError, Timestamp};
 
 /// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -47,12 +46,14 @@ impl World {
         let node = &mut self.nodes[node];
         node.up = false;
         node.seats.clear();
+        node.keeper = None;
         node.naps_until = Timestamp::MIN;
         node.clock.wake(self.now);
     }
 
     /// Does all that is due now, and plans the next look.
     pub(super) fn look(&mut self, node: usize) {
+        self.tend_keeper(node);
         for partition in 0..self.plan.partitions {
             let due = self.nodes[node].seats.get(usize::from(partition)).is_some_and(|seat| seat.due_at <= self.now);
             if due {
@@ -67,7 +68,11 @@ impl World {
         if !self.nodes[node].up || self.nodes[node].naps_until > self.now {
             return;
         }
-        self.tend_lease(node, partition);
+        if self.plan.is_shared() {
+            self.mind_lease(node, partition);
+        } else {
+            self.tend_lease(node, partition);
+        }
         self.deliver(node, partition);
         self.tend(node, partition);
         self.deliver(node, partition);
@@ -83,14 +88,15 @@ impl World {
         let node = &self.nodes[number];
         let seat = &node.seats[usize::from(partition)];
         let mut next = Timestamp::MAX;
-        let lease = seat.claim.poll_wake();
+        let lease = if self.plan.is_shared() { Duration::MAX } else { seat.claim.poll_wake() };
         if seat.lease_op.is_none() && lease < Duration::MAX {
             // Leases are looked at on full seconds, all at once.
             let at = node.clock.true_time_of(lease, now);
             next = Timestamp::from_secs(at.as_secs() + 2 - at.as_secs() % 2);
         }
         let Some(service) = &seat.service else {
-            if seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none() {
+            if !self.plan.is_shared() && seat.claim.epoch(node.clock.monotonic(now)).is_some() && seat.load_op.is_none()
+            {
                 next = next.min(seat.load_at);
             }
             return next.max(now + Duration::from_millis(1));
@@ -101,19 +107,25 @@ impl World {
             if service.courier.has_writes()
                 || !service.aside.is_empty()
                 || !service.inbox.is_empty()
-                || service.evaluator.has_pending()
+                || !service.among.is_idle()
+                || (service.evaluator.has_pending() && !service.evaluator.awaits_life())
             {
                 due = now;
+            }
+            if !self.may_decide(number, partition) {
+                // The next look at the leases tells.
+                due = Timestamp::MAX;
             }
             next = next.min(due.max(service.rests_until));
         }
         next.max(now + Duration::from_millis(1))
     }
 
-    fn plan_look(&mut self, number: usize) {
+    pub(super) fn plan_look(&mut self, number: usize) {
         let now = self.now;
         let node = &self.nodes[number];
-        let next = node.seats.iter().map(|seat| seat.due_at).min().unwrap_or(Timestamp::MAX);
+        let keeper = node.keeper.as_ref().map(|keeper| keeper.due_at());
+        let next = node.seats.iter().map(|seat| seat.due_at).chain(keeper).min().unwrap_or(Timestamp::MAX);
         let next = next.max(now + Duration::from_millis(1));
         if next < Timestamp::MAX && node.wakes_at.is_none_or(|planned| planned > next || planned <= now) {
             let life = Life { node: number, life: node.life };
@@ -122,68 +134,13 @@ impl World {
         }
     }
 
-    fn tend_lease(&mut self, node: usize, partition: u16) {
-        loop {
-            let wall = self.wall(node);
-            let monotonic = self.nodes[node].clock.monotonic(self.now);
-            let seat = &mut self.nodes[node].seats[usize::from(partition)];
-            let Some(step) = seat.claim.poll(wall, monotonic) else { break };
-            let op = match step {
-                LeaseStep::Read => Op::ReadLease,
-                LeaseStep::Swap { expected, next } => Op::SwapLease(Box::new((expected, next))),
-            };
-            match self.send(node, partition, op) {
-                Ok(answer) => self.answered_lease(node, partition, answer),
-                Err(number) => {
-                    self.nodes[node].seats[usize::from(partition)].lease_op = Some(number);
-                    break;
-                }
-            }
-        }
-        self.sit_or_leave(node, partition);
-    }
-
-    /// Begins or ends a node's work on a partition, as its lease says.
-    fn sit_or_leave(&mut self, node: usize, partition: u16) {
-        let monotonic = self.nodes[node].clock.monotonic(self.now);
-        let now = self.now;
-        let seat = &mut self.nodes[node].seats[usize::from(partition)];
-        let epoch = seat.claim.epoch(monotonic);
-        if let Some(service) = &seat.service
-            && epoch != Some(service.epoch)
-        {
-            seat.service = None;
-            self.note(Deed::LeaseLost);
-            self.tell_node(node, || format!("steps down from partition {partition}"));
-        }
-        let seat = &mut self.nodes[node].seats[usize::from(partition)];
-        // What was read under an earlier epoch is not what is stored now.
-        seat.load_op = seat.load_op.filter(|(_, read_for)| Some(*read_for) == epoch);
-        if let Some(epoch) = epoch
-            && seat.service.is_none()
-            && seat.load_op.is_none()
-            && seat.load_at <= now
-        {
-            match self.send(node, partition, Op::TakeOver) {
-                Ok(answer) => self.answered_load(node, partition, epoch, answer),
-                Err(number) => self.nodes[node].seats[usize::from(partition)].load_op = Some((number, epoch)),
-            }
-        }
-    }
-
-    fn answered_lease(&mut self, node: usize, partition: u16, answer: Answer) {
-        let monotonic = self.nodes[node].clock.monotonic(self.now);
-        let claim = &mut self.nodes[node].seats[usize::from(partition)].claim;
-        match answer {
-            Answer::Lease(Ok(lease)) => claim.handle_found(lease, monotonic),
-            Answer::Lease(Err(_)) => claim.handle_unread(monotonic),
-            Answer::Swapped(result) => claim.handle_swapped(&result, monotonic),
-            _ => {}
-        }
-    }
-
     /// What reached a node from the store.
     pub(super) fn answered(&mut self, node: usize, partition: u16, number: u64, answer: Answer) {
+        let mut answer = Some(answer);
+        if self.answered_keeper(node, number, &mut answer) {
+            return;
+        }
+        let Some(answer) = answer else { return };
         let seat = &mut self.nodes[node].seats[usize::from(partition)];
         if seat.lease_op == Some(number) {
             seat.lease_op = None;
@@ -195,69 +152,6 @@ impl World {
         {
             let batch = service.op.take().and_then(|(_, batch)| batch);
             self.answered_work(node, partition, batch.as_deref(), answer);
-        }
-    }
-
-    fn answered_load(&mut self, node: usize, partition: u16, epoch: Epoch, answer: Answer) {
-        let Answer::TakenOver(result) = answer else { return };
-        let monotonic = self.nodes[node].clock.monotonic(self.now);
-        let retry_at = self.now + PAUSE_MAX;
-        let seat = &mut self.nodes[node].seats[usize::from(partition)];
-        if seat.claim.epoch(monotonic) != Some(epoch) {
-            return;
-        }
-        let Ok(snapshot) = result else {
-            seat.load_at = retry_at;
-            return;
-        };
-        let mut snapshot = *snapshot;
-        self.note(Deed::TakeOver);
-        self.tell_node(node, || {
-            let log = &snapshot.log;
-            format!("takes partition {partition} over under epoch {}; the last mark is {:?}", epoch.0, log.mark)
-        });
-        self.spoil_snapshot(node, &mut snapshot);
-        let Snapshot { log, records, outbox } = snapshot;
-        let mut evaluator =
-            Evaluator::new(PartitionId(partition), epoch, log, self.plan.batch_max, self.plan.outages_max);
-        evaluator.tell_of_outages(self.plan.watcher_channels.clone());
-        for record in records {
-            evaluator.handle_record(record.id(), Some(Arc::new(record)));
-        }
-        self.nodes[node].policies = self.policies.clone();
-        let mut service = Service::new(epoch, evaluator, Courier::new(&self.plan));
-        service.tickets = self.numbers;
-        self.nodes[node].seats[usize::from(partition)].service = Some(Box::new(service));
-        if !self.is_mutant(Mutant::OutboxNotLoaded) {
-            outbox.into_iter().for_each(|entry| self.hand_over(node, partition, entry.into()));
-        }
-        if let Some(service) = self.nodes[node].service(partition) {
-            service.courier.loaded();
-        }
-    }
-
-    /// What a node with a known bug makes of what it reads when it takes over.
-    fn spoil_snapshot(&mut self, node: usize, snapshot: &mut Snapshot) {
-        let wall = self.wall(node);
-        match self.mutant {
-            Some(Mutant::NoAmnesty) => snapshot.log = WatchLog::default(),
-            Some(Mutant::ForgetDeadline) => {
-                let passed = |at: Timestamp| at < wall;
-                snapshot.records.iter_mut().for_each(|record| {
-                    record.health.expectation.take_if(|awaited| passed(awaited.deadline));
-                });
-            }
-            Some(Mutant::AmnestyForEver) => {
-                for record in &mut snapshot.records {
-                    let spec = record.monitor.spec.clone();
-                    if let Some(awaited) = &mut record.health.expectation {
-                        awaited.excused = !spec.schedule.is_every();
-                        let length = spec.schedule.period().unwrap_or_default() + spec.grace.length();
-                        awaited.deadline = awaited.deadline.max(wall + length);
-                    }
-                }
-            }
-            _ => {}
         }
     }
 
@@ -277,6 +171,9 @@ impl World {
             if service.op.is_some() || service.rests_until > now {
                 return;
             }
+            self.hear(node, partition);
+            let may_decide = self.may_decide(node, partition);
+            let Some(service) = self.nodes[node].service(partition) else { return };
             if let Some((windows, routes)) = news {
                 service.generation = generation;
                 service.evaluator.handle_policies(windows, routes);
@@ -293,9 +190,13 @@ impl World {
             service.evaluator.handle_time(wall, monotonic);
             let stale = service.evaluator.poll_reload();
             let (op, batch) = if stale.is_empty() {
+                if !may_decide {
+                    return self.publish(node, partition);
+                }
                 let batch = service.evaluator.poll_batch();
                 let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
                 service.courier.join(&mut batch);
+                service.among.join(&mut batch);
                 batch.documents = service.aside.iter().map(|(_, write)| write.clone()).collect();
                 self.publish(node, partition);
                 if batch.is_empty() {
@@ -323,17 +224,25 @@ impl World {
         match answer {
             Answer::Committed(result) => {
                 let result = self.spoil_result(batch, result);
+                if result == Err(StorageError::Fenced) && self.plan.is_shared() {
+                    self.fenced(node, partition);
+                    return self.publish(node, partition);
+                }
                 let Some(service) = self.nodes[node].service(partition) else { return };
                 let aside = batch.map_or(0, |batch| batch.documents.len()).min(service.aside.len());
                 let acts: Vec<usize> = service.aside.drain(..aside).map(|(act, _)| act).collect();
                 service.evaluator.handle_applied(&result);
                 let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
+                if result.is_err() {
+                    service.among.put_back();
+                }
                 if let Ok(applied) = &result {
                     self.aside_written(acts, &applied.documents);
                 }
                 self.publish(node, partition);
                 let owed = written.into_iter().map(crate::outbox::Owed::fresh);
                 owed.for_each(|owed| self.hand_over(node, partition, owed));
+                self.apart_written(node, partition);
                 failure = result.err();
             }
             Answer::Loaded(Ok(records)) => {
@@ -348,7 +257,7 @@ impl World {
                 self.publish(node, partition);
                 failure = Some(error);
             }
-            Answer::TakenOver(_) | Answer::Lease(_) | Answer::Swapped(_) => {}
+            _ => {}
         }
         self.rest_after(node, partition, failure.as_ref());
     }
@@ -387,7 +296,8 @@ impl World {
         };
         match (self.mutant, result) {
             (Some(Mutant::DropUnwind), Err(StorageError::Unavailable(_) | StorageError::Unknown(_)))
-            | (Some(Mutant::ConflictIsCommit), Ok(_)) => Ok(all()),
+            | (Some(Mutant::ConflictIsCommit), Ok(_))
+            | (Some(Mutant::FencedIsCommit), Err(StorageError::Fenced)) => Ok(all()),
             (Some(Mutant::UnknownIsUnwritten), Err(StorageError::Unknown(text))) => {
                 Err(StorageError::Unavailable(text))
             }
@@ -411,6 +321,7 @@ impl World {
                 self.hand_over(node, partition, crate::outbox::Owed::fresh(notification));
             }
         }
+        self.look_for_doubtful(node, partition);
         for (call, answer) in answers {
             let reply = match answer {
                 Ok(done) => Reply::Done(done.ping),
@@ -431,11 +342,12 @@ impl World {
         let Some(service) = self.nodes[node].service(partition) else {
             return self.reply(node, call.number, Reply::Elsewhere);
         };
-        let (epoch, monitor) = (service.epoch, Plan::index_of(call.request.monitor()));
+        let monitor = Plan::index_of(call.request.monitor());
         service.inbox.push((wall, call.number, call.request));
         if let Some(mark) = call.mark {
             self.stamped.insert(call.number, (monitor, mark));
-            self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, epoch });
+            let by = Life { node, life: self.nodes[node].life };
+            self.see(&super::checks::Seen::Stamped { monitor, mark, wall: true_wall, by });
         }
         self.look_at(node, partition);
     }
@@ -443,6 +355,7 @@ impl World {
     /// An orderly end: everything is decided once more, with a last mark of life, and the lease is given up.
     pub(super) fn stop_node(&mut self, node: usize) {
         let reaches = self.store.refuses_until <= self.now && self.nodes[node].cut_until <= self.now;
+        let by = Life { node, life: self.nodes[node].life };
         for partition in 0..self.plan.partitions {
             let wall = self.wall(node);
             let monotonic = self.nodes[node].clock.monotonic(self.now);
@@ -456,19 +369,32 @@ impl World {
                 service.evaluator.handle_request(service.tickets, at, request);
             }
             service.evaluator.handle_time(wall, monotonic);
+            if !self.may_decide(node, partition) {
+                continue;
+            }
+            let Some(service) = self.nodes[node].service(partition) else { continue };
             let mut batch = service.evaluator.poll_batch().unwrap_or_else(|| service.evaluator.empty_batch());
-            batch.mark = batch.mark.or(Some(wall));
+            if !self.plan.is_shared() {
+                batch.mark = batch.mark.or(Some(wall));
+            }
             service.courier.join(&mut batch);
+            service.among.join(&mut batch);
             self.spoil_batch(node, partition, &mut batch);
-            let answer = self.carry_out(partition, Op::Commit(Box::new(batch.clone())), self.now);
+            let answer = self.carry_out(by, partition, Op::Commit(Box::new(batch.clone())), self.now);
             self.answered_work(node, partition, Some(&batch), answer);
+            if self.plan.is_shared() {
+                continue;
+            }
             let seat = &mut self.nodes[node].seats[usize::from(partition)];
             seat.claim.let_go();
             if seat.lease_op.is_none()
                 && let Some(LeaseStep::Swap { expected, next }) = seat.claim.poll(wall, monotonic)
             {
-                self.carry_out(partition, Op::SwapLease(Box::new((expected, next))), self.now);
+                self.carry_out(by, partition, Op::SwapLease(Box::new((expected, next))), self.now);
             }
+        }
+        if reaches {
+            self.leave(node);
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Options;
+use super::beside::{self, Beside};
 use super::checks::{Broken, Checks, Seen, View};
 use super::clock::shift;
 use super::coverage::{Coverage, Deed};
@@ -21,6 +22,8 @@ use super::rng::Rng;
 use super::storage::Store;
 use super::story::{About, Story};
 use crate::Timestamp;
+use crate::runtime::policies::{MAINTENANCE, ROUTE};
+use crate::runtime::presence;
 use crate::testing::sim::courier::Try;
 
 /// How often everything is looked over that no single event shows.
@@ -61,6 +64,8 @@ pub(super) enum Event {
     Fault(Fault),
     /// A node hears of windows and routes that changed.
     Policies(Life),
+    /// A node asks what others wrote.
+    Hears(Life),
     LookOver,
 }
 
@@ -108,16 +113,22 @@ pub(super) struct Ending {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, options: &Options, told: bool) -> Self {
-        let Options { days, mutant, lines } = *options;
+    /// The world of a seed; its story is kept where it is told, and a storage may run beside its model.
+    pub(super) fn new(
+        seed: u64,
+        options: &Options,
+        told: bool,
+        on: Option<(tokio::runtime::Handle, beside::Open)>,
+    ) -> Self {
+        let Options { mutant, lines, .. } = *options;
         let mut rng = Rng::new(seed);
-        let plan = Plan::new(seed, days, &mut rng);
+        let plan = Plan::new(seed, options, &mut rng);
         let nodes = (0..plan.nodes).map(|n| Node::new(n, &plan, &mut rng)).collect();
         let far_ends = plan.channels.iter().map(|name| FarEnd::new(name)).collect();
         let jobs = plan.monitors.iter().map(|_| Job::new(plan.start)).collect();
         let mut world = Self {
             now: plan.start,
-            store: Store::new(plan.partitions, mutant),
+            store: Store::new(plan.partitions, plan.is_shared(), mutant),
             checks: Checks::new(&plan),
             queue: Queue::new(),
             acts: Vec::new(),
@@ -138,6 +149,7 @@ impl World {
             far_ends,
             mutant,
         };
+        world.store.beside = on.map(|(runtime, open)| Beside::new(runtime, open, world.plan.partitions));
         world.introduce();
         world.plan_faults();
         world.plan_acts();
@@ -159,12 +171,18 @@ impl World {
         {
             self.now = at;
             self.happens(event);
+            self.see_difference();
             events += 1;
             assert!(events < EVENTS_MAX, "seed {}: the world does not end", self.plan.seed);
         }
         if self.broken.is_none() {
             self.now = end;
-            self.see(&Seen::End);
+            if !self.plan.brief {
+                self.see(&Seen::End);
+            }
+            let by = Life { node: self.nodes.len(), life: 0 };
+            self.store.compare_all(super::traffic::handle(by, ""), &[presence::DOCUMENT_KIND, MAINTENANCE, ROUTE]);
+            self.see_difference();
         }
         let monitor = self.broken.as_ref().and_then(|broken| broken.monitor);
         let simulated = self.now.since(self.plan.start);
@@ -179,6 +197,7 @@ impl World {
                     self.nodes[node].wakes_at = Some(until);
                     event
                 }
+                Event::Hears(_) => return self.hears_later(node, until),
                 Event::Arrives(_, call) => Event::Waits(Life { node, life: self.nodes[node].life }, call),
                 event => event,
             };
@@ -208,6 +227,8 @@ impl World {
             Event::Fault(fault) => self.fault(fault),
             Event::Policies(life) if self.lives(life) => self.hear_of_policies(life.node),
             Event::Policies(_) => {}
+            Event::Hears(life) if self.lives(life) => self.ask_for_news(life.node),
+            Event::Hears(_) => {}
             Event::LookOver => {
                 self.see(&Seen::LookOver);
                 self.after(LOOK_OVER_EVERY, Event::LookOver);
@@ -218,7 +239,11 @@ impl World {
     /// The node that an event is meant for, if it naps.
     fn frozen(&self, event: &Event) -> Option<(usize, Timestamp)> {
         let node = match event {
-            Event::Wake(life) | Event::Answered(life, ..) | Event::Waits(life, _) | Event::Policies(life) => life.node,
+            Event::Wake(life)
+            | Event::Answered(life, ..)
+            | Event::Waits(life, _)
+            | Event::Policies(life)
+            | Event::Hears(life) => life.node,
             Event::Arrives(node, _) => *node,
             Event::Tried(attempt) => attempt.life.node,
             _ => return None,
@@ -251,6 +276,7 @@ impl World {
 
     /// Shows the checkers what happened; the first that finds a promise broken ends the world.
     pub(super) fn see(&mut self, seen: &Seen<'_>) {
+        self.see_difference();
         if self.broken.is_some() {
             return;
         }
@@ -268,6 +294,15 @@ impl World {
             let text = format!("BROKEN {}: {}", broken.promise, broken.what);
             self.story.tell(self.now, About { monitor: broken.monitor, node: None }, || text);
             self.broken = Some(broken);
+        }
+    }
+
+    /// A storage that does something else than its model ends the world too.
+    fn see_difference(&mut self) {
+        let difference = self.store.beside.as_mut().and_then(|beside| beside.difference.take());
+        if let Some(what) = difference.filter(|_| self.broken.is_none()) {
+            self.tell(About::default(), || format!("BROKEN {}: {what}", beside::PROMISE));
+            self.broken = Some(Broken { promise: beside::PROMISE, what, monitor: None });
         }
     }
 

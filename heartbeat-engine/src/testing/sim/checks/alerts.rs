@@ -9,6 +9,9 @@ use crate::{Cause, Incident, Record, Timestamp};
 /// No run of a simulated job may last longer.
 const RUN_MAX: Duration = Duration::from_secs(900);
 
+/// No node is frozen for longer.
+const NAP_MAX: Duration = Duration::from_secs(3600);
+
 pub(super) struct NoFalseAlert;
 
 impl Checker for NoFalseAlert {
@@ -37,8 +40,9 @@ fn judge(share: &Share<'_>, incident: &Incident, view: &View<'_>) -> Verdict {
         return Ok(());
     }
     let told = format!("{}, opened at {}, seen at {}", incident.detail, incident.opened_at, incident.detected_at);
-    // The run of a report that was lost stays open, whatever is reported after it.
-    let lost_run = job.run_lost_at.is_some_and(|at| view.now.since(at) < RUN_MAX && job.lost.is_empty());
+    // The run of a report that was lost stays open, whatever is reported after it. Its start may have waited at a frozen node.
+    let waited = if view.plan.is_shared() { NAP_MAX } else { Duration::ZERO };
+    let lost_run = job.run_lost_at.is_some_and(|at| view.now.since(at) < RUN_MAX + waited && job.lost.is_empty());
     match (incident.cause, job.lost.as_slice()) {
         (Cause::Overrun, _) if lost_run => Ok(()),
         (Cause::Failed | Cause::Value, _) => fault(share.monitor, format!("nothing failed: {told}")),
@@ -59,11 +63,11 @@ fn was_brought_nearer(view: &View<'_>, monitor: usize) -> bool {
     let Some(spec) = view.record(monitor).map(Record::spec).filter(|_| view.steps()) else { return false };
     let Some(period) = spec.schedule.period() else { return false };
     let since = view.jobs[monitor].acknowledged_at;
-    let gaps = &view.store.truth(view.partition(monitor)).gaps;
+    let gaps = &view.store.life(view.partition(monitor)).gaps;
     gaps.iter().any(|gap| gap.from == gap.to && gap.to >= since && gap.length < period + spec.grace.length())
 }
 
 /// Whether nobody watched for a while in this stretch of true time, and nodes can know it in spite of their clocks.
 fn was_away(view: &View<'_>, monitor: usize, from: Timestamp, to: Timestamp) -> bool {
-    view.store.truth(view.partition(monitor)).was_away(view.now, (from, to), view.skew())
+    view.store.life(view.partition(monitor)).was_away(view.now, (from, to), view.skew())
 }

@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View, fault, shares};
+use crate::testing::sim::world::Life;
 use crate::{Cause, Epoch, PingEntry, Timestamp};
 
 fn mark(ping: &PingEntry) -> Option<u64> {
@@ -60,10 +61,10 @@ impl Checker for StampedOnArrival {
     }
 }
 
-/// Heartbeats that wait in an inbox: the monitor, when it was stamped, and under which epoch.
+/// Heartbeats that wait in an inbox: the monitor, when it was stamped, and by whom.
 #[derive(Default)]
 pub(super) struct InTime {
-    waiting: HashMap<u64, (usize, Timestamp, Epoch)>,
+    waiting: HashMap<u64, (usize, Timestamp, Life)>,
 }
 
 impl Checker for InTime {
@@ -73,21 +74,21 @@ impl Checker for InTime {
 
     fn see(&mut self, seen: &Seen<'_>, _: &View<'_>, _: &mut Coverage) -> Verdict {
         match seen {
-            Seen::Stamped { monitor, mark, wall, epoch } => {
-                self.waiting.insert(*mark, (*monitor, *wall, *epoch));
+            Seen::Stamped { monitor, mark, wall, by } => {
+                self.waiting.insert(*mark, (*monitor, *wall, *by));
             }
             Seen::Answered { mark, .. } => {
                 self.waiting.remove(mark);
             }
-            Seen::Applied { batch, .. } => {
+            Seen::Applied { batch, by, .. } => {
                 for share in shares(seen) {
                     for mark in share.transition.pings.iter().filter_map(mark) {
                         self.waiting.remove(&mark);
                     }
                     let missed = share.opened().find(|incident| incident.cause == Cause::Missed);
                     let Some(missed) = missed.filter(|_| batch.epoch != Epoch(0)) else { continue };
-                    let overlooked = self.waiting.values().find(|(monitor, at, epoch)| {
-                        *monitor == share.monitor && *at <= missed.opened_at && *epoch == batch.epoch
+                    let overlooked = self.waiting.values().find(|(monitor, at, waits_at)| {
+                        *monitor == share.monitor && *at <= missed.opened_at && waits_at == by
                     });
                     if let Some((_, at, _)) = overlooked {
                         let text =

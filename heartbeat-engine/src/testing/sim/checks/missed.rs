@@ -90,9 +90,10 @@ impl NoMissedAlert {
             return Ok(());
         }
         let (since, heard_at) = (self.moved_at[monitor], self.heard_at[monitor]);
-        let stored = self.stored.iter().filter(|(other, _)| *other == partition).map(|(_, gap)| gap);
+        let beside = |other: PartitionId| view.plan.is_shared() || other == partition;
+        let stored = self.stored.iter().filter(|(other, _)| beside(*other)).map(|(_, gap)| gap);
         let gaps: Vec<Gap> =
-            view.store.truth(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= heard_at).collect();
+            view.store.life(partition).gaps.iter().chain(stored).copied().filter(|gap| gap.to >= heard_at).collect();
         if !view.policies_known_for(Duration::from_secs(150)) {
             return Ok(());
         }

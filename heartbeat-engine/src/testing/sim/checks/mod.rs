@@ -21,6 +21,7 @@ use super::plan::{Climate, Plan};
 use super::policies::Policies;
 use super::receiver::FarEnd;
 use super::storage::Store;
+use super::world::Life;
 use crate::{
     Applied, Batch, Epoch, Incident, NotificationId, Outcome, PartitionId, Record, State, StateChange, Timestamp,
     Transition,
@@ -35,9 +36,11 @@ pub(super) enum Seen<'a> {
         before: &'a [Option<Record>],
         /// The epoch of the partition's lease.
         epoch: Epoch,
+        /// Who wrote it.
+        by: Life,
     },
     /// A heartbeat reached a node whose wall clock showed this.
-    Stamped { monitor: usize, mark: u64, wall: Timestamp, epoch: Epoch },
+    Stamped { monitor: usize, mark: u64, wall: Timestamp, by: Life },
     /// A node answered a heartbeat.
     Answered { monitor: usize, mark: u64, done: bool },
     /// An attempt to deliver reached the far end.
@@ -86,6 +89,7 @@ impl Checks {
     pub(super) fn new(plan: &Plan) -> Self {
         Self(vec![
             Box::new(records::StaleEpochNeverWrites),
+            Box::new(records::OnlyTheHolderJudges),
             Box::new(records::VersionsGrow),
             Box::new(heartbeats::AcknowledgedIsStored::default()),
             Box::new(heartbeats::StampedOnArrival::default()),
@@ -173,6 +177,17 @@ fn shares<'a>(seen: &Seen<'a>) -> impl Iterator<Item = Share<'a>> {
 impl View<'_> {
     fn partitions(&self) -> impl Iterator<Item = PartitionId> {
         (0..self.plan.partitions).map(PartitionId)
+    }
+
+    /// Whether the lease of a partition is that of this start of a node.
+    fn judges(&self, by: Life, partition: PartitionId) -> bool {
+        let name = super::node::name(by);
+        !self.plan.is_shared() || self.store.lease(partition).is_some_and(|lease| lease.node == name)
+    }
+
+    /// One partition of each state of the store.
+    fn states(&self) -> impl Iterator<Item = PartitionId> {
+        (0..if self.plan.is_shared() { 1 } else { self.plan.partitions }).map(PartitionId)
     }
 
     fn partition(&self, monitor: usize) -> PartitionId {

@@ -24,6 +24,32 @@ impl Checker for StaleEpochNeverWrites {
     }
 }
 
+pub(super) struct OnlyTheHolderJudges;
+
+impl Checker for OnlyTheHolderJudges {
+    fn promise(&self) -> &'static str {
+        "only the holder of the lease judges silence"
+    }
+
+    fn see(&mut self, seen: &Seen<'_>, view: &View<'_>, _: &mut Coverage) -> Verdict {
+        let Seen::Applied { batch, by, .. } = seen else { return Ok(()) };
+        if view.judges(*by, batch.partition) {
+            return Ok(());
+        }
+        for share in shares(seen) {
+            // What somebody asks for has everything judged that was due before.
+            let asked = share.after.is_none_or(|after| {
+                let edited = share.before.is_none_or(|before| before.monitor.revision != after.monitor.revision);
+                edited || after.health.state == State::Paused
+            });
+            if let Some(incident) = share.opened().find(|_| !asked && share.transition.pings.is_empty()) {
+                return fault(share.monitor, format!("{by:?} judged without the lease: {}", incident.detail));
+            }
+        }
+        Ok(())
+    }
+}
+
 pub(super) struct VersionsGrow;
 
 impl Checker for VersionsGrow {

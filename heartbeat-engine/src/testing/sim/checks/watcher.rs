@@ -26,8 +26,8 @@ impl Checker for OutageStored {
         if !matches!(seen, Seen::LookOver) || view.steps() {
             return Ok(());
         }
-        for partition in view.partitions().filter(|partition| view.is_steady_for(*partition, 20)) {
-            let Some(gap) = view.store.truth(partition).gaps.last().copied() else { continue };
+        for partition in view.states().filter(|partition| view.is_steady_for(*partition, 20)) {
+            let Some(gap) = view.store.life(partition).gaps.last().copied() else { continue };
             let noticed = gap.length > Duration::from_secs(17) + 3 * view.skew();
             if !noticed || view.now.since(gap.to) > Duration::from_secs(180) || gap.from == gap.to {
                 continue;
