@@ -74,7 +74,7 @@ pub(crate) struct Report {
     pub(crate) redis_commands_per_heartbeat: Option<f64>,
     /// Calls of scripts per heartbeat.
     pub(crate) redis_calls_per_heartbeat: Option<f64>,
-    /// Heartbeats per second that the same script writes when `redis-benchmark` calls it with as many at once.
+    /// Heartbeats per second that the same script writes when one client calls it with as many at once.
     pub(crate) redis_limit_per_second: Option<f64>,
     /// The server's heartbeats per second by that.
     pub(crate) redis_limit_ratio: Option<f64>,

@@ -117,8 +117,9 @@ pub(crate) fn run(stage: &Stage<'_>, arguments: &Arguments) -> Outcome<Report> {
     if let (Some(url), Some(calls)) = (store.redis_url(), report.redis_calls_per_heartbeat.filter(|calls| *calls > 0.0))
     {
         let limit = heartbeats_per_second(url, arguments.monitors, 1.0 / calls);
-        report.redis_limit_per_second = stage.runtime.block_on(limit)?;
-        report.redis_limit_ratio = report.redis_limit_per_second.map(|limit| report.heartbeats_per_second / limit);
+        let limit = stage.runtime.block_on(limit)?;
+        report.redis_limit_per_second = Some(limit);
+        report.redis_limit_ratio = Some(report.heartbeats_per_second / limit);
     }
     Ok(report)
 }
