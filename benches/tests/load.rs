@@ -56,3 +56,13 @@ fn many_monitors_that_are_overdue_at_once_are_all_told() {
     assert_eq!(count(&report, "overdue_messages"), 6, "{report}");
     assert!(report["overdue_decided_ms"].as_f64().is_some_and(|ms| ms >= 0.0), "{report}");
 }
+
+#[test]
+fn servers_on_a_redis_take_the_heartbeats_of_others_and_the_script_is_called_by_itself() {
+    let report = load(&["--redis", "--servers", "2", "--to", "strangers"]);
+    assert!(count(&report, "acknowledged") > 0);
+    assert_eq!(count(&report, "acknowledged"), count(&report, "checked"), "{report}");
+    for field in ["redis_calls_per_heartbeat", "redis_limit_per_second", "redis_limit_ratio"] {
+        assert!(report[field].as_f64().is_some_and(|figure| figure > 0.0), "{field} in {report}");
+    }
+}

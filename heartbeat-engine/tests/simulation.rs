@@ -4,7 +4,7 @@
 use heartbeat_engine::testing::sim::{self, Coverage, Mutant, Options};
 
 /// How many worlds `cargo test` runs, fewer where they are not optimised; the binary `simulate` goes on from there.
-const WORLDS: u64 = if cfg!(debug_assertions) { 200 } else { 1000 };
+const WORLDS: u64 = if cfg!(debug_assertions) { 120 } else { 1000 };
 /// Within so many worlds a known bug must be found.
 const WORLDS_FOR_A_MUTANT: u64 = 200;
 
