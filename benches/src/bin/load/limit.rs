@@ -9,8 +9,11 @@ use crate::clock::Clock;
 use crate::failure::{Failure, Outcome};
 use crate::population::monitor_id;
 
-/// About so many heartbeats are written.
+/// About so many heartbeats are written, by so many calls at most.
 const HEARTBEATS: usize = 100_000;
+const CALLS_MAX: usize = 4000;
+/// Stands for the lane, which is another one in each call.
+const LANE: &str = "a-lane";
 
 /// Heartbeats per second, `together` at once.
 pub(crate) async fn heartbeats_per_second(url: &str, monitors: u32, together: f64) -> Outcome<f64> {
@@ -19,16 +22,21 @@ pub(crate) async fn heartbeats_per_second(url: &str, monitors: u32, together: f6
     let records = records(&storage, monitors, together.round().max(1.0) as usize).await?;
     let client = Client::open(url.split('?').next().unwrap_or_default()).map_err(Failure::of("the Redis"))?;
     let mut connection = client.get_connection().map_err(Failure::of("the Redis"))?;
-    let mut calls = Vec::new();
-    for n in 0..HEARTBEATS.div_ceil(records.len().max(1)) {
-        let call = storage.repeatable_call(&records, &format!("limit{n}-1")).await.map_err(Failure::of("the Redis"))?;
-        let mut command = Cmd::new();
-        command.arg(&call);
-        calls.push(command);
-    }
+    let template = storage.repeatable_call(&records, LANE).await.map_err(Failure::of("the Redis"))?;
+    let count = HEARTBEATS.div_ceil(records.len().max(1)).min(CALLS_MAX);
+    let calls: Vec<Cmd> = (0..count).map(|n| numbered(&template, n)).collect();
     let clock = Clock::start();
     calls.iter().try_for_each(|command| call(&mut connection, command, records.len()))?;
     Ok((calls.len() * records.len()) as f64 / clock.elapsed().as_secs_f64())
+}
+
+/// The command of these arguments, in a lane of its own.
+fn numbered(template: &[Vec<u8>], n: usize) -> Cmd {
+    let (mut command, lane) = (Cmd::new(), format!("limit{n}-1"));
+    for argument in template {
+        command.arg(if argument == LANE.as_bytes() { lane.as_bytes() } else { argument });
+    }
+    command
 }
 
 /// So many records of the first partition.
