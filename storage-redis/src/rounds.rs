@@ -65,10 +65,47 @@ impl Rounds {
         let (reply, answer) = oneshot::channel();
         if self.sender.wait(share, reply) {
             // Others wait for the same call: it must not end with who came first.
-            tokio::spawn(self.sender.clone().send_all());
+            tokio::spawn(Sending { sender: self.sender.clone(), is_over: false }.send_all());
         }
         let gone = |_| Err(StorageError::Unknown("the runtime ended while a batch was written".to_owned()));
         answer.await.unwrap_or_else(gone)
+    }
+}
+
+/// The task that sends what waits. Where its runtime ends before it does, nobody sends any more.
+struct Sending {
+    sender: Arc<Sender>,
+    is_over: bool,
+}
+
+impl Sending {
+    async fn send_all(mut self) {
+        loop {
+            let (shares, replies): (Vec<_>, Vec<_>) = self.sender.take().into_iter().unzip();
+            if shares.is_empty() {
+                self.is_over = true;
+                return;
+            }
+            let answers = self.sender.send(&shares).await;
+            let answers: Box<dyn Iterator<Item = Reply> + Send> = match answers {
+                Ok(answers) => Box::new(answers.into_iter()),
+                Err(failure) => Box::new(std::iter::repeat_with(move || Err(written(&failure)))),
+            };
+            for (reply, answer) in replies.into_iter().zip(answers) {
+                // Who does not wait any longer is not told.
+                let _ = reply.send(answer);
+            }
+        }
+    }
+}
+
+impl Drop for Sending {
+    fn drop(&mut self) {
+        if !self.is_over {
+            // Who waits hears of it by that.
+            let mut waiting = self.sender.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            *waiting = Waiting::default();
+        }
     }
 }
 
@@ -86,24 +123,6 @@ impl Sender {
         let shares = std::mem::take(&mut waiting.shares);
         waiting.is_sent = !shares.is_empty();
         shares
-    }
-
-    async fn send_all(self: Arc<Self>) {
-        loop {
-            let (shares, replies): (Vec<_>, Vec<_>) = self.take().into_iter().unzip();
-            if shares.is_empty() {
-                return;
-            }
-            let answers = self.send(&shares).await;
-            let answers: Box<dyn Iterator<Item = Reply> + Send> = match answers {
-                Ok(answers) => Box::new(answers.into_iter()),
-                Err(failure) => Box::new(std::iter::repeat_with(move || Err(written(&failure)))),
-            };
-            for (reply, answer) in replies.into_iter().zip(answers) {
-                // Who does not wait any longer is not told.
-                let _ = reply.send(answer);
-            }
-        }
     }
 
     async fn send(&self, shares: &[Share]) -> Result<Vec<Reply>, Failure> {

@@ -1,6 +1,10 @@
 //! Redis ends, or hangs, and comes back.
 
-use heartbeat_engine::{Outcome, StorageError};
+use std::future::poll_fn;
+use std::pin::pin;
+use std::task::Poll;
+
+use heartbeat_engine::{Outcome, Storage, StorageError};
 
 use super::support::Server;
 use super::{assert_is, commit, hear, heartbeat, make, open};
@@ -68,4 +72,28 @@ async fn a_commit_to_a_frozen_redis_is_written_once_or_not_at_all() {
     assert_eq!(commit(&storage, &batch).await, Ok(Outcome::Conflict { found: Some(job.version) }));
     hear(&storage, &mut job).await;
     assert_is(&storage, &job).await;
+}
+
+#[test]
+fn another_runtime_goes_on_where_one_ended_in_the_middle_of_a_commit() {
+    let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let (first, second) = (runtime(), runtime());
+    let server = Server::start();
+    let storage = first.block_on(open(&server.url(), ""));
+    let mut job = first.block_on(make(&storage, 1));
+    let (next, batch) = heartbeat(&job);
+    first.block_on(async {
+        let mut begun = pin!(storage.commit(&batch));
+        let is_under_way = poll_fn(|context| Poll::Ready(begun.as_mut().poll(context).is_pending())).await;
+        assert!(is_under_way);
+    });
+    drop(first);
+    second.block_on(async {
+        match commit(&storage, &batch).await.unwrap() {
+            Outcome::Committed => {}
+            conflict => assert_eq!(conflict, Outcome::Conflict { found: Some(next.version) }),
+        }
+        job = next;
+        assert_is(&storage, &job).await;
+    });
 }
