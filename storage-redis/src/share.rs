@@ -7,7 +7,7 @@ use crate::error::unencodable;
 use crate::rounds::Share;
 use crate::store::Store;
 
-/// A state has so many heartbeats beside it at most; every one whose number is a multiple takes them into the list.
+/// Fewer heartbeats than these lie beside a state: one whose number is a multiple takes them with it into the list.
 const TOGETHER: u64 = 8;
 /// One that is longer goes into the list at once, since what lies beside a state is written anew with each heartbeat.
 const BESIDE_BYTES_MAX: usize = 96;
