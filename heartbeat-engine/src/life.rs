@@ -43,6 +43,8 @@ struct Waiting {
 
 /// By so much the marks of a node may differ from how fast the time goes.
 const UNEVEN_MAX: Duration = Duration::from_secs(2);
+/// What a store took longer to answer is too old to tell who is alive now.
+pub(crate) const READ_MAX: Duration = Duration::from_secs(5);
 /// So many marks are remembered.
 const SEEN_MAX: usize = 16;
 

@@ -15,6 +15,7 @@ use crate::runtime::inbox::Inbox;
 use crate::runtime::lease_keeper::LeaseKeeper;
 use crate::runtime::life_keeper::LifeBoard;
 use crate::runtime::limits::Limits;
+use crate::runtime::listener::Awaited;
 use crate::runtime::metrics::Counters;
 use crate::runtime::outbox_reader::OutboxReader;
 use crate::runtime::policies::Policies;
@@ -134,6 +135,7 @@ impl EngineBuilder {
             lease,
             life: LifeBoard::default(),
             reader: OutboxReader::default(),
+            awaited: Awaited::default(),
             inboxes: (0..partitions).map(|_| Inbox::new(self.limits.inbox)).collect(),
             directory: Directory::default(),
             channels: self.channels,

@@ -53,9 +53,11 @@ impl Claims {
         held.filter_map(|(number, _)| u16::try_from(number).ok()).map(PartitionId).collect()
     }
 
-    /// A write was fenced: another node has the partition, or it has another epoch.
-    pub(crate) fn handle_fenced(&mut self, partition: PartitionId, monotonic: Duration) {
-        if let Some(claim) = self.claims.get_mut(usize::from(partition.0)) {
+    /// A write under an epoch was fenced: another node has the partition, or this one has it under a later epoch.
+    pub(crate) fn handle_fenced(&mut self, partition: PartitionId, under: Epoch, monotonic: Duration) {
+        if let Some(claim) = self.claims.get_mut(usize::from(partition.0))
+            && claim.epoch(monotonic).is_none_or(|held| held <= under)
+        {
             claim.handle_fenced(monotonic);
         }
     }

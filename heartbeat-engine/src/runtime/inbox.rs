@@ -29,8 +29,10 @@ pub(crate) enum Work {
     Stored(Box<Owed>),
     /// All that was stored then has been handed over.
     OutboxRead,
-    /// A notification that another node stored, or wants to be tried again; it is pending in the store.
+    /// A notification that somebody wants to be tried again, to a channel of this partition; it is pending in the store.
     Again(Box<OutboxEntry>),
+    /// A notification of this partition that a round of news told; it is pending in the store.
+    Told(Box<OutboxEntry>, u64),
     /// Parts of a channel's write that this partition keeps.
     Apart(Apart),
     /// A channel's write is stored, in all partitions.

@@ -109,10 +109,10 @@ impl LeaseKeeper {
         gone.into_iter().map(|(node, beat)| (node, Version(beat))).collect()
     }
 
-    /// A write was fenced: another node has the partition, or it has another epoch.
-    pub(crate) fn fenced(&self, partition: PartitionId) {
+    /// A write under an epoch was fenced: another node has the partition, or this one has it under a later epoch.
+    pub(crate) fn fenced(&self, partition: PartitionId, under: Epoch) {
         let monotonic = self.clock.monotonic();
-        self.state().claims.handle_fenced(partition, monotonic);
+        self.state().claims.handle_fenced(partition, under, monotonic);
         self.hurry.notify_one();
     }
 

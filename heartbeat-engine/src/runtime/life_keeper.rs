@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::absence::MARK_AGE_MAX;
 use crate::evaluator::Touched;
-use crate::life::{Life, LifeStep};
+use crate::life::{Life, LifeStep, READ_MAX};
 use crate::outbox::Owed;
 use crate::runtime::listener;
 use crate::runtime::metrics::add;
@@ -125,9 +125,13 @@ impl LifeKeeper {
         let shared = self.shared.clone();
         // Under one lease nobody else stores an outage, so what is read under it is complete.
         let held = shared.lease.epoch(FIRST);
+        let asked = shared.clock.monotonic();
         let log = shared.storage.watch_log().await?;
         let Some(others_may_live) = shared.lease.others_may_live() else { return Ok(false) };
         let (now, monotonic) = (shared.clock.now(), shared.clock.monotonic());
+        if monotonic.saturating_sub(asked) > READ_MAX {
+            return Ok(false);
+        }
         match self.life.look(&log, others_may_live, now, monotonic) {
             LifeStep::Wait => self.describe(now).await.map(|_| false),
             LifeStep::Mark => {
@@ -207,7 +211,7 @@ impl LifeKeeper {
     async fn commit(&mut self, batch: &Batch) -> Result<bool, StorageError> {
         let applied = match self.shared.storage.commit(batch).await {
             Err(StorageError::Fenced) => {
-                self.shared.lease.fenced(FIRST);
+                self.shared.lease.fenced(FIRST, batch.epoch);
                 return Ok(false);
             }
             result => result?,

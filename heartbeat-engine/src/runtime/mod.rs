@@ -23,6 +23,7 @@ mod look_up;
 mod metrics;
 mod outbox_reader;
 pub(crate) mod policies;
+pub(crate) mod precedence;
 pub(crate) mod presence;
 mod random;
 mod seat;

@@ -24,11 +24,12 @@ use crate::outbox::{OutboxWrite, Owed};
 use crate::runtime::delivery::Deliveries;
 use crate::runtime::inbox::{Apart, Inbox, Work};
 use crate::runtime::listener;
+use crate::runtime::precedence::Precedence;
 use crate::runtime::shared::Shared;
 use crate::runtime::waiting::Waiting;
 use crate::{
     DocumentWrite, Epoch, MonitorId, OutboxEntry, Outcome, PartitionId, State, StateChange, StorageError, Target,
-    Timestamp, WatchLog,
+    Tenure, Timestamp, WatchLog,
 };
 
 /// The pause after the first failed commit; it doubles up to [`PAUSE_MAX`].
@@ -63,6 +64,7 @@ pub(crate) struct Seat {
     waiting: Waiting,
     aside: Aside,
     writes_apart: WritesApart,
+    precedence: Precedence,
     failed: u32,
     /// Of the policies that the evaluator knows.
     generation: u64,
@@ -101,6 +103,7 @@ impl Seat {
             waiting: Waiting::default(),
             aside: Aside::default(),
             writes_apart: WritesApart::default(),
+            precedence: Precedence::default(),
             failed: 0,
             generation: 0,
             heard_at: None,
@@ -180,6 +183,8 @@ impl Seat {
     }
 
     fn take_work(&mut self) -> Timestamp {
+        // Read first: what these rounds told waits in the inbox.
+        let told = self.shared.awaited.rounds().told();
         let (now, work) = self.inbox().take(&*self.shared.clock);
         for (at, work) in work {
             match work {
@@ -197,6 +202,7 @@ impl Seat {
                 Work::Written(channel, number) => self.written_apart(&channel, number),
                 Work::Owed(owed) => self.hand_over(*owed, false),
                 Work::Again(entry) => self.hand_over((*entry).into(), true),
+                Work::Told(entry, round) => self.told(*entry, round),
                 Work::Stored(owed) => self.hand_over_stored(*owed),
                 Work::OutboxRead => self.outbox_read(),
                 Work::News(news) => self.hear(news),
@@ -204,6 +210,7 @@ impl Seat {
                 Work::Reread(kind) => _ = self.rereads.insert(kind),
             }
         }
+        self.precedence.told(told);
         now
     }
 
@@ -241,9 +248,12 @@ impl Seat {
         }
     }
 
-    /// Hands what is stored and owed to the seat that has it delivered, which may be this one.
+    /// Hands what this seat stored as owed to the one that has it delivered, which may be this one, unless something may have to
+    /// go before it.
     fn owe(&mut self, owed: Owed) {
-        if self.shared.partition_of_channel(&owed.notification.channel) == self.partition {
+        if self.precedence.holds_own(&owed.notification, &mut self.shared.awaited.rounds()) {
+            self.shared.awaited.ask();
+        } else if self.shared.partition_of_channel(&owed.notification.channel) == self.partition {
             self.hand_over(owed, false);
         } else {
             self.shared.owe(owed);
@@ -261,7 +271,11 @@ impl Seat {
     async fn reload(&mut self, stale: &[MonitorId]) {
         match self.shared.storage.load(stale).await {
             Ok(records) => {
+                let begun = self.shared.awaited.rounds().begun();
                 for (id, record) in stale.iter().zip(records) {
+                    if self.shared.tenure != Tenure::Exclusive {
+                        self.precedence.read(*id, begun);
+                    }
                     self.adopt(*id, record);
                 }
             }

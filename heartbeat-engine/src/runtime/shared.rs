@@ -13,6 +13,7 @@ use crate::runtime::inbox::{Inbox, Work};
 use crate::runtime::lease_keeper::LeaseKeeper;
 use crate::runtime::life_keeper::LifeBoard;
 use crate::runtime::limits::Limits;
+use crate::runtime::listener::Awaited;
 use crate::runtime::metrics::Counters;
 use crate::runtime::outbox_reader::OutboxReader;
 use crate::runtime::policies::Policies;
@@ -26,6 +27,7 @@ pub(crate) struct Shared {
     pub(crate) lease: LeaseKeeper,
     pub(crate) life: LifeBoard,
     pub(crate) reader: OutboxReader,
+    pub(crate) awaited: Awaited,
     pub(crate) limits: Limits,
     /// Who is told about the watcher itself.
     pub(crate) watcher_channels: Vec<String>,

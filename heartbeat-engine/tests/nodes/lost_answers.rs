@@ -1,4 +1,4 @@
-//! Batches that are stored although nobody was told so, and news that was missed.
+//! Batches that are stored although nobody was told so, or late, and news that was missed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,20 +10,21 @@ use heartbeat_engine::{
     Transition, WatchLog,
 };
 
-use crate::site::{MINUTE, Node, SOON, Site, TTL, until};
+use crate::site::{MINUTE, Node, SOON, Site, TTL, is_of, until};
 
 /// Loses the answers to batches that owe something. Then another node writes the monitor at once. When it is told to, it has
-/// forgotten what was news.
+/// forgotten what was news, or stores nothing of monitors for now.
 struct Forgetful {
     inner: MemoryStorage,
     other: MemoryStorage,
     misses: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
 }
 
 impl Forgetful {
     fn of(site: &Site) -> Self {
-        let misses = Arc::default();
-        Self { inner: site.storage.another_handle(), other: site.storage.another_handle(), misses }
+        let (inner, other) = (site.storage.another_handle(), site.storage.another_handle());
+        Self { inner, other, misses: Arc::default(), hangs: Arc::default() }
     }
 
     async fn write_again(&self, batch: &Batch, id: MonitorId) {
@@ -51,6 +52,9 @@ impl Storage for Forgetful {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
+        while self.hangs.load(Ordering::Relaxed) && !batch.transitions.is_empty() {
+            tokio::time::sleep(SOON / 10).await;
+        }
         let applied = self.inner.commit(batch).await?;
         let owes = batch.transitions.iter().filter(|transition| !transition.notifications.is_empty());
         let monitors: Vec<MonitorId> = owes.map(|transition| transition.monitor).collect();
@@ -134,6 +138,43 @@ async fn a_node_that_missed_news_reads_everything_anew() {
     tokio::time::sleep(3 * MINUTE).await;
     assert_eq!(site.told_counts(), [1, 0, 0, 0]);
     assert_eq!(node.engine.find("job"), other.engine.find("job"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_share_that_is_to_be_given_up_before_its_seat_looked_at_it_is_given_up() {
+    let site = Site::new(2);
+    let storage = Forgetful::of(&site);
+    let hangs = storage.hangs.clone();
+    let busy = Node::start_on(storage, "a", &site).await;
+    until(|| busy.engine.readiness().ready).await;
+    let other = Node::ready("b", &site).await;
+    assert_eq!(site.shares(["a", "b"]).await, [1, 1]);
+    let leases = site.leases().await;
+    let of_b = leases.iter().find(|lease| is_of(lease, "b")).unwrap().partition;
+    for slug in ["one", "two", "three", "four", "five"] {
+        other.put(slug, 60 * MINUTE, MINUTE).await;
+    }
+    tokio::time::sleep(SOON).await;
+    let slug = ["one", "two", "three", "four", "five"].into_iter().find(|slug| busy.partition_of(slug, &site) == of_b);
+    let slug = slug.expect("one of five is in either partition").to_owned();
+    // A write of the one that takes over hangs until it has to give up again what it took.
+    hangs.store(true, Ordering::Relaxed);
+    let engine = busy.engine.clone();
+    let call = tokio::spawn(async move { engine.ping(&*slug, Ping::new(Signal::Success)).await });
+    tokio::time::sleep(SOON).await;
+    other.crash();
+    until(|| other.has_ended()).await;
+    tokio::time::sleep(TTL + SOON * 2).await;
+    assert_eq!(site.shares(["a"]).await, [2]);
+    let joins = Node::start("c", &site).await;
+    until(|| joins.engine.readiness().ready).await;
+    // Then it knows that the one that crashed is dead.
+    tokio::time::sleep(TTL + SOON * 2).await;
+    assert_eq!(site.shares(["a", "c"]).await, [2, 0], "a seat has still to look");
+    hangs.store(false, Ordering::Relaxed);
+    call.await.unwrap().unwrap();
+    tokio::time::sleep(SOON * 3).await;
+    assert_eq!(site.shares(["a", "c"]).await, [1, 1]);
 }
 
 #[tokio::test(start_paused = true)]

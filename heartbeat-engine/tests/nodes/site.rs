@@ -95,6 +95,13 @@ impl Site {
         arrived.iter().filter(|(_, notification)| notification.kind == kind).cloned().collect()
     }
 
+    /// The kinds of messages about a monitor that arrived, in order.
+    pub(crate) fn told_about(&self, slug: &str) -> Vec<NotificationKind> {
+        let is_about = |told: &Notification| told.monitor.as_ref().is_some_and(|about| about.slug == slug);
+        let arrived = self.told.arrived.lock().unwrap();
+        arrived.iter().filter(|(_, told)| is_about(told)).map(|(_, told)| told.kind).collect()
+    }
+
     /// How many messages of each kind arrived: going down, recovery, digest, outage of the watcher.
     pub(crate) fn told_counts(&self) -> [usize; 4] {
         let kinds = [

@@ -89,6 +89,33 @@ async fn a_failure_is_told_once_whichever_node_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn messages_about_a_monitor_go_out_in_their_order_whichever_nodes_owe_them() {
+    let site = Site::new(4);
+    let nodes = [Node::ready("a", &site).await, Node::ready("b", &site).await, Node::ready("c", &site).await];
+    nodes[0].engine.put_channel("each", mailbox()).await.unwrap();
+    tokio::time::sleep(SOON).await;
+    let slugs: Vec<String> = (0..12).map(|job| format!("job-{job}")).collect();
+    for slug in &slugs {
+        let mut spec = spec(slug, 60 * MINUTE, MINUTE);
+        spec.channels = vec!["each".to_owned()];
+        nodes[0].engine.put(spec, PutMode::Upsert).await.unwrap();
+    }
+    tokio::time::sleep(SOON).await;
+    // No time passes in between, so nobody has heard what the node before came to owe.
+    for (job, slug) in slugs.iter().enumerate() {
+        for (turn, signal) in [Signal::Fail, Signal::Success, Signal::Fail, Signal::Success].into_iter().enumerate() {
+            let node = if job < 6 { (job + turn) % 3 } else { (job + turn / 2) % 3 };
+            nodes[node].send(slug, signal).await;
+        }
+    }
+    tokio::time::sleep(SOON).await;
+    for slug in &slugs {
+        use NotificationKind::{Down, Recovered};
+        assert_eq!(site.told_about(slug), [Down, Recovered, Down, Recovered], "{slug}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_burst_is_one_digest_whoever_judges_and_delivers() {
     let site = Site::new(8);
     let (a, _b) = (Node::ready("a", &site).await, Node::ready("b", &site).await);

@@ -86,11 +86,12 @@ impl Seat {
 
     /// Nothing was written, because the lease has another epoch: everything is decided anew under that one.
     fn fenced(&mut self, batch: Batch, replies: Replies) {
+        let under = batch.epoch;
         self.evaluator.handle_fenced();
         self.publish();
         let again = batch.documents.into_iter().zip(replies);
         self.aside.documents.splice(0..0, again);
-        self.shared.lease.fenced(self.partition);
+        self.shared.lease.fenced(self.partition, under);
     }
 
     async fn store(&self, batch: &Batch) -> Result<Applied, StorageError> {
@@ -166,7 +167,7 @@ impl Seat {
     }
 
     /// Has the channel's task try a notification again.
-    fn try_again(&mut self, entry: OutboxEntry) {
+    pub(super) fn try_again(&mut self, entry: OutboxEntry) {
         let partition = self.shared.partition_of_channel(&entry.notification.channel);
         if partition == self.partition {
             self.hand_over(entry.into(), true);

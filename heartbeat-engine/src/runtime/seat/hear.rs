@@ -7,7 +7,7 @@ use super::Seat;
 use crate::news::Heard;
 use crate::runtime::channels;
 use crate::runtime::inbox::Work;
-use crate::{MonitorId, MonitorNews, Record, State, StorageError, Target, Tenure};
+use crate::{MonitorId, MonitorNews, OutboxEntry, Record, State, StorageError, Target, Tenure};
 
 /// How long calls wait at most while it is not known whether the watcher was away.
 const UNSURE_MAX: Duration = Duration::from_secs(5);
@@ -22,6 +22,15 @@ impl Seat {
                 Heard::Now(record) => self.adopt(monitor, record),
                 Heard::Unknown => self.evaluator.handle_outdated(monitor),
             }
+        }
+    }
+
+    /// Takes a notification that a round of news told.
+    pub(super) fn told(&mut self, entry: OutboxEntry, round: u64) {
+        if self.precedence.holds_told(&entry.notification, round, &mut self.shared.awaited.rounds()) {
+            self.shared.awaited.ask();
+        } else {
+            self.try_again(entry);
         }
     }
 

@@ -59,6 +59,9 @@ impl Seat {
             Role::StandsBy => {
                 if let Some(epoch) = held {
                     self.take_over(epoch);
+                } else if is_leaving {
+                    // It is to be given up before this seat had looked at it.
+                    lease.left(partition);
                 }
             }
         }

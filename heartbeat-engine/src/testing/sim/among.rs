@@ -14,7 +14,8 @@ use super::world::World;
 use crate::evaluator::Evaluator;
 use crate::news::Heard;
 use crate::outbox::Owed;
-use crate::{Epoch, MonitorNews, PartitionId, Record, StorageError, Timestamp, WatchLog};
+use crate::runtime::precedence::Precedence;
+use crate::{Epoch, MonitorId, MonitorNews, OutboxEntry, PartitionId, Record, StorageError, Timestamp, WatchLog};
 
 /// How long calls wait at most while it is not known whether the watcher was away.
 const UNSURE_MAX: Duration = Duration::from_secs(5);
@@ -36,6 +37,9 @@ pub(super) enum Role {
 pub(super) struct Among {
     /// What others wrote, and was not taken yet.
     pub(super) news: Vec<MonitorNews>,
+    /// What others came to owe, with the round that told it and when, and was not taken yet.
+    pub(super) told: Vec<(OutboxEntry, u64, Timestamp)>,
+    pub(super) precedence: Precedence,
     /// Up to when what others wrote is among the news, and up to when it was taken.
     pub(super) news_until: Timestamp,
     pub(super) knows_until: Timestamp,
@@ -55,7 +59,7 @@ pub(super) struct Among {
 impl Among {
     /// Whether nothing waits to be taken or stored.
     pub(super) fn is_idle(&self) -> bool {
-        self.news.is_empty() && self.apart.is_empty()
+        self.news.is_empty() && self.told.is_empty() && self.apart.is_empty()
     }
 }
 
@@ -164,6 +168,8 @@ impl World {
                     service.evaluator.judge(epoch);
                     keeper.read_outbox(partition);
                     (deed, text) = (Some(Deed::TakeOver), "takes over");
+                } else if is_leaving {
+                    keeper.left(place, now);
                 }
             }
         }
@@ -187,7 +193,9 @@ impl World {
         let (held, known) = (keeper.claims.epoch(place, monotonic), keeper.claims.known_epoch(place));
         match &service.role {
             Role::Judges { epoch, .. } => held != Some(*epoch),
-            Role::StandsBy => held.is_some() || (known != service.among.known),
+            Role::StandsBy => {
+                held.is_some() || known != service.among.known || keeper.claims.is_leaving(place, monotonic)
+            }
             Role::Leaves { .. } => true,
         }
     }
@@ -214,6 +222,7 @@ impl World {
 
     /// Takes what others wrote, and that the watcher lives.
     pub(super) fn hear(&mut self, node: usize, partition: u16) {
+        self.take_told(node, partition);
         let (monotonic, ignores) = (self.monotonic(node), self.is_mutant(Mutant::NewsIgnored));
         let node = &mut self.nodes[node];
         let Some(keeper) = node.keeper.as_deref() else { return };
@@ -243,14 +252,14 @@ impl World {
     }
 
     /// Nothing was written, because the lease has another epoch: everything is decided anew under that one.
-    pub(super) fn fenced(&mut self, node: usize, partition: u16) {
+    pub(super) fn fenced(&mut self, node: usize, partition: u16, under: Epoch) {
         let (now, monotonic) = (self.now, self.monotonic(node));
         let seat = &mut self.nodes[node];
         let Some(keeper) = seat.keeper.as_deref_mut() else { return };
         let Some(service) = seat.seats[usize::from(partition)].service.as_deref_mut() else { return };
         service.evaluator.handle_fenced();
         service.among.put_back();
-        keeper.fenced(PartitionId(partition), monotonic, now);
+        keeper.fenced(PartitionId(partition), under, monotonic, now);
         self.note(Deed::FencedDecidedAnew);
         self.tell_node(node, || format!("is fenced off from partition {partition}, and decides anew"));
     }
@@ -262,10 +271,59 @@ impl World {
         if doubtful.is_empty() {
             return;
         }
-        if let Some(keeper) = self.nodes[node].keeper.as_deref_mut() {
-            keeper.look_for(doubtful);
+        self.look_for(node, doubtful);
+    }
+
+    /// Hands over what this node came to owe, unless something may have to go before it.
+    pub(super) fn owe(&mut self, node: usize, partition: u16, owed: Owed) {
+        let seat = &mut self.nodes[node];
+        if let (Some(keeper), Some(service)) =
+            (seat.keeper.as_deref_mut(), seat.seats[usize::from(partition)].service.as_deref_mut())
+            && service.among.precedence.holds_own(&owed.notification, &mut keeper.rounds)
+        {
+            return self.held_back(node);
         }
-        self.plan_look(node);
+        self.hand_over(node, partition, owed);
+    }
+
+    /// Takes what rounds of news told.
+    fn take_told(&mut self, node: usize, partition: u16) {
+        let now = self.now;
+        let seat = &mut self.nodes[node];
+        let Some(keeper) = seat.keeper.as_deref_mut() else { return };
+        let Some(service) = seat.seats[usize::from(partition)].service.as_deref_mut() else { return };
+        let Among { told, precedence, .. } = &mut service.among;
+        let (mut held, mut passed) = (false, Vec::new());
+        for (entry, round, at) in std::mem::take(told) {
+            keeper.took(at, now);
+            if precedence.holds_told(&entry.notification, round, &mut keeper.rounds) {
+                held = true;
+            } else {
+                passed.push(entry);
+            }
+        }
+        precedence.told(keeper.rounds.told());
+        if held {
+            self.held_back(node);
+        }
+        for entry in passed {
+            let home = self.plan.home_of_channel(&entry.notification.channel).0;
+            self.hand_to(node, home, entry.into(), true);
+        }
+    }
+
+    /// A monitor was read from the store, where others may have written it.
+    pub(super) fn read_anew(&mut self, node: usize, partition: u16, monitor: MonitorId) {
+        let seat = &mut self.nodes[node];
+        let Some(keeper) = seat.keeper.as_deref() else { return };
+        let Some(service) = seat.seats[usize::from(partition)].service.as_deref_mut() else { return };
+        service.among.precedence.read(monitor, keeper.rounds.begun());
+    }
+
+    /// Something waits for the next round of news.
+    fn held_back(&mut self, node: usize) {
+        self.note(Deed::HeldBack);
+        self.hears_soon(node);
     }
 }
 

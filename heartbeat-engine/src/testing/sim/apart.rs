@@ -104,7 +104,7 @@ impl World {
         let Some(service) = self.nodes[node].service(partition) else { return };
         for apart in std::mem::take(&mut service.among.apart_under_way) {
             for notification in apart.notifications {
-                self.hand_over(node, partition, Owed::fresh(notification));
+                self.owe(node, partition, Owed::fresh(notification));
             }
             let Some(service) = self.nodes[node].service(apart.from.0) else { continue };
             let Some(write) = service.among.writes.get_mut(&apart.from.1) else { continue };

@@ -58,6 +58,7 @@ deeds! {
     StrangersOwed "owed notifications found in the store",
     FencedDecidedAnew "batches decided anew under another epoch",
     DoubtfulSettled "looks for doubtful notifications",
+    HeldBack "notifications that waited for a round of news",
     NewsLate "news that came late",
     NewsMissed "news that were missed",
     Outage "outages of the watcher stored",

@@ -7,20 +7,20 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::coverage::Deed;
 use super::mutant::Mutant;
 use super::node::{Answer, Op};
 use super::plan::Plan;
 use super::world::{Life as Start, World};
 use crate::absence::MARK_AGE_MAX;
 use crate::evaluator::Touched;
-use crate::life::{Life, LifeStep};
+use crate::life::{Life, LifeStep, READ_MAX};
 use crate::outbox::Owed;
 use crate::runtime::claims::Claims;
+use crate::runtime::precedence::{Round, Rounds};
 use crate::runtime::presence::{self, NodeInfo};
 use crate::{
-    Applied, Batch, Document, Epoch, Lease, News, NotificationId, Outage, Outcome, PartitionId, StorageError, Tenure,
-    Timestamp, Version, WatchLog,
+    Applied, Batch, Document, Epoch, Lease, News, Outage, Outcome, PartitionId, StorageError, Tenure, Timestamp,
+    Version, WatchLog,
 };
 
 /// How often the leases are looked at, on full seconds of all nodes: rarer than the runtime does, which costs least here.
@@ -50,6 +50,8 @@ pub(super) struct Keeper {
     /// The version of this node's description, and when it was written last.
     described: Option<Version>,
     described_at: Option<Duration>,
+    /// The epoch of the write with a mark or the description that is under way.
+    marks_under: Epoch,
     /// Whether it has looked at the other nodes.
     knows_others: bool,
     /// Behind which what others write is news; `None` before that is known.
@@ -63,9 +65,12 @@ pub(super) struct Keeper {
     life_at: Timestamp,
     /// When it asks for news next.
     hears_at: Timestamp,
-    /// What may have come to be owed, and when it is looked for.
-    doubtful: Vec<NotificationId>,
-    doubtful_at: Timestamp,
+    /// The rounds of news, and the one that is under way.
+    pub(super) rounds: Rounds,
+    round: Option<Round>,
+    /// When that began, and when news came last that took long.
+    round_since: Timestamp,
+    slow_until: Timestamp,
     /// Taken over, so that what is owed to its channels is to be read.
     unread: BTreeSet<u16>,
     unread_at: Timestamp,
@@ -80,15 +85,14 @@ pub(super) enum Errand {
     Monitors,
     Look,
     Swap(usize),
-    /// The watch log, with the epoch under which the first partition was held before.
-    Log(Option<Epoch>),
+    /// The watch log, with the epoch under which the first partition was held before, and when it was asked for.
+    Log(Option<Epoch>, Duration),
     /// A mark with the outages that are stored then, the one that its batch stores, and what that owes.
     Mark(Lived, Option<StoredOutage>, Vec<crate::Notification>),
     Describe,
     News,
     /// Notifications that are news, with the rest.
     Told(Box<(News, Timestamp)>),
-    Doubtful(Vec<NotificationId>),
     Outbox(BTreeSet<u16>),
 }
 
@@ -109,6 +113,7 @@ impl Keeper {
             lived: None,
             described: None,
             described_at: None,
+            marks_under: Epoch(0),
             knows_others: false,
             position: None,
             loaded: false,
@@ -117,8 +122,10 @@ impl Keeper {
             look_at: Timestamp::MIN,
             life_at: Timestamp::MIN,
             hears_at: Timestamp::MAX,
-            doubtful: Vec::new(),
-            doubtful_at: Timestamp::MIN,
+            rounds: Rounds::default(),
+            round: None,
+            round_since: Timestamp::MIN,
+            slow_until: Timestamp::MIN,
             unread: BTreeSet::new(),
             unread_at: Timestamp::MIN,
         }
@@ -147,15 +154,9 @@ impl Keeper {
         let mut due = Timestamp::MAX;
         let mut add = |at: Timestamp, busy: bool| due = if busy { due } else { due.min(at) };
         add(self.look_at, self.is_on(Errand::is_look));
-        add(self.life_at, self.is_on(|e| matches!(e, Errand::Log(_) | Errand::Mark(..) | Errand::Describe)));
-        add(self.doubtful_at, self.doubtful.is_empty() || self.is_on(|e| matches!(e, Errand::Doubtful(_))));
+        add(self.life_at, self.is_on(|e| matches!(e, Errand::Log(..) | Errand::Mark(..) | Errand::Describe)));
         add(self.unread_at, self.unread.is_empty() || self.is_on(|errand| matches!(errand, Errand::Outbox(_))));
         due
-    }
-
-    /// Looks for what may have come to be owed.
-    pub(super) fn look_for(&mut self, owed: Vec<NotificationId>) {
-        self.doubtful.extend(owed);
     }
 
     /// Reads what is owed to the channels of a partition that was taken over.
@@ -163,9 +164,9 @@ impl Keeper {
         self.unread.insert(partition);
     }
 
-    /// A write was fenced.
-    pub(super) fn fenced(&mut self, partition: PartitionId, monotonic: Duration, now: Timestamp) {
-        self.claims.handle_fenced(partition, monotonic);
+    /// A write under an epoch was fenced.
+    pub(super) fn fenced(&mut self, partition: PartitionId, under: Epoch, monotonic: Duration, now: Timestamp) {
+        self.claims.handle_fenced(partition, under, monotonic);
         self.look_at = self.look_at.min(now + HURRY);
     }
 
@@ -199,11 +200,6 @@ impl World {
         }
         self.tend_life(node);
         let Some(keeper) = self.keeper(node) else { return };
-        if keeper.doubtful_at <= now && !keeper.doubtful.is_empty() {
-            let ids = std::mem::take(&mut keeper.doubtful);
-            self.run_errand(node, Errand::Doubtful(ids.clone()), Op::ReadOwed(ids));
-        }
-        let Some(keeper) = self.keeper(node) else { return };
         if keeper.unread_at <= now && !keeper.unread.is_empty() && !keeper.is_on(|e| matches!(e, Errand::Outbox(_))) {
             let partitions = std::mem::take(&mut keeper.unread);
             self.run_errand(node, Errand::Outbox(partitions), Op::ReadOutbox);
@@ -213,11 +209,11 @@ impl World {
     fn tend_life(&mut self, node: usize) {
         let (now, monotonic) = (self.now, self.monotonic(node));
         let Some(keeper) = self.keeper(node) else { return };
-        let busy = |errand: &Errand| matches!(errand, Errand::Log(_) | Errand::Mark(..) | Errand::Describe);
+        let busy = |errand: &Errand| matches!(errand, Errand::Log(..) | Errand::Mark(..) | Errand::Describe);
         if keeper.life_at <= now && !keeper.is_on(busy) {
             keeper.life_at = now + AGAIN_AFTER;
             let held = keeper.claims.epoch(FIRST, monotonic);
-            self.run_errand(node, Errand::Log(held), Op::ReadLog);
+            self.run_errand(node, Errand::Log(held, monotonic), Op::ReadLog);
         }
     }
 
@@ -264,14 +260,18 @@ impl World {
                 }
                 self.see_to(node, u16::try_from(number).unwrap_or(0));
             }
-            (Errand::Log(held), Answer::Log(Ok(log))) => self.look_at_life(node, log, held),
-            (Errand::Log(_), _) => {}
+            (Errand::Log(held, asked), Answer::Log(Ok(log)))
+                if self.monotonic(node).saturating_sub(asked) <= READ_MAX =>
+            {
+                self.look_at_life(node, log, held);
+            }
+            (Errand::Log(..), _) => {}
             (Errand::Mark(lived, outage, owed), Answer::Committed(result)) => {
                 if let (Err(StorageError::Unknown(_)), Some((outage, before))) = (&result, outage)
                     && let Some(keeper) = self.keeper(node)
                 {
                     keeper.life.doubted(outage, lived.monotonic, before);
-                    keeper.look_for(owed.iter().map(|notification| notification.id).collect());
+                    self.look_for(node, owed.iter().map(|notification| notification.id).collect());
                 }
                 if self.described(node, &result) {
                     self.marked(node, lived, owed);
@@ -285,19 +285,6 @@ impl World {
                     self.tell_seats(node, *news);
                 }
                 Err(_) => self.hears_later(node, self.now + HURRY),
-            },
-            (Errand::Doubtful(ids), Answer::Owed(found)) => match found {
-                Ok(found) => {
-                    self.note(Deed::DoubtfulSettled);
-                    self.hand_over_found(node, found);
-                }
-                Err(_) => {
-                    let again_at = self.now + AGAIN_AFTER;
-                    if let Some(keeper) = self.keeper(node) {
-                        keeper.doubtful.extend(ids);
-                        keeper.doubtful_at = again_at;
-                    }
-                }
             },
             (Errand::Outbox(partitions), Answer::Owed(found)) => self.outbox_read(node, partitions, found),
             _ => {}
@@ -415,7 +402,7 @@ impl World {
                 };
                 keeper.described_at = Some(monotonic);
             }
-            Err(StorageError::Fenced) => keeper.fenced(FIRST, monotonic, now),
+            Err(StorageError::Fenced) => keeper.fenced(FIRST, keeper.marks_under, monotonic, now),
             Err(_) => {}
         }
         result.is_ok()
@@ -428,6 +415,7 @@ impl World {
         let id = keeper.name.clone();
         let info = NodeInfo { name: id.clone(), id, started_at, seen_at: now, beat: 0 };
         let documents = vec![info.write(keeper.described)];
+        keeper.marks_under = epoch;
         Batch { partition: FIRST, epoch, mark: Some(now), documents, ..Batch::default() }
     }
 

@@ -10,7 +10,7 @@ use super::mutant::Mutant;
 use super::node::{Answer, Call, Op, Reply};
 use super::plan::Plan;
 use super::world::{Event, Life, World};
-use crate::{Applied, Batch, LeaseStep, MonitorId, Outcome, StorageError, Timestamp};
+use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, StorageError, Timestamp};
 
 /// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
@@ -225,7 +225,7 @@ impl World {
             Answer::Committed(result) => {
                 let result = self.spoil_result(batch, result);
                 if result == Err(StorageError::Fenced) && self.plan.is_shared() {
-                    self.fenced(node, partition);
+                    self.fenced(node, partition, batch.map_or(Epoch(0), |batch| batch.epoch));
                     return self.publish(node, partition);
                 }
                 let Some(service) = self.nodes[node].service(partition) else { return };
@@ -241,13 +241,14 @@ impl World {
                 }
                 self.publish(node, partition);
                 let owed = written.into_iter().map(crate::outbox::Owed::fresh);
-                owed.for_each(|owed| self.hand_over(node, partition, owed));
+                owed.for_each(|owed| self.owe(node, partition, owed));
                 self.apart_written(node, partition);
                 failure = result.err();
             }
             Answer::Loaded(Ok(records)) => {
-                let Some(service) = self.nodes[node].service(partition) else { return };
                 for (id, record) in records {
+                    self.read_anew(node, partition, id);
+                    let Some(service) = self.nodes[node].service(partition) else { return };
                     service.evaluator.handle_record(id, record.map(Arc::new));
                 }
             }
@@ -318,7 +319,7 @@ impl World {
         for notification in committed.owed {
             let withheld = self.is_withheld(&notification);
             if !withheld {
-                self.hand_over(node, partition, crate::outbox::Owed::fresh(notification));
+                self.owe(node, partition, crate::outbox::Owed::fresh(notification));
             }
         }
         self.look_for_doubtful(node, partition);

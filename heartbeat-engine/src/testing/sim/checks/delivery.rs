@@ -53,10 +53,6 @@ impl Checker for NothingUnstored {
     }
 }
 
-/// What another node's write came to owe a moment before may not have been heard of yet, and is overtaken: an open fault of the
-/// runtime, see `docs/reliability.md`.
-const HEARD_WITHIN: Duration = Duration::from_secs(15);
-
 pub(super) struct InOrder;
 
 impl Checker for InOrder {
@@ -74,11 +70,7 @@ impl Checker for InOrder {
                 && other.notification.channel == entry.notification.channel
                 && other.notification.monitor.as_ref().is_some_and(|about| about.id == monitor.id)
         };
-        let fresh = |other: &&OutboxEntry| {
-            let apart = entry.notification.created_at.since(other.notification.created_at);
-            view.plan.is_shared() && apart <= HEARD_WITHIN + 2 * view.skew()
-        };
-        let overtaken = view.store.notifications(*partition).filter(same).filter(|other| !fresh(other)).find(|other| {
+        let overtaken = view.store.notifications(*partition).filter(same).find(|other| {
             match other.delivery.state {
                 DeliveryState::Pending => !is_over(other, view) && !is_given_up(other, view),
                 // It may have gone out by itself, and been grouped by the next holder, who could not know.
@@ -201,7 +193,8 @@ impl Checker for NoDelay {
 fn in_time(name: &str, late: (NotificationId, (PartitionId, Timestamp), Timestamp), view: &View<'_>) -> Verdict {
     let (id, (partition, from), to) = late;
     let watched = view.is_steady_for(partition, 0) && view.store.truth(partition).steady_since < from;
-    if watched && to.since(from) > DELAY_MAX {
+    let mut keepers = view.nodes.iter().filter_map(|node| node.keeper.as_deref());
+    if watched && !keepers.any(|keeper| keeper.was_slow_since(from, view.now)) && to.since(from) > DELAY_MAX {
         return Err(Fault(None, format!("{name} had not got {id} by {to}, which was owed since {from}")));
     }
     Ok(())

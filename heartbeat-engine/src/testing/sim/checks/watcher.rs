@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use super::{Checker, Coverage, Fault, Seen, Verdict, View};
+use crate::life::READ_MAX;
 use crate::testing::sim::clock::shift;
 use crate::{NotificationKind, Outage, PartitionId};
 
@@ -28,7 +29,7 @@ impl Checker for OutageStored {
         }
         for partition in view.states().filter(|partition| view.is_steady_for(*partition, 20)) {
             let Some(gap) = view.store.life(partition).gaps.last().copied() else { continue };
-            let noticed = gap.length > Duration::from_secs(17) + 3 * view.skew();
+            let noticed = gap.length > Duration::from_secs(17) + READ_MAX + 3 * view.skew();
             if !noticed || view.now.since(gap.to) > Duration::from_secs(180) || gap.from == gap.to {
                 continue;
             }

@@ -3,13 +3,32 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::{AGAIN_AFTER, Errand, HURRY};
+use super::{AGAIN_AFTER, Errand, HURRY, Keeper};
 use crate::outbox::Owed;
 use crate::testing::sim::coverage::Deed;
 use crate::testing::sim::mutant::Mutant;
 use crate::testing::sim::node::Op;
 use crate::testing::sim::world::{Event, Life as Start, World};
-use crate::{DeliveryState, News, OutboxEntry, StorageError, Timestamp};
+use crate::{DeliveryState, News, NotificationId, OutboxEntry, PartitionId, StorageError, Timestamp};
+
+/// Until a round begins that something waits for.
+const SOON: Duration = Duration::from_millis(1);
+/// From here on news took long.
+const SLOW: Duration = Duration::from_secs(5);
+
+impl Keeper {
+    /// News took from one instant to the other to be told, or to be taken by a seat whose write was under way.
+    pub(in crate::testing::sim) fn took(&mut self, from: Timestamp, now: Timestamp) {
+        if now.since(from) > SLOW {
+            self.slow_until = now;
+        }
+    }
+
+    /// Whether the store was so slow since an instant that what others came to owe is delayed by that.
+    pub(in crate::testing::sim) fn was_slow_since(&self, from: Timestamp, now: Timestamp) -> bool {
+        self.slow_until >= from || (self.round.is_some() && now.since(self.round_since) > SLOW)
+    }
+}
 
 impl World {
     /// What was written by a node is news for the others.
@@ -53,6 +72,10 @@ impl World {
         }
         // A position that nobody gave is one that was too long ago.
         let position = if loses { Some("long ago".to_owned()) } else { keeper.position.clone() };
+        if keeper.round.is_none() {
+            keeper.round = Some(keeper.rounds.begin());
+            keeper.round_since = now;
+        }
         self.run_errand(node, Errand::News, Op::ReadNews(position));
     }
 
@@ -64,9 +87,12 @@ impl World {
             return self.begin_anew(node);
         }
         let monotonic = self.monotonic(node);
-        let holds = self.keeper(node).is_some_and(|keeper| !keeper.claims.held(monotonic).is_empty());
-        if holds && !news.owed.is_empty() && !self.is_mutant(Mutant::StrangersOwedIgnored) {
-            let ids = news.owed.clone();
+        let ignores = self.is_mutant(Mutant::StrangersOwedIgnored);
+        let Some(keeper) = self.keeper(node) else { return };
+        let mut ids = if ignores { Vec::new() } else { news.owed.clone() };
+        // What waited is told with the last of the news, and may be older than some of it.
+        ids.extend(keeper.round.iter().filter(|_| !news.more).flat_map(|round| &round.owed));
+        if !ids.is_empty() && !keeper.claims.held(monotonic).is_empty() {
             self.run_errand(node, Errand::Told(Box::new((news, at))), Op::ReadOwed(ids));
         } else {
             self.tell_seats(node, (news, at));
@@ -75,11 +101,15 @@ impl World {
 
     /// Hands news on, and moves the position behind them.
     pub(super) fn tell_seats(&mut self, node: usize, (news, at): (News, Timestamp)) {
-        if news.more {
-            self.hears_by(node, self.now + Duration::from_millis(1));
+        let now = self.now;
+        let Some(keeper) = self.keeper(node) else { return };
+        keeper.position = Some(news.position);
+        if let Some(round) = keeper.round.take_if(|_| !news.more) {
+            keeper.rounds.end(round.number);
+            keeper.took(keeper.round_since, now);
         }
-        if let Some(keeper) = self.keeper(node) {
-            keeper.position = Some(news.position);
+        if news.more || keeper.rounds.is_awaited() {
+            self.hears_soon(node);
         }
         let mut of_partition: BTreeMap<u16, Vec<_>> = BTreeMap::new();
         for written in news.monitors {
@@ -99,9 +129,29 @@ impl World {
         }
     }
 
-    /// Hands over what was found to be owed to channels for which this node delivers.
+    /// Looks, with the next round of news, for what may have come to be owed.
+    pub(in crate::testing::sim) fn look_for(&mut self, node: usize, owed: Vec<NotificationId>) {
+        if owed.is_empty() {
+            return;
+        }
+        self.note(Deed::DoubtfulSettled);
+        if let Some(keeper) = self.keeper(node) {
+            keeper.rounds.wait(owed);
+        }
+        self.hears_soon(node);
+    }
+
+    /// Asks for news soon, because something waits for that.
+    pub(in crate::testing::sim) fn hears_soon(&mut self, node: usize) {
+        self.hears_by(node, self.now + SOON);
+    }
+
+    /// Hands over what was found to be owed to channels for which this node delivers, by way of the seats that keep it.
     pub(super) fn hand_over_found(&mut self, node: usize, mut found: Vec<OutboxEntry>) {
-        let monotonic = self.monotonic(node);
+        let (now, monotonic) = (self.now, self.monotonic(node));
+        let Some(round) = self.keeper(node).and_then(|keeper| keeper.round.as_ref()).map(|round| round.number) else {
+            return;
+        };
         // Those of one monitor go out in their order.
         found.sort_by_key(|entry| entry.seq);
         for entry in found {
@@ -109,7 +159,11 @@ impl World {
             let delivers = self.keeper(node).is_some_and(|keeper| keeper.claims.epoch(home, monotonic).is_some());
             if delivers && entry.delivery.state == DeliveryState::Pending {
                 self.note(Deed::StrangersOwed);
-                self.hand_to(node, home.0, entry.into(), true);
+                let keeps = PartitionId::of_notification(entry.notification.id, self.plan.partitions).0;
+                if let Some(service) = self.nodes[node].service(keeps) {
+                    service.among.told.push((entry, round, now));
+                }
+                self.see_to(node, keeps);
             }
         }
     }
