@@ -37,7 +37,7 @@ struct Waiting {
     since: Duration,
     /// By both clocks, when it looked last.
     looked: (Timestamp, Duration),
-    /// The marks that it saw, each with the instant at which it first did.
+    /// The marks that it saw, each with the instant at which it first did; the first one may have been there for long.
     seen: Vec<(Timestamp, Duration)>,
 }
 
@@ -65,9 +65,7 @@ impl Waiting {
             }
             self.seen.push((mark, monotonic));
         }
-        let Some(((latest, at), before)) = self.seen.split_last().filter(|(_, before)| !before.is_empty()) else {
-            return false;
-        };
+        let [_, before @ .., (latest, at)] = &*self.seen else { return false };
         if monotonic.saturating_sub(*at) > MARK_AGE_MAX {
             return false;
         }
@@ -205,7 +203,12 @@ mod tests {
         life.marked(at(107), secs(7));
         // It was frozen for 20 s.
         assert_eq!(life.look(&log(84), true, at(127), secs(27)), LifeStep::Wait);
-        assert_eq!(life.look(&log(87), true, at(130), secs(30)), LifeStep::Mark);
+        assert_eq!(
+            life.look(&log(87), true, at(130), secs(30)),
+            LifeStep::Wait,
+            "the first may have been there for long"
+        );
+        assert_eq!(life.look(&log(90), true, at(133), secs(33)), LifeStep::Mark);
     }
 
     #[test]

@@ -74,6 +74,8 @@ pub(crate) struct Seat {
     rereads: BTreeSet<String>,
     /// Since when it has been unknown whether the watcher was away, by the clock that is never set.
     unsure_since: Option<Duration>,
+    /// Since when documents have waited for the epoch of the lease to be known.
+    shut_since: Option<Duration>,
 }
 
 impl Seat {
@@ -109,6 +111,7 @@ impl Seat {
             heard_at: None,
             rereads: BTreeSet::new(),
             unsure_since: None,
+            shut_since: None,
         };
         seat.hand_over_policies();
         seat
@@ -179,6 +182,7 @@ impl Seat {
         let now = self.take_work();
         self.hand_over_policies();
         self.hear_of_life();
+        self.refuse_documents();
         self.evaluator.handle_time(now, self.shared.clock.monotonic());
     }
 

@@ -10,21 +10,22 @@ use heartbeat_engine::{
     Transition, WatchLog,
 };
 
-use crate::site::{MINUTE, Node, SOON, Site, TTL, is_of, until};
+use crate::site::{MINUTE, Node, SOON, Site, TTL, is_of, mailbox, until};
 
 /// Loses the answers to batches that owe something. Then another node writes the monitor at once. When it is told to, it has
-/// forgotten what was news, or stores nothing of monitors for now.
+/// forgotten what was news, stores nothing of monitors for now, or does not say who holds what.
 struct Forgetful {
     inner: MemoryStorage,
     other: MemoryStorage,
     misses: Arc<AtomicBool>,
     hangs: Arc<AtomicBool>,
+    hides_leases: Arc<AtomicBool>,
 }
 
 impl Forgetful {
     fn of(site: &Site) -> Self {
         let (inner, other) = (site.storage.another_handle(), site.storage.another_handle());
-        Self { inner, other, misses: Arc::default(), hangs: Arc::default() }
+        Self { inner, other, misses: Arc::default(), hangs: Arc::default(), hides_leases: Arc::default() }
     }
 
     async fn write_again(&self, batch: &Batch, id: MonitorId) {
@@ -72,6 +73,9 @@ impl Storage for Forgetful {
     }
 
     async fn leases(&self) -> Result<Vec<Lease>, StorageError> {
+        if self.hides_leases.load(Ordering::Relaxed) {
+            return Err(StorageError::Unavailable("nobody knows".to_owned()));
+        }
         self.inner.leases().await
     }
 
@@ -151,12 +155,15 @@ async fn a_share_that_is_to_be_given_up_before_its_seat_looked_at_it_is_given_up
     assert_eq!(site.shares(["a", "b"]).await, [1, 1]);
     let leases = site.leases().await;
     let of_b = leases.iter().find(|lease| is_of(lease, "b")).unwrap().partition;
-    for slug in ["one", "two", "three", "four", "five"] {
-        other.put(slug, 60 * MINUTE, MINUTE).await;
+    let mut slug = String::new();
+    for job in 0.. {
+        slug = format!("job-{job}");
+        other.put(&slug, 60 * MINUTE, MINUTE).await;
+        if other.partition_of(&slug, &site) == of_b {
+            break;
+        }
     }
     tokio::time::sleep(SOON).await;
-    let slug = ["one", "two", "three", "four", "five"].into_iter().find(|slug| busy.partition_of(slug, &site) == of_b);
-    let slug = slug.expect("one of five is in either partition").to_owned();
     // A write of the one that takes over hangs until it has to give up again what it took.
     hangs.store(true, Ordering::Relaxed);
     let engine = busy.engine.clone();
@@ -175,6 +182,23 @@ async fn a_share_that_is_to_be_given_up_before_its_seat_looked_at_it_is_given_up
     call.await.unwrap().unwrap();
     tokio::time::sleep(SOON * 3).await;
     assert_eq!(site.shares(["a", "c"]).await, [1, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_written_is_refused_soon_and_not_written_later() {
+    let site = Site::new(2);
+    let storage = Forgetful::of(&site);
+    let hides_leases = storage.hides_leases.clone();
+    hides_leases.store(true, Ordering::Relaxed);
+    let node = Node::start_on(storage, "a", &site).await;
+    let refused = tokio::time::timeout(TTL, node.engine.put_channel("late", mailbox())).await;
+    assert!(refused.expect("it is answered within 10 s").is_err());
+    hides_leases.store(false, Ordering::Relaxed);
+    until(|| node.engine.readiness().ready).await;
+    tokio::time::sleep(MINUTE).await;
+    assert_eq!(site.storage.documents("channel").await.unwrap(), []);
+    node.engine.put_channel("late", mailbox()).await.unwrap();
+    assert_eq!(site.storage.documents("channel").await.unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

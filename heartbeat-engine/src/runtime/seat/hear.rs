@@ -83,6 +83,22 @@ impl Seat {
         }
     }
 
+    /// Refuses documents that have waited for long because nothing can be written: later nobody expects them any more.
+    pub(super) fn refuse_documents(&mut self) {
+        if self.may_decide() || self.aside.documents.is_empty() {
+            self.shut_since = None;
+            return;
+        }
+        let monotonic = self.shared.clock.monotonic();
+        if monotonic.saturating_sub(*self.shut_since.get_or_insert(monotonic)) > UNSURE_MAX {
+            let why = "it is not known yet under which lease it is to be written";
+            for (_, reply) in self.aside.documents.drain(..) {
+                // The caller may have gone away.
+                let _ = reply.send(Err(StorageError::Unavailable(why.to_owned())));
+            }
+        }
+    }
+
     /// Reads documents that other nodes wrote. No write of this node is under way meanwhile, so nothing newer is undone.
     pub(super) async fn reread(&mut self) {
         for kind in std::mem::take(&mut self.rereads) {

@@ -49,6 +49,8 @@ pub(super) struct Among {
     heard_at: Option<Duration>,
     /// Since when it has been unknown whether the watcher was away.
     unsure_since: Option<Duration>,
+    /// Since when documents have waited for the epoch of the lease to be known.
+    shut_since: Option<Duration>,
     /// What outboxes of other seats want to be stored here, and what of it is in the batch under way.
     pub(super) apart: Vec<Apart>,
     pub(super) apart_under_way: Vec<Apart>,
@@ -224,10 +226,16 @@ impl World {
     pub(super) fn hear(&mut self, node: usize, partition: u16) {
         self.take_told(node, partition);
         let (monotonic, ignores) = (self.monotonic(node), self.is_mutant(Mutant::NewsIgnored));
+        let may_decide = self.may_decide(node, partition);
         let node = &mut self.nodes[node];
         let Some(keeper) = node.keeper.as_deref() else { return };
         let Some(service) = node.seats[usize::from(partition)].service.as_deref_mut() else { return };
-        let Service { evaluator, among, .. } = service;
+        let Service { evaluator, among, aside, .. } = service;
+        if may_decide || aside.is_empty() {
+            among.shut_since = None;
+        } else if monotonic.saturating_sub(*among.shut_since.get_or_insert(monotonic)) > UNSURE_MAX {
+            aside.clear();
+        }
         for news in std::mem::take(&mut among.news) {
             let monitor = news.monitor;
             let known = evaluator.record(monitor).cloned();
