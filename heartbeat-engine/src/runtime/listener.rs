@@ -53,6 +53,7 @@ pub(crate) async fn listen(shared: &Arc<Shared>, mut position: String) {
         let heard = shared.storage.news(Some(&position)).await;
         let more = heard.as_ref().is_ok_and(|news| news.more);
         let heard = match heard {
+            // What waited is owed in the store, and is read again with everything.
             Ok(news) if news.missed => return,
             Ok(news) => tell(shared, news, &round, &mut position).await,
             Err(error) => Err(error),

@@ -50,11 +50,6 @@ impl Rounds {
     pub(crate) fn wait(&mut self, owed: impl IntoIterator<Item = NotificationId>) {
         self.waiting.extend(owed);
     }
-
-    /// Whether something waits for the next round.
-    pub(crate) fn is_awaited(&self) -> bool {
-        !self.waiting.is_empty()
-    }
 }
 
 /// The monitors of a seat of which others may have come to owe something that it has not heard of, each with the latest round

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::windows::window_at;
 use super::{Checker, Coverage, Seen, Share, Verdict, View, fault, shares};
 use crate::testing::sim::coverage::Deed;
-use crate::{Incident, IncidentId, Notification, NotificationKind, Timestamp};
+use crate::{Escalation, Incident, IncidentId, Notification, NotificationKind, Timestamp};
 
 fn of_kind<'a>(share: &'a Share<'_>, kind: NotificationKind) -> impl Iterator<Item = &'a Notification> {
     share.transition.notifications.iter().filter(move |told| told.kind == kind)
@@ -130,7 +130,9 @@ impl Checker for Escalations {
                 let before = share.before.map(|before| &before.health.pursuit.escalations);
                 let due = before.into_iter().flatten().filter(|waits| waits.channels.contains(&told.channel));
                 let detected = told.incident.as_ref().map_or(Timestamp::MAX, |about| about.detected_at);
-                if !due.clone().any(|waits| detected + waits.after < told.created_at) && !view.steps() {
+                // What one node's clock stamped is detected by another's.
+                let is_due = |waits: &Escalation| detected + waits.after < told.created_at + view.skew();
+                if !due.clone().any(is_due) && !view.steps() {
                     let due: Vec<_> = due.collect();
                     return fault(share.monitor, format!("it escalates at {}, and waits: {due:?}", told.created_at));
                 }

@@ -108,7 +108,7 @@ impl World {
             keeper.rounds.end(round.number);
             keeper.took(keeper.round_since, now);
         }
-        if news.more || keeper.rounds.is_awaited() {
+        if news.more {
             self.hears_soon(node);
         }
         let mut of_partition: BTreeMap<u16, Vec<_>> = BTreeMap::new();
