@@ -91,7 +91,7 @@ impl Seat {
         }
         let monotonic = self.shared.clock.monotonic();
         if monotonic.saturating_sub(*self.shut_since.get_or_insert(monotonic)) > UNSURE_MAX {
-            let why = "it is not known yet under which lease it is to be written";
+            let why = "the store has not said for a while who holds its leases; nothing was written";
             for (_, reply) in self.aside.documents.drain(..) {
                 // The caller may have gone away.
                 let _ = reply.send(Err(StorageError::Unavailable(why.to_owned())));
