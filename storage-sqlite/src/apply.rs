@@ -1,15 +1,15 @@
 //! Writes one batch within the writer's transaction.
 
+use std::ops::Range;
 use std::sync::Arc;
 
+use heartbeat_engine::compact::Reader;
 use heartbeat_engine::{Applied, Lease, Outcome, StorageError, Version};
 use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::counts;
 use crate::deferred::Deferred;
-use crate::encode::{
-    Encoded, EncodedDocument, EncodedIncident, EncodedNotification, EncodedRecord, EncodedSettlement, EncodedTransition,
-};
+use crate::encode::{Encoded, EncodedDocument, EncodedRecord, EncodedTransition};
 use crate::index::{Entry, Index, Newest};
 use crate::line::Line;
 use crate::log::{self, LogWriter};
@@ -104,7 +104,7 @@ impl Applier {
 
     /// Whether a batch is so large that it leaves its lines of history to later.
     pub(crate) const fn is_large(&self, batch: &Encoded) -> bool {
-        batch.lines >= self.defer_from
+        batch.history.lines >= self.defer_from
     }
 
     pub(crate) fn batch(&mut self, connection: &Connection, batch: &Encoded) -> Result<Applied, ApplyError> {
@@ -119,11 +119,8 @@ impl Applier {
         for document in &batch.documents {
             applied.documents.push(write_document(connection, document)?);
         }
-        for line in batch.notifications.iter().map(EncodedNotification::line) {
-            self.line(connection, &line)?;
-        }
-        for line in batch.settlements.iter().map(EncodedSettlement::line) {
-            self.line(connection, &line)?;
+        for range in &batch.beside {
+            self.lines(connection, packed(batch, range))?;
             self.deferred.end_of_share(connection)?;
         }
         self.deferred.flush(connection)?;
@@ -157,24 +154,33 @@ impl Applier {
                     return Ok(Outcome::NameTaken { field });
                 }
                 self.put(connection, batch, monitor, record, found)?;
-                for change in &transition.changes {
-                    self.line(connection, &change.line(monitor))?;
-                }
             }
             (None, Some(found)) => self.remove(connection, &found)?,
             (None, None) => (),
         }
-        let incidents = transition.incidents.iter().map(EncodedIncident::line);
-        for line in incidents.chain(transition.notifications.iter().map(EncodedNotification::line)) {
-            self.line(connection, &line)?;
-        }
+        self.lines(connection, packed(batch, &transition.history))?;
         Ok(Outcome::Committed)
+    }
+
+    /// Writes packed lines of history, or appends them to what is put into its tables later.
+    pub(crate) fn lines(&mut self, connection: &Connection, packed: &[u8]) -> Result<(), ApplyError> {
+        if self.defers {
+            self.deferred.push(packed);
+            return Ok(());
+        }
+        let mut reader = Reader::new(packed);
+        while !reader.is_empty() {
+            let line = Line::unpack(&mut reader)
+                .map_err(|error| ApplyError::Refused(StorageError::Unavailable(format!("history: {error}"))))?;
+            line.write(connection, &mut self.retention)?;
+        }
+        Ok(())
     }
 
     /// Writes a line of history, or appends it to what is put into its table later.
     pub(crate) fn line(&mut self, connection: &Connection, line: &Line<'_>) -> rusqlite::Result<()> {
         if self.defers {
-            self.deferred.push(line);
+            line.pack(self.deferred.row());
             return Ok(());
         }
         line.write(connection, &mut self.retention)
@@ -256,6 +262,10 @@ impl Applier {
         self.staged.set(*id, None);
         Ok(())
     }
+}
+
+fn packed<'a>(batch: &'a Encoded, range: &Range<usize>) -> &'a [u8] {
+    batch.history.packed.get(range.clone()).unwrap_or_default()
 }
 
 /// Refuses what was made under another lease than the stored one.

@@ -86,9 +86,14 @@ impl Deferred {
         self.put >= row
     }
 
-    /// Appends a line; it is there once the row is written.
-    pub(crate) fn push(&mut self, line: &Line<'_>) {
-        line.pack(&mut self.lines);
+    /// Appends packed lines; they are there once the row is written.
+    pub(crate) fn push(&mut self, packed: &[u8]) {
+        self.lines.extend_from_slice(packed);
+    }
+
+    /// Where a line is packed that is appended alone.
+    pub(crate) const fn row(&mut self) -> &mut Vec<u8> {
+        &mut self.lines
     }
 
     /// The lines of one monitor end, which stay together.

@@ -1,10 +1,11 @@
 //! A batch as the writer wants it: owned, with its texts and its entries for the log made on the caller's thread.
 
+use std::fmt::Display;
 use std::ops::Range;
 use std::sync::Arc;
 
 use heartbeat_engine::{
-    Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, Notification,
+    Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, MonitorId, Notification,
     PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition,
 };
 use serde::Serialize;
@@ -20,10 +21,10 @@ pub(crate) struct Encoded {
     /// The entries of all transitions for the log.
     pub(crate) bytes: Vec<u8>,
     pub(crate) documents: Vec<EncodedDocument>,
-    pub(crate) notifications: Vec<EncodedNotification>,
-    pub(crate) settlements: Vec<EncodedSettlement>,
-    /// How many lines of history it has: changes of state, incidents, notifications and their outcomes.
-    pub(crate) lines: usize,
+    /// The history of all transitions, and behind it what belongs to none.
+    pub(crate) history: History,
+    /// Notifications that belong to no transition, and outcomes of deliveries: where each lies in the history.
+    pub(crate) beside: Vec<Range<usize>>,
     pub(crate) mark: Option<i64>,
     /// From and to.
     pub(crate) outage: Option<(i64, i64)>,
@@ -36,9 +37,8 @@ pub(crate) struct EncodedTransition {
     pub(crate) expected: Option<u64>,
     /// `None`: it is removed.
     pub(crate) put: Option<EncodedRecord>,
-    pub(crate) changes: Vec<EncodedChange>,
-    pub(crate) incidents: Vec<EncodedIncident>,
-    pub(crate) notifications: Vec<EncodedNotification>,
+    /// Where its changes of state, incidents and notifications lie in the history.
+    pub(crate) history: Range<usize>,
 }
 
 pub(crate) struct EncodedRecord {
@@ -54,33 +54,6 @@ pub(crate) struct EncodedRecord {
     pub(crate) has_pings: bool,
 }
 
-pub(crate) struct EncodedChange {
-    pub(crate) version: u64,
-    pub(crate) change: String,
-}
-
-pub(crate) struct EncodedIncident {
-    pub(crate) id: [u8; 16],
-    pub(crate) monitor: [u8; 16],
-    pub(crate) opened_at: i64,
-    pub(crate) open: bool,
-    pub(crate) incident: String,
-}
-
-pub(crate) struct EncodedNotification {
-    pub(crate) id: [u8; 16],
-    pub(crate) incident: Option<[u8; 16]>,
-    pub(crate) notification: String,
-    pub(crate) ping_body: Option<Vec<u8>>,
-    pub(crate) delivery: String,
-}
-
-pub(crate) struct EncodedSettlement {
-    pub(crate) id: [u8; 16],
-    pub(crate) state: i64,
-    pub(crate) delivery: String,
-}
-
 pub(crate) struct EncodedDocument {
     pub(crate) kind: String,
     pub(crate) id: String,
@@ -89,34 +62,86 @@ pub(crate) struct EncodedDocument {
     pub(crate) body: Option<String>,
 }
 
-impl EncodedChange {
-    pub(crate) fn line(&self, monitor: &[u8; 16]) -> Line<'_> {
-        Line::Change { monitor: *monitor, version: self.version, change: &self.change }
-    }
+/// Lines of history, packed one behind the other: in one piece of memory, for a hundred thousand monitors that go down at once
+/// would need a million.
+#[derive(Default)]
+pub(crate) struct History {
+    pub(crate) packed: Vec<u8>,
+    /// How many lines they are.
+    pub(crate) lines: usize,
+    text: Vec<u8>,
+    text_beside: Vec<u8>,
 }
 
-impl EncodedIncident {
-    pub(crate) fn line(&self) -> Line<'_> {
-        let Self { id, monitor, opened_at, open, incident } = self;
-        Line::Incident { id: *id, monitor: *monitor, opened_at: *opened_at, open: *open, incident }
-    }
-}
-
-impl EncodedNotification {
-    pub(crate) fn line(&self) -> Line<'_> {
-        Line::Owed {
-            id: self.id,
-            incident: self.incident,
-            notification: &self.notification,
-            ping_body: self.ping_body.as_deref(),
-            delivery: &self.delivery,
+impl History {
+    /// Appends what a transition writes of history; says where.
+    fn push(&mut self, transition: &Transition) -> Result<Range<usize>, StorageError> {
+        let begin = self.packed.len();
+        // The changes of a monitor are removed with it.
+        if matches!(transition.change, Change::Put(_)) {
+            transition.changes.iter().try_for_each(|change| self.change(transition.monitor, change))?;
         }
+        transition.incidents.iter().try_for_each(|incident| self.incident(incident))?;
+        transition.notifications.iter().try_for_each(|notification| self.owed(notification))?;
+        Ok(begin..self.packed.len())
     }
-}
 
-impl EncodedSettlement {
-    pub(crate) fn line(&self) -> Line<'_> {
-        Line::Outcome { id: self.id, state: self.state, delivery: &self.delivery }
+    /// The same of what belongs to no transition.
+    fn beside(&mut self, batch: &Batch) -> Result<Vec<Range<usize>>, StorageError> {
+        let mut found = Vec::with_capacity(batch.notifications.len() + batch.settlements.len());
+        let mut begin = self.packed.len();
+        let mut end = |end: usize| found.push(std::mem::replace(&mut begin, end)..end);
+        for notification in &batch.notifications {
+            self.owed(notification)?;
+            end(self.packed.len());
+        }
+        for settlement in &batch.settlements {
+            self.outcome(settlement)?;
+            end(self.packed.len());
+        }
+        Ok(found)
+    }
+
+    fn change(&mut self, monitor: MonitorId, change: &StateChange) -> Result<(), StorageError> {
+        let change_text = text(&mut self.text, change)?;
+        let line = Line::Change { monitor: *monitor.as_bytes(), version: change.version.0, change: change_text };
+        line.pack(&mut self.packed);
+        self.lines += 1;
+        Ok(())
+    }
+
+    pub(crate) fn incident(&mut self, incident: &Incident) -> Result<(), StorageError> {
+        let line = Line::Incident {
+            id: *incident.id.as_bytes(),
+            monitor: *incident.monitor.as_bytes(),
+            opened_at: incident.opened_at.as_millis(),
+            open: incident.is_open(),
+            incident: text(&mut self.text, incident)?,
+        };
+        line.pack(&mut self.packed);
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn owed(&mut self, notification: &Notification) -> Result<(), StorageError> {
+        let line = Line::Owed {
+            id: *notification.id.as_bytes(),
+            incident: notification.incident.as_ref().map(|incident| *incident.id.as_bytes()),
+            notification: text(&mut self.text, notification)?,
+            ping_body: notification.ping.as_ref().and_then(|ping| ping.body.as_deref()),
+            delivery: text(&mut self.text_beside, &Delivery::pending(notification.created_at))?,
+        };
+        line.pack(&mut self.packed);
+        self.lines += 1;
+        Ok(())
+    }
+
+    fn outcome(&mut self, settlement: &Settlement) -> Result<(), StorageError> {
+        let Settlement { id, delivery } = settlement;
+        let state = state_number(delivery.state);
+        Line::Outcome { id: *id.as_bytes(), state, delivery: text(&mut self.text, delivery)? }.pack(&mut self.packed);
+        self.lines += 1;
+        Ok(())
     }
 }
 
@@ -139,19 +164,16 @@ pub(crate) const fn state_number(state: DeliveryState) -> i64 {
 
 pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
     let mut entries = Entries { partition: batch.partition.0, ..Entries::default() };
-    let transitions =
-        batch.transitions.iter().map(|found| transition(found, &mut entries)).collect::<Result<_, _>>()?;
-    let lines = |found: &Transition| found.changes.len() + found.incidents.len() + found.notifications.len();
-    let beside = batch.notifications.len() + batch.settlements.len();
+    let mut history = History::default();
+    let transitions = batch.transitions.iter().map(|found| transition(found, &mut entries, &mut history));
     Ok(Encoded {
-        lines: batch.transitions.iter().map(lines).sum::<usize>() + beside,
         partition: batch.partition.0,
         epoch: batch.epoch.0,
-        transitions,
+        transitions: transitions.collect::<Result<_, _>>()?,
         bytes: entries.bytes,
-        documents: all(&batch.documents, document)?,
-        notifications: all(&batch.notifications, notification)?,
-        settlements: all(&batch.settlements, settlement)?,
+        documents: batch.documents.iter().map(document).collect::<Result<_, _>>()?,
+        beside: history.beside(batch)?,
+        history,
         mark: batch.mark.map(Timestamp::as_millis),
         outage: batch.outage.map(|outage| (outage.from.as_millis(), outage.to.as_millis())),
         forget_outages_before: batch.forget_outages_before.map(Timestamp::as_millis),
@@ -163,11 +185,19 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, StorageError> {
     serde_json::to_string(value).map_err(|error| StorageError::Unavailable(format!("it has no JSON form: {error}")))
 }
 
-fn all<T, E>(items: &[T], encode: impl Fn(&T) -> Result<E, StorageError>) -> Result<Vec<E>, StorageError> {
-    items.iter().map(encode).collect()
+/// The same in memory that is used again and again.
+fn text<'a>(buffer: &'a mut Vec<u8>, value: &impl Serialize) -> Result<&'a str, StorageError> {
+    let unencodable = |error: &dyn Display| StorageError::Unavailable(format!("it has no JSON form: {error}"));
+    buffer.clear();
+    serde_json::to_writer(&mut *buffer, value).map_err(|error| unencodable(&error))?;
+    str::from_utf8(buffer).map_err(|error| unencodable(&error))
 }
 
-fn transition(transition: &Transition, entries: &mut Entries) -> Result<EncodedTransition, StorageError> {
+fn transition(
+    transition: &Transition,
+    entries: &mut Entries,
+    history: &mut History,
+) -> Result<EncodedTransition, StorageError> {
     let put = match &transition.change {
         Change::Put(record) => Some(entries.push(transition, record)?),
         Change::Remove => None,
@@ -176,9 +206,7 @@ fn transition(transition: &Transition, entries: &mut Entries) -> Result<EncodedT
         monitor: *transition.monitor.as_bytes(),
         expected: transition.expected.map(|version| version.0),
         put,
-        changes: all(&transition.changes, change)?,
-        incidents: all(&transition.incidents, incident)?,
-        notifications: all(&transition.notifications, notification)?,
+        history: history.push(transition)?,
     })
 }
 
@@ -231,38 +259,6 @@ pub(crate) fn pack(out: &mut Vec<u8>, content: &mut Vec<u8>, pings: &[PingEntry]
 #[allow(clippy::needless_pass_by_value, reason = "it is handed to map_err")]
 fn unencodable(error: CompactError) -> StorageError {
     StorageError::Unavailable(format!("it has no stored form: {error}"))
-}
-
-fn change(change: &StateChange) -> Result<EncodedChange, StorageError> {
-    Ok(EncodedChange { version: change.version.0, change: json(change)? })
-}
-
-pub(crate) fn incident(incident: &Incident) -> Result<EncodedIncident, StorageError> {
-    Ok(EncodedIncident {
-        id: *incident.id.as_bytes(),
-        monitor: *incident.monitor.as_bytes(),
-        opened_at: incident.opened_at.as_millis(),
-        open: incident.is_open(),
-        incident: json(incident)?,
-    })
-}
-
-fn notification(notification: &Notification) -> Result<EncodedNotification, StorageError> {
-    Ok(EncodedNotification {
-        id: *notification.id.as_bytes(),
-        incident: notification.incident.as_ref().map(|incident| *incident.id.as_bytes()),
-        notification: json(notification)?,
-        ping_body: notification.ping.as_ref().and_then(|ping| ping.body.clone()),
-        delivery: json(&Delivery::pending(notification.created_at))?,
-    })
-}
-
-fn settlement(settlement: &Settlement) -> Result<EncodedSettlement, StorageError> {
-    Ok(EncodedSettlement {
-        id: *settlement.id.as_bytes(),
-        state: state_number(settlement.delivery.state),
-        delivery: json(&settlement.delivery)?,
-    })
 }
 
 fn document(write: &DocumentWrite) -> Result<EncodedDocument, StorageError> {

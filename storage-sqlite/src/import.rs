@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use crate::apply::{Applier, ApplyError, check_epoch};
 use crate::counts::{self, Folded};
-use crate::encode::{EncodedIncident, incident, json};
+use crate::encode::{History, json};
 
 /// What is taken in, as the writer wants it.
 pub(crate) struct EncodedImport {
@@ -14,7 +14,7 @@ pub(crate) struct EncodedImport {
     epoch: u64,
     counts: Vec<([u8; 16], Folded)>,
     events: Vec<EncodedEvent>,
-    incidents: Vec<EncodedIncident>,
+    incidents: History,
     documents: Vec<EncodedDocument>,
 }
 
@@ -43,19 +43,21 @@ impl EncodedImport {
             let (kind, id, version) = (document.kind.clone(), document.id.clone(), document.version.0.cast_signed());
             Ok(EncodedDocument { kind, id, version, body: json(&document.body)? })
         };
+        let mut history = History::default();
+        incidents.iter().try_for_each(|incident| history.incident(incident))?;
         Ok(Self {
             partition: partition.0,
             epoch: epoch.0,
             counts: counts.collect(),
             events: events.iter().map(|(seq, change)| event(*seq, change)).collect::<Result<_, _>>()?,
-            incidents: incidents.iter().map(incident).collect::<Result<_, _>>()?,
+            incidents: history,
             documents: documents.iter().map(document).collect::<Result<_, StorageError>>()?,
         })
     }
 
     /// How many things it writes.
     pub(crate) fn len(&self) -> usize {
-        self.counts.len() + self.events.len() + self.incidents.len() + self.documents.len()
+        self.counts.len() + self.events.len() + self.incidents.lines + self.documents.len()
     }
 }
 
@@ -80,9 +82,7 @@ impl Applier {
                 write_event(connection, event)?;
             }
         }
-        for incident in &import.incidents {
-            self.line(connection, &incident.line())?;
-        }
+        self.lines(connection, &import.incidents.packed)?;
         self.deferred.flush(connection)?;
         for document in &import.documents {
             let EncodedDocument { kind, id, version, body } = document;

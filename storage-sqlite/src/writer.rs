@@ -35,7 +35,9 @@ const GROUP_TRANSITIONS_MAX: usize = 4096;
 const TRANSITIONS_OF_ITS_OWN: usize = 128;
 /// How long nothing must come before what large batches left to later is put into its tables.
 const QUIET: Duration = Duration::from_millis(20);
-/// How long to wait when that failed.
+/// The same after a large batch: while the next one of an event is being decided, nothing must be in its way.
+const LULL: Duration = Duration::from_millis(250);
+/// How long to wait when putting failed.
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
 const FOLD_PATIENCE: Duration = Duration::from_millis(20);
@@ -131,6 +133,17 @@ struct Worker {
     wal: Arc<WalGauge>,
 }
 
+/// What a group was.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Group {
+    /// There were batches, none of which was large.
+    Steady,
+    /// There was a large batch.
+    Large,
+    /// There were no batches.
+    Aside,
+}
+
 /// The answer to one write of a group, held back until the transaction is durable.
 enum Answer {
     Applied(Applied),
@@ -143,14 +156,18 @@ impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         let mut patience = QUIET;
         loop {
-            let puts = match self.next(inbox, patience) {
-                Ok(first) => self.take(first, inbox),
-                Err(RecvTimeoutError::Timeout) => true,
+            let group = match self.next(inbox, patience) {
+                Ok(first) => Some(self.take(first, inbox)),
+                Err(RecvTimeoutError::Timeout) => None,
                 Err(RecvTimeoutError::Disconnected) => return,
             };
             // While large batches come one after the other, what they leave waits, unless it is too much.
-            let puts = puts || self.applier.deferred.is_full() || !self.waiting.is_empty();
-            patience = if puts { self.put_deferred() } else { QUIET };
+            let must = self.applier.deferred.is_full() || !self.waiting.is_empty();
+            patience = match group {
+                Some(Group::Large) if !must => LULL,
+                Some(Group::Aside) if !must => QUIET,
+                _ => self.put_deferred(),
+            };
             self.copy_rest();
         }
     }
@@ -160,7 +177,7 @@ impl Worker {
         if self.applier.deferred.is_empty() {
             return inbox.recv().map_err(|_| RecvTimeoutError::Disconnected);
         }
-        if self.waiting.is_empty() || patience > QUIET {
+        if self.waiting.is_empty() || patience >= PATIENCE {
             return inbox.recv_timeout(patience);
         }
         inbox.try_recv().map_err(|error| match error {
@@ -169,12 +186,16 @@ impl Worker {
         })
     }
 
-    /// Writes what waits; says whether there were batches, none of which was large.
-    fn take(&mut self, first: Write, inbox: &Receiver<Write>) -> bool {
+    /// Writes what waits.
+    fn take(&mut self, first: Write, inbox: &Receiver<Write>) -> Group {
         let mut group = collect(first, inbox, &self.gauge);
         let asked: Vec<Write> = group.extract_if(.., |write| matches!(write, Write::PutDeferred(_))).collect();
         let is_large = |write: &Write| matches!(write, Write::Batch(batch, _) if self.applier.is_large(batch));
-        let steady = group.iter().any(|write| matches!(write, Write::Batch(..))) && !group.iter().any(is_large);
+        let kind = match group.iter().any(is_large) {
+            true => Group::Large,
+            false if group.iter().any(|write| matches!(write, Write::Batch(..))) => Group::Steady,
+            false => Group::Aside,
+        };
         let (large, small): (Vec<Write>, Vec<Write>) =
             group.into_iter().partition(|write| transitions(write) >= TRANSITIONS_OF_ITS_OWN);
         large.into_iter().for_each(|write| self.group(vec![write]));
@@ -187,7 +208,7 @@ impl Worker {
                 self.waiting.push((last, reply));
             }
         }
-        steady
+        kind
     }
 
     /// Puts a piece of what was left to later into its tables, and answers those who waited for that; says how long to wait
@@ -427,7 +448,7 @@ fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
 /// How much it writes: monitors, or lines of their history where these are more.
 fn transitions(write: &Write) -> usize {
     match write {
-        Write::Batch(batch, _) => batch.transitions.len().max(batch.lines).max(1),
+        Write::Batch(batch, _) => batch.transitions.len().max(batch.history.lines).max(1),
         Write::Import(import, _) => import.len().max(1),
         Write::Lease(..) => 1,
         // They are bounded by themselves.
