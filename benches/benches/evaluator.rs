@@ -116,7 +116,7 @@ fn rest(evaluator: &mut Evaluator, from: Timestamp, to: Timestamp) {
 fn write(evaluator: &mut Evaluator) {
     while let Some(batch) = evaluator.poll_batch() {
         let transitions = vec![Outcome::Committed; batch.transitions.len()];
-        evaluator.handle_applied(&Ok(Applied { transitions, documents: Vec::new() }));
+        evaluator.handle_applied(batch, &Ok(Applied { transitions, documents: Vec::new() }));
     }
 }
 

@@ -17,7 +17,7 @@ use crate::{
 
 /// How many monitors one batch takes because they are due. Going down costs far more than a heartbeat does, and heartbeats
 /// that come meanwhile wait for two batches.
-const DUE_MAX: usize = 512;
+const DUE_MAX: usize = 2048;
 /// How many are taken off the queue at once, to be decided in the order of their ids.
 const TAKEN_MAX: usize = 8192;
 /// Of how many monitors what is needed is read ahead.
@@ -41,6 +41,7 @@ pub(super) struct Group {
     pub(super) removed: bool,
     /// Whether it writes incidents.
     pub(super) rewrites: bool,
+    /// What the batch held of it, once that came back.
     pub(super) changes: Vec<StateChange>,
     pub(super) owed: Vec<Notification>,
 }
@@ -297,8 +298,8 @@ fn group(transition: &Transition, record: Arc<Record>, requests: Few<Decided>) -
         record,
         removed: matches!(transition.change, Change::Remove),
         rewrites: !transition.incidents.is_empty(),
-        changes: transition.changes.clone(),
-        owed: transition.notifications.clone(),
+        changes: Vec::new(),
+        owed: Vec::new(),
     }
 }
 

@@ -290,9 +290,12 @@ impl Evaluator {
         Batch { partition: self.partition, epoch: self.epoch, ..Batch::default() }
     }
 
-    /// Takes how the batch under way went.
-    pub fn handle_applied(&mut self, result: &Result<Applied, StorageError>) {
+    /// Takes the batch under way back, and how it went. Whatever the host added to it makes no difference.
+    pub fn handle_applied(&mut self, batch: Batch, result: &Result<Applied, StorageError>) {
         let Some(mut under_way) = self.under_way.take() else { return };
+        for (group, transition) in under_way.groups.iter_mut().zip(batch.transitions) {
+            (group.changes, group.owed) = (transition.changes, transition.notifications);
+        }
         match result {
             Ok(applied) => {
                 self.forget_after = self.forget_after.filter(|after| Some(*after) != under_way.forget_after);

@@ -79,6 +79,10 @@ impl Filter {
     }
 }
 
+/// How many records are looked at before others get their turn: a look at a million takes a tenth of a second and more, in which
+/// no heartbeat could be answered.
+const AT_ONCE: usize = 1024;
+
 /// The committed records; written by the driver, read by everybody.
 #[derive(Debug, Default)]
 pub(crate) struct Directory {
@@ -96,22 +100,34 @@ impl Directory {
         found.cloned()
     }
 
+    /// The first `limit` that pass, in the order of slugs. What changes meanwhile is seen in its old or its new form.
     pub(crate) fn list(&self, filter: &Filter, limit: usize, now: Timestamp) -> Page<Arc<Record>> {
-        let index = self.read();
-        let mut items: Vec<Arc<Record>> = index
-            .behind(filter.after.as_deref())
-            .filter(|record| filter.passes(record, now))
-            .take(limit.saturating_add(1))
-            .cloned()
-            .collect();
-        let more = items.len() > limit;
-        items.truncate(limit);
-        Page { items, more }
+        let (mut items, mut after) = (Vec::new(), filter.after.clone());
+        loop {
+            let index = self.read();
+            let mut last = None;
+            for record in index.behind(after.as_deref()).take(AT_ONCE) {
+                last = Some(record);
+                if filter.passes(record, now) {
+                    if items.len() == limit {
+                        return Page { items, more: true };
+                    }
+                    items.push(record.clone());
+                }
+            }
+            let Some(last) = last else { return Page { items, more: false } };
+            after = Some(last.spec().slug.to_string());
+        }
     }
 
+    /// Visits every record. What changes meanwhile is seen in its old or its new form, what is made meanwhile perhaps.
     pub(crate) fn for_each(&self, mut visit: impl FnMut(&Record)) {
-        for record in self.read().records() {
-            visit(record);
+        let mut from = 0;
+        loop {
+            let index = self.read();
+            let Some(some) = index.places(from, AT_ONCE) else { return };
+            some.for_each(|record| visit(record));
+            from += AT_ONCE;
         }
     }
 

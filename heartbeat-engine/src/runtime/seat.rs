@@ -36,6 +36,9 @@ use crate::{
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 pub(super) const PAUSE_MAX: Duration = Duration::from_secs(1);
 
+/// How many changes of state of one batch are logged one by one: a line takes longer than to judge a monitor.
+const LOGGED_MAX: usize = 64;
+
 /// What is written along with the evaluator's share of a batch.
 #[derive(Debug, Default)]
 struct Aside {
@@ -232,16 +235,23 @@ impl Seat {
         let mut committed = self.evaluator.poll_committed();
         committed.stamp(self.shared.clock.now());
         self.shared.directory.update(committed.records);
+        let mut logged = 0;
         for change in committed.changes {
             if change.from != change.to {
                 self.shared.counters.count_change(change.to);
-                self.log(&change);
+                logged += 1;
+                if logged <= LOGGED_MAX {
+                    self.log(&change);
+                }
                 if State::Down == change.from || State::Down == change.to {
                     self.tell_others(change.monitor, change.to == State::Down);
                 }
             }
             // Nobody may be listening.
             let _ = self.shared.changes.send(change);
+        }
+        if logged > LOGGED_MAX {
+            tracing::info!(monitors = logged - LOGGED_MAX, "more changes of state at the same time: see the events");
         }
         for notification in committed.owed {
             self.owe(Owed::fresh(notification));
@@ -265,6 +275,9 @@ impl Seat {
     }
 
     fn log(&self, change: &StateChange) {
+        if !tracing::enabled!(tracing::Level::INFO) {
+            return;
+        }
         let record = self.shared.directory.find(&Target::Id(change.monitor), change.at);
         let slug = record.as_ref().map_or("", |record| record.spec().slug.as_str());
         let StateChange { monitor, from, to, at, reason, .. } = change;

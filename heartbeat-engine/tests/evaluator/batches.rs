@@ -183,7 +183,7 @@ fn s6_1_case_6_an_hour_of_refused_writes_is_an_outage_and_no_mass_alert() {
             world.evaluator.handle_time(world.now, world.monotonic);
             if let Some(batch) = world.evaluator.poll_batch() {
                 let result = world.commit(&batch);
-                world.evaluator.handle_applied(&result);
+                world.evaluator.handle_applied(batch.clone(), &result);
             }
             world.collect();
             world.pass(d("20s"));
@@ -228,7 +228,7 @@ fn s6_2_a_heartbeat_that_waited_while_the_store_hung_judges_nothing_of_that_time
     world.hung = true;
     let result = world.commit(&batch);
     world.hung = false;
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     world.settle();
     assert!(matches!(world.answers[&waiting][..], [Ok(_)]));
     let kinds: Vec<_> = world.stored_notifications().into_iter().map(|(_, _, kind)| kind).collect();
@@ -381,7 +381,7 @@ fn a_fenced_evaluator_writes_nothing_and_answers_each() {
     world.evaluator.handle_time(world.now, world.monotonic);
     let batch = world.evaluator.poll_batch().unwrap();
     let result = world.commit(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     world.collect();
     assert!(matches!(world.answers[&ticket][..], [Err(Refusal::Storage(StorageError::Fenced))]));
     assert_eq!(world.records()[0].health.ping_count, 0);
@@ -396,7 +396,7 @@ fn a_retried_write_names_the_same_things() {
     let named = |world: &mut World| {
         world.evaluator.handle_time(world.now, world.monotonic);
         let batch = world.evaluator.poll_batch().unwrap();
-        world.evaluator.handle_applied(&Err(StorageError::Unavailable("by plan".to_owned())));
+        world.evaluator.handle_applied(batch.clone(), &Err(StorageError::Unavailable("by plan".to_owned())));
         let transition = &batch.transitions[0];
         (transition.incidents[0].id, transition.notifications[0].id)
     };
@@ -461,7 +461,7 @@ fn requests_keep_their_order_over_a_conflict() {
     let batch = world.evaluator.poll_batch().unwrap();
     world.overtake(id);
     let result = world.commit(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     world.pass(d("1s"));
     world.event(id, Event::Ping(Box::new(Ping::new(Signal::Success))));
     world.settle();

@@ -192,7 +192,7 @@ fn one_batch_at_a_time() {
     ping(&mut world, id);
     assert_eq!(world.evaluator.poll_batch(), None, "the answer to the first is not there yet");
     let result = world.commit(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     assert_eq!(world.evaluator.poll_batch().unwrap().transitions.len(), 1);
 }
 
@@ -204,7 +204,7 @@ fn nothing_is_decided_while_a_monitor_is_to_be_read_again() {
     world.fates = vec![Fate::Overtaken].into();
     let batch = world.evaluator.poll_batch().unwrap();
     let result = world.commit(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     assert_eq!((world.evaluator.poll_reload(), world.evaluator.pending_len()), (vec![id], 1));
     ping(&mut world, id);
     ping(&mut world, id);
@@ -235,11 +235,11 @@ fn s6_7_the_outages_of_the_future_are_forgotten_with_the_next_batch_and_no_later
     world.evaluator.handle_time(world.now, world.monotonic);
     let batch = world.evaluator.poll_batch().unwrap();
     assert_eq!(batch.forget_outages_after, Some(world.now + d("60s")));
-    world.evaluator.handle_applied(&Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
+    world.evaluator.handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
     let batch = world.evaluator.poll_batch().unwrap();
     assert_eq!(batch.forget_outages_after, Some(world.now + d("60s")), "it was not written");
     let result = world.commit(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     world.settle();
     ping(&mut world, id);
     assert_eq!(world.evaluator.poll_batch().unwrap().forget_outages_after, None);
@@ -252,8 +252,8 @@ fn what_no_window_holds_back_is_not_looked_at_when_windows_change_or_a_write_fai
     world.evaluator.handle_policies(Vec::new(), Vec::new());
     assert!(world.evaluator.poll_wake() > world.now);
     ping(&mut world, id);
-    world.evaluator.poll_batch().unwrap();
-    world.evaluator.handle_applied(&Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
+    let batch = world.evaluator.poll_batch().unwrap();
+    world.evaluator.handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
     assert!(world.evaluator.poll_wake() > world.now);
 }
 
@@ -290,7 +290,7 @@ fn s3_5_what_is_told_names_when_the_change_was_known_to_be_durable() {
     let decided_at = world.now;
     let batch = world.evaluator.poll_batch().unwrap();
     let result = world.write_plainly(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     let mut committed = world.evaluator.poll_committed();
     let durable_at = decided_at + d("3s");
     committed.stamp(durable_at);
@@ -307,7 +307,7 @@ fn s3_5_what_is_told_names_when_the_change_was_known_to_be_durable() {
     world.evaluator.handle_time(world.now, world.monotonic);
     let batch = world.evaluator.poll_batch().unwrap();
     let result = world.write_plainly(&batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     let mut committed = world.evaluator.poll_committed();
     committed.stamp(world.now + d("9s"));
     let told = committed.owed[0].incident.as_ref().unwrap();
@@ -323,7 +323,7 @@ fn monitors_that_are_due_at_once_are_decided_in_the_order_of_their_ids_and_a_hea
     world.ask(Request::Ping(last, Box::new(Ping::new(Signal::Log))));
     while let Some(batch) = world.evaluator.poll_batch() {
         let result = world.write_plainly(&batch);
-        world.evaluator.handle_applied(&result);
+        world.evaluator.handle_applied(batch.clone(), &result);
         decided.extend(batch.transitions.iter().map(|transition| transition.monitor));
         assert!(batch.transitions.len() <= 5, "{}", batch.transitions.len());
         world.evaluator.handle_time(world.now, world.monotonic);

@@ -38,7 +38,7 @@ fn pings(batch: &Batch) -> Vec<usize> {
 /// Writes a batch as it is.
 fn write(world: &mut World, batch: &Batch) {
     let result = world.commit(batch);
-    world.evaluator.handle_applied(&result);
+    world.evaluator.handle_applied(batch.clone(), &result);
     world.collect();
 }
 
@@ -141,7 +141,7 @@ fn a_heartbeat_that_a_storage_takes_for_a_name_is_given_up_after_six_tries() {
         let batch = next(&mut world).unwrap();
         assert_eq!(pings(&batch), [1]);
         let transitions = vec![Outcome::NameTaken { field: "slug" }];
-        world.evaluator.handle_applied(&Ok(Applied { transitions, ..Applied::default() }));
+        world.evaluator.handle_applied(batch.clone(), &Ok(Applied { transitions, ..Applied::default() }));
         world.collect();
         assert_eq!(world.answers[&ticket].len(), usize::from(expected == 6), "after {expected} tries");
     }
@@ -176,7 +176,7 @@ fn s5_3_what_is_due_at_the_end_of_a_window_is_due_again_after_a_failed_write() {
     world.evaluator.handle_policies(Vec::new(), Vec::new());
     let batch = next(&mut world).unwrap();
     assert_eq!(batch.transitions.len(), 1);
-    world.evaluator.handle_applied(&Err(StorageError::Unavailable("by plan".to_owned())));
+    world.evaluator.handle_applied(batch.clone(), &Err(StorageError::Unavailable("by plan".to_owned())));
     assert_eq!(world.evaluator.poll_wake(), world.now);
     assert_eq!(next(&mut world).unwrap().transitions.len(), 1);
 }

@@ -43,8 +43,10 @@ impl Index {
         self.order.behind(after, |place| self.slug_of(place)).filter_map(|place| self.at(place))
     }
 
-    pub(super) fn records(&self) -> impl Iterator<Item = &Arc<Record>> {
-        self.records.iter().flatten()
+    /// The records in so many places from one on; `None` behind the last place.
+    pub(super) fn places(&self, from: usize, count: usize) -> Option<impl Iterator<Item = &Arc<Record>>> {
+        let places = self.records.get(from..)?;
+        (!places.is_empty()).then(|| places.iter().take(count).flatten())
     }
 
     /// Takes over a new form of a record; `None` removes it.

@@ -52,11 +52,11 @@ impl Seat {
             self.fenced(batch, replies);
             return Ok(());
         }
-        self.evaluator.handle_applied(&result);
         match &result {
             Ok(applied) => self.committed(&batch, applied),
             Err(error) => self.commit_failed(error),
         }
+        self.evaluator.handle_applied(batch, &result);
         // Who wrote a policy and has the answer can rely on it.
         self.hand_over_policies();
         for (index, reply) in replies.into_iter().enumerate() {

@@ -231,7 +231,7 @@ impl World {
                 let Some(service) = self.nodes[node].service(partition) else { return };
                 let aside = batch.map_or(0, |batch| batch.documents.len()).min(service.aside.len());
                 let acts: Vec<usize> = service.aside.drain(..aside).map(|(act, _)| act).collect();
-                service.evaluator.handle_applied(&result);
+                service.evaluator.handle_applied(batch.cloned().unwrap_or_default(), &result);
                 let written = if result.is_ok() { service.courier.written() } else { Vec::new() };
                 if result.is_err() {
                     service.among.put_back();

@@ -165,7 +165,7 @@ impl World {
             }
             let Some(batch) = self.evaluator.poll_batch() else { break };
             let result = self.commit(&batch);
-            self.evaluator.handle_applied(&result);
+            self.evaluator.handle_applied(batch.clone(), &result);
             self.collect();
             if result.is_err() {
                 self.pass(Duration::from_secs(1));
