@@ -1,5 +1,6 @@
 //! Durations as people write them: `90s`, `5m`, `1d12h`.
 
+use std::fmt::Write;
 use std::time::Duration;
 
 const UNITS: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -67,19 +68,17 @@ pub fn describe_duration(duration: Duration) -> String {
 
 fn spell(duration: Duration, unit: impl Fn(&'static str) -> &'static str, space: &str) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut parts = Vec::new();
+    let mut text = String::new();
     for (name, scale) in UNITS {
         if rest >= scale {
-            parts.push(format!(
-                "{}{}{}",
-                rest / scale,
-                if space.is_empty() || name == "m" { "" } else { space },
-                unit(name)
-            ));
+            let between = if text.is_empty() { "" } else { space };
+            let before_unit = if name == "m" { "" } else { space };
+            // Writing to a string cannot fail.
+            let _ = write!(text, "{between}{}{before_unit}{}", rest / scale, unit(name));
             rest %= scale;
         }
     }
-    if parts.is_empty() { format!("0{space}s") } else { parts.join(space) }
+    if text.is_empty() { format!("0{space}s") } else { text }
 }
 
 #[cfg(test)]

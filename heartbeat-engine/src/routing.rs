@@ -63,20 +63,17 @@ pub(crate) fn sentence(monitor: &Monitor, text: &str) -> String {
 }
 
 pub(crate) fn missed_detail(monitor: &Monitor, awaited: &Expectation) -> String {
-    let grace = match monitor.spec.grace {
-        Grace::Fixed(length) => format!("grace {}", describe_duration(length)),
-        Grace::EndOfDay => "grace until the end of the day".to_owned(),
-    };
-    format!("expected {}, {grace}", awaited.occurrence)
+    let occurrence = awaited.occurrence;
+    match monitor.spec.grace {
+        Grace::Fixed(length) => format!("expected {occurrence}, grace {}", describe_duration(length)),
+        Grace::EndOfDay => format!("expected {occurrence}, grace until the end of the day"),
+    }
 }
 
 pub(crate) fn missed_message(monitor: &Monitor, health: &Health) -> String {
-    let expected = monitor.spec.schedule.describe();
-    let since = match (&health.last_ping, health.heard) {
-        (Some(_), true) => format!("no heartbeat since {}", health.based_at),
-        _ => format!("no heartbeat yet since {}", health.based_at),
-    };
-    sentence(monitor, &format!("is down: {since}, expected {expected}"))
+    let (expected, since) = (monitor.spec.schedule.describe(), health.based_at);
+    let yet = if health.last_ping.is_some() && health.heard { "" } else { " yet" };
+    sentence(monitor, &format!("is down: no heartbeat{yet} since {since}, expected {expected}"))
 }
 
 pub(crate) fn recovered_message(monitor: &Monitor, incident: &Incident) -> String {

@@ -5,8 +5,8 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use heartbeat_engine::{
-    Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, MonitorId, Notification,
-    PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition,
+    Batch, Change, DOCUMENT_BYTES_MAX, Delivery, DeliveryState, DocumentWrite, Incident, Monitor, MonitorId,
+    Notification, PingEntry, Record, Settlement, StateChange, StorageError, Timestamp, Transition,
 };
 use serde::Serialize;
 
@@ -165,11 +165,20 @@ pub(crate) const fn state_number(state: DeliveryState) -> i64 {
 pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
     let mut entries = Entries { partition: batch.partition.0, ..Entries::default() };
     let mut history = History::default();
-    let transitions = batch.transitions.iter().map(|found| transition(found, &mut entries, &mut history));
+    let mut transitions = Vec::with_capacity(batch.transitions.len());
+    for found in &batch.transitions {
+        transitions.push(transition(found, &mut entries, &mut history)?);
+        if transitions.len() == 1 {
+            // The others will be about as large: growing to megabytes would copy all of it again and again.
+            let others = batch.transitions.len() - 1;
+            entries.bytes.reserve(entries.bytes.len() * others);
+            history.packed.reserve(history.packed.len() * others);
+        }
+    }
     Ok(Encoded {
         partition: batch.partition.0,
         epoch: batch.epoch.0,
-        transitions: transitions.collect::<Result<_, _>>()?,
+        transitions,
         bytes: entries.bytes,
         documents: batch.documents.iter().map(document).collect::<Result<_, _>>()?,
         beside: history.beside(batch)?,

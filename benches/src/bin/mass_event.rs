@@ -85,7 +85,9 @@ fn monitor(n: u64, made_at: Timestamp, lead: Duration) -> Result<Transition, Box
         created_at: made_at,
         updated_at: made_at,
     };
-    Draft::create(Arc::new(monitor), made_at, Surroundings::default()).finish().ok_or_else(|| "it came to nothing".into())
+    Draft::create(Arc::new(monitor), made_at, Surroundings::default())
+        .finish()
+        .ok_or_else(|| "it came to nothing".into())
 }
 
 fn went_down(metrics: &Metrics) -> u64 {

@@ -15,9 +15,13 @@ use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
 };
 
-/// How many monitors one batch takes because they are due. Going down costs far more than a heartbeat does, and heartbeats
-/// that come meanwhile wait for two batches.
+/// How many monitors a batch takes at first because they are due. Each that is full lets the next one take twice as many: the first
+/// message goes out soon, and an event of a hundred thousand is over soon.
+pub(super) const DUE_FIRST: usize = 256;
+/// How many it takes at most.
 const DUE_MAX: usize = 2048;
+/// The same beside heartbeats: going down costs far more than one does, and those that come meanwhile wait for two batches.
+const DUE_BESIDE: usize = 512;
 /// How many are taken off the queue at once, to be decided in the order of their ids.
 const TAKEN_MAX: usize = 8192;
 /// Of how many monitors what is needed is read ahead.
@@ -55,8 +59,8 @@ pub(super) struct Gathered {
 
 /// What deciding one monitor's requests came to.
 #[derive(Default)]
-struct Decision {
-    transition: Option<Transition>,
+pub(super) struct Decision {
+    pub(super) transition: Option<Transition>,
     requests: Few<Decided>,
     /// Those that must wait until the others are committed.
     later: Vec<Pending>,
@@ -66,6 +70,7 @@ impl Evaluator {
     /// Decides what waits and what is due, and gives it as a batch.
     pub(super) fn work_batch(&mut self) -> Batch {
         let now = self.clocks.0;
+        self.check_beforehand();
         let mut batch = self.empty_batch();
         batch.forget_outages_after = self.forget_after;
         let gathered = self.gather(now);
@@ -81,7 +86,10 @@ impl Evaluator {
             self.fetch(&gathered.as_slice()[..count]);
             for Gathered { monitor, requests } in gathered.by_ref().take(count) {
                 let rewired = planned.begin(monitor);
-                let decision = self.decide(monitor, requests, now, &planned);
+                let decision = match self.decided_beforehand(monitor, &requests) {
+                    Some(transition) => Decision { transition: Some(transition), ..Decision::default() },
+                    None => self.decide(monitor, requests, now, &planned),
+                };
                 decision.later.into_iter().rev().for_each(|pending| self.pending.push_front(pending));
                 let record = decision.transition.as_ref().and_then(|transition| self.record_after(transition));
                 match (decision.transition, record) {
@@ -110,7 +118,7 @@ impl Evaluator {
 
     /// Reads a little of all that deciding these will need. One read does not wait for the other, so memory answers them
     /// side by side; what comes after finds it in the cache.
-    fn fetch(&self, block: &[Gathered]) {
+    pub(super) fn fetch(&self, block: &[Gathered]) {
         let mut found = [(0, None); FETCHED];
         for (found, gathered) in found.iter_mut().zip(block) {
             let number = self.slots.find(&gathered.monitor).unwrap_or_default();
@@ -147,7 +155,7 @@ impl Evaluator {
             }
         }
         self.pending.append(&mut later);
-        for id in self.due(now, &waiting) {
+        for id in self.due(now, &waiting, groups.is_empty()) {
             places.entry(id).or_insert_with(|| {
                 groups.push(Gathered { monitor: id, requests: Few::default() });
                 groups.len() - 1
@@ -158,12 +166,12 @@ impl Evaluator {
 
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
     /// them: a heartbeat among these may be stamped before the deadline (S3.7).
-    fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>) -> Vec<MonitorId> {
+    fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>, alone: bool) -> Vec<MonitorId> {
         if !self.judges {
             return Vec::new();
         }
-        let most = self.batch_max.min(DUE_MAX);
-        if self.due.iter().all(|id| waiting.contains(id)) {
+        let most = self.batch_max.min(if alone { self.due_most } else { DUE_BESIDE });
+        if self.due.len() < most || self.due.iter().all(|id| waiting.contains(id)) {
             self.take_off_queue(now);
         }
         let mut due: Vec<MonitorId> = self.due.iter().filter(|id| !waiting.contains(id)).take(most).copied().collect();
@@ -186,11 +194,12 @@ impl Evaluator {
             let room = most.saturating_sub(due.len());
             due.extend(self.unsaved.iter().filter(|id| !waiting.contains(id)).take(room));
         }
+        self.due_most = if due.len() < most { DUE_FIRST } else { (self.due_most * 2).min(DUE_MAX) };
         due
     }
 
     /// Takes what is due off the queue, so much at a time.
-    fn take_off_queue(&mut self, now: Timestamp) {
+    pub(super) fn take_off_queue(&mut self, now: Timestamp) {
         let (mut moves, most) = (MOVES_MAX, self.due.len() + TAKEN_MAX);
         while self.due.len() < most
             && let Some((_, number)) = self.queue.pop_before(now, &mut moves)
@@ -199,7 +208,19 @@ impl Evaluator {
         }
     }
 
-    fn decide(&self, monitor: MonitorId, requests: Few<Pending>, now: Timestamp, planned: &Planned) -> Decision {
+    /// What was decided about a monitor that is looked at because it is due.
+    fn decided_beforehand(&mut self, monitor: MonitorId, requests: &Few<Pending>) -> Option<Transition> {
+        let slot = self.slots.get(&monitor).filter(|_| requests.first().is_none())?;
+        self.beforehand.take(slot)
+    }
+
+    pub(super) fn decide(
+        &self,
+        monitor: MonitorId,
+        requests: Few<Pending>,
+        now: Timestamp,
+        planned: &Planned,
+    ) -> Decision {
         let slot = self.slots.get(&monitor);
         let down_parents = self.down_parents(slot, &requests, planned);
         let of_made = if slot.is_none() { self.windows_of_made(&requests) } else { Vec::new() };

@@ -212,7 +212,10 @@ impl Evaluator {
 
     /// Remembers what was decided about a monitor until its batch is committed; `rewired` where it may depend on others.
     pub(super) fn plan(&self, planned: &mut Planned, record: &Record, rewired: bool) {
-        if record.health.state == State::Down {
+        // Nobody asks where nothing depends on anything.
+        let asked =
+            !self.dependencies.children.is_empty() || !planned.undecided.is_empty() || !planned.parents.is_empty();
+        if asked && record.health.state == State::Down {
             planned.down.insert(record.id(), record.spec().slug.as_str().to_owned());
         }
         if rewired && record.spec().depends_on != self.parents(record.id()) {

@@ -3,6 +3,7 @@
 //! Pure: no clock, no I/O. At most one batch is under way; what arrives meanwhile waits and is decided from what was
 //! committed, so a failed write leaves nothing to undo (architecture: group commit without a setting).
 
+mod beforehand;
 mod build;
 mod depend;
 mod few;
@@ -16,7 +17,8 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use build::Group;
+use beforehand::Beforehand;
+use build::{DUE_FIRST, Group};
 use depend::Dependencies;
 #[cfg(feature = "runtime")]
 pub(crate) use depend::{cycle, cycle_fault};
@@ -131,6 +133,9 @@ pub struct Evaluator {
     /// Monitors that are due and were taken off the queue. Those of one instant are decided in the order of their ids, in which a
     /// storage writes neighbours at once.
     due: BTreeSet<MonitorId>,
+    /// How many of them the next batch takes.
+    due_most: usize,
+    beforehand: Beforehand,
     /// Monitors to look at although nothing of theirs is due: their stored times lie in the future, or maintenance
     /// windows that hold their deadlines back have changed.
     ahead: Vec<MonitorId>,
@@ -176,6 +181,8 @@ impl Evaluator {
             slots: Slab::default(),
             queue: Deadlines::starting_at(log.mark.unwrap_or(Timestamp::MIN)),
             due: BTreeSet::new(),
+            due_most: DUE_FIRST,
+            beforehand: Beforehand::default(),
             ahead: Vec::new(),
             outages: joined(log.outages),
             maintenance: Windows::default(),
@@ -301,6 +308,7 @@ impl Evaluator {
                 self.forget_after = self.forget_after.filter(|after| Some(*after) != under_way.forget_after);
                 self.adopt_watch(&mut under_way);
                 let mut outcomes = applied.transitions.iter();
+                self.committed.records.reserve(under_way.groups.len());
                 for group in under_way.groups {
                     match outcomes.next() {
                         Some(outcome) => self.settle(group, outcome),

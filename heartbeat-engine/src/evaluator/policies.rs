@@ -97,6 +97,7 @@ impl Windows {
 impl Evaluator {
     /// Takes every maintenance window and every route: while loading, and whenever one of them has changed.
     pub fn handle_policies(&mut self, maintenance: Vec<Arc<Maintenance>>, routes: Vec<Arc<Route>>) {
+        self.beforehand.clear();
         self.routes = routes.into_iter().map(Arc::unwrap_or_clone).collect();
         if self.maintenance.are(&maintenance) {
             return;

@@ -23,6 +23,7 @@ impl Evaluator {
         // next time that is handed in is looked at.
         let began = self.clocks.0 > Timestamp::MIN && self.clocks.1 >= monotonic;
         if told.as_deref() != Some(outages) {
+            self.beforehand.clear();
             self.outages = joined(outages.to_vec());
             if began {
                 self.foresee(mark);

@@ -76,6 +76,7 @@ impl Evaluator {
         self.absence.marked(mark, monotonic, under_way.outage.is_some());
         if let Some(outage) = under_way.outage {
             self.unsure = None;
+            self.beforehand.clear();
             self.committed.owed.append(&mut under_way.owed);
             if let Some(before) = under_way.forget_before {
                 self.outages.retain(|outage| outage.to >= before);
@@ -121,6 +122,7 @@ impl Evaluator {
     /// Lets no stored time stay in the future when the wall clock was set back (S6.7).
     pub(super) fn come_back(&mut self, now: Timestamp) {
         let horizon = now + Duration::from_secs(60);
+        self.beforehand.clear();
         if self.outages.iter().any(|outage| outage.to > horizon) {
             self.forget_after = Some(self.forget_after.map_or(horizon, |after| after.min(horizon)));
         }

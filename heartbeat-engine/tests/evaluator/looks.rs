@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::common::{d, ended_at, every, monitor};
-use crate::world::{Fate, World};
+use crate::world::{Fate, World, overdue};
 use heartbeat_engine::evaluator::{Evaluator, Request};
 use heartbeat_engine::step::{Edit, Event};
 use heartbeat_engine::{
@@ -235,7 +235,9 @@ fn s6_7_the_outages_of_the_future_are_forgotten_with_the_next_batch_and_no_later
     world.evaluator.handle_time(world.now, world.monotonic);
     let batch = world.evaluator.poll_batch().unwrap();
     assert_eq!(batch.forget_outages_after, Some(world.now + d("60s")));
-    world.evaluator.handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
+    world
+        .evaluator
+        .handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
     let batch = world.evaluator.poll_batch().unwrap();
     assert_eq!(batch.forget_outages_after, Some(world.now + d("60s")), "it was not written");
     let result = world.commit(&batch);
@@ -253,7 +255,9 @@ fn what_no_window_holds_back_is_not_looked_at_when_windows_change_or_a_write_fai
     assert!(world.evaluator.poll_wake() > world.now);
     ping(&mut world, id);
     let batch = world.evaluator.poll_batch().unwrap();
-    world.evaluator.handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
+    world
+        .evaluator
+        .handle_applied(batch.clone(), &Err(heartbeat_engine::StorageError::Unavailable("by plan".to_owned())));
     assert!(world.evaluator.poll_wake() > world.now);
 }
 
@@ -267,21 +271,6 @@ fn what_was_removed_is_asked_for_no_more() {
     let wake = world.evaluator.poll_wake();
     assert!(wake > world.now && wake < Timestamp::MAX);
     assert!(world.runtime.block_on(world.storage.load(&[id])).unwrap()[0].is_none());
-}
-
-/// A world in which so many monitors with a channel are due, and nobody has looked yet.
-fn overdue(batch_max: usize, monitors: u64) -> World {
-    let mut world = World::new(batch_max);
-    for n in 0..monitors {
-        let mut spec = every("20s", "5s");
-        (spec.slug, spec.channels) = (format!("job-{n}").into(), vec!["ops".to_owned()]);
-        // Their ids are in no order.
-        world.make(n * 7 % 16, spec);
-    }
-    world.run(d("24s"));
-    world.pass(d("2s"));
-    world.evaluator.handle_time(world.now, world.monotonic);
-    world
 }
 
 #[test]

@@ -78,7 +78,8 @@ fn s6_2_what_outages_moved_is_stored_before_they_are_forgotten() {
     assert_eq!(forgotten, [false, false, false, false, true, false, true]);
     let batch = evaluator.poll_batch().unwrap();
     assert_eq!(batch.transitions.len(), 1, "stored although nothing else changes");
-    evaluator.handle_applied(batch.clone(), &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
+    evaluator
+        .handle_applied(batch.clone(), &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
     assert_eq!(evaluator.poll_batch(), None, "once");
     assert!(away(&mut evaluator, 9).is_some());
 }
@@ -105,7 +106,8 @@ fn s5_3_an_outage_that_met_a_window_in_force_is_not_forgotten_before_its_end() {
     assert!(keeps_all(away(&mut evaluator, 21)), "not stored yet");
     let batch = evaluator.poll_batch().unwrap();
     assert_eq!(batch.transitions.len(), 1);
-    evaluator.handle_applied(batch.clone(), &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
+    evaluator
+        .handle_applied(batch.clone(), &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
     assert!(!keeps_all(away(&mut evaluator, 22)));
 }
 

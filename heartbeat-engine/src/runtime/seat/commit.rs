@@ -13,6 +13,9 @@ use crate::runtime::metrics::add;
 use crate::runtime::policies::MAINTENANCE;
 use crate::{Applied, Batch, DocumentWrite, OutboxEntry, Outcome, Settlement, StorageError, Tenure};
 
+/// How many monitors are decided beforehand before it is seen whether the batch is written.
+const BEFOREHAND: usize = 32;
+
 impl Aside {
     /// A batch with what is written along with it, and who waits for the documents in it.
     pub(super) fn add_to(&mut self, mut batch: Batch) -> (Batch, Replies) {
@@ -47,7 +50,9 @@ impl Aside {
 impl Seat {
     /// Writes a batch; `Err` when the storage, which belongs to one process, was taken over by another.
     pub(super) async fn commit(&mut self, batch: Batch, replies: Replies) -> Result<(), ()> {
-        let result = self.timed(self.store(&batch)).await;
+        let began = self.shared.clock.monotonic();
+        let result = self.store(&batch).await;
+        self.shared.counters.commits.count_us(self.shared.clock.monotonic().saturating_sub(began));
         if result == Err(StorageError::Fenced) && self.shared.tenure != Tenure::Exclusive {
             self.fenced(batch, replies);
             return Ok(());
@@ -94,23 +99,21 @@ impl Seat {
         self.shared.lease.fenced(self.partition, under);
     }
 
-    async fn store(&self, batch: &Batch) -> Result<Applied, StorageError> {
-        let mut commit = self.shared.storage.commit(batch);
+    async fn store(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
+        let storage = self.shared.storage.clone();
+        let mut commit = storage.commit(batch);
         if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
             // A storage that never waits would keep everybody else from running, and the next batch small.
             tokio::task::yield_now().await;
             return result;
         }
+        // While it is being written, what is due next is decided.
+        while self.evaluator.decide_beforehand(BEFOREHAND) {
+            if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
+                return result;
+            }
+        }
         commit.await
-    }
-
-    /// Counts how long a commit takes.
-    async fn timed<T>(&self, commit: impl Future<Output = T>) -> T {
-        let clock = &self.shared.clock;
-        let began = clock.monotonic();
-        let result = commit.await;
-        self.shared.counters.commits.count_us(clock.monotonic().saturating_sub(began));
-        result
     }
 
     fn committed(&mut self, batch: &Batch, applied: &Applied) {

@@ -12,6 +12,8 @@ use super::plan::Plan;
 use super::world::{Event, Life, World};
 use crate::{Applied, Batch, Epoch, LeaseStep, MonitorId, Outcome, StorageError, Timestamp};
 
+/// How many monitors are decided while a batch is being written.
+const DECIDED_BEFOREHAND: usize = 8;
 /// The pause after the first failed write; it doubles up to [`PAUSE_MAX`].
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(1);
@@ -194,6 +196,7 @@ impl World {
                     return self.publish(node, partition);
                 }
                 let batch = service.evaluator.poll_batch();
+                service.evaluator.decide_beforehand(DECIDED_BEFOREHAND);
                 let mut batch = batch.unwrap_or_else(|| service.evaluator.empty_batch());
                 service.courier.join(&mut batch);
                 service.among.join(&mut batch);

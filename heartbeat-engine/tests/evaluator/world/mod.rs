@@ -14,7 +14,7 @@ use heartbeat_engine::{
 };
 use proptest::prelude::*;
 
-use crate::common::{Job, ended_at, midnight, monitor, window_at};
+use crate::common::{Job, d, ended_at, every, midnight, monitor, window_at};
 
 /// How a write goes.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -164,6 +164,7 @@ impl World {
                 continue;
             }
             let Some(batch) = self.evaluator.poll_batch() else { break };
+            while self.evaluator.decide_beforehand(3) {}
             let result = self.commit(&batch);
             self.evaluator.handle_applied(batch.clone(), &result);
             self.collect();
@@ -346,4 +347,19 @@ impl World {
         }
         Ok(())
     }
+}
+
+/// A world in which so many monitors with a channel are due, and nobody has looked yet.
+pub fn overdue(batch_max: usize, monitors: u64) -> World {
+    let mut world = World::new(batch_max);
+    for n in 0..monitors {
+        let mut spec = every("20s", "5s");
+        (spec.slug, spec.channels) = (format!("job-{n}").into(), vec!["ops".to_owned()]);
+        // Their ids are in no order.
+        world.make(n * 7 % 16, spec);
+    }
+    world.run(d("24s"));
+    world.pass(d("2s"));
+    world.evaluator.handle_time(world.now, world.monotonic);
+    world
 }
