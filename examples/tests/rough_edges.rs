@@ -4,9 +4,11 @@
 mod support;
 
 use std::process::Stdio;
+use std::time::Duration;
 
+use heartbeat_engine::{Clock, SystemClock};
 use serde_json::{Value, json};
-use support::{KEY, Server, command, folder, settings};
+use support::{KEY, Server, command, folder, settings, within};
 
 async fn refused_field(server: &Server, monitor: Value) -> String {
     let answer = server.api("POST", "/api/monitors", Some(monitor)).await;
@@ -97,4 +99,33 @@ async fn what_a_job_says_forges_no_line_of_the_log() {
     assert_eq!(server.ended().await, Some(0));
     assert!(log.contains("state changed slug=\"a\"") && log.contains("oops"), "{log}");
     assert!(!log.contains('\u{1b}') && !log.lines().any(|line| line.starts_with("forged")), "{log}");
+}
+
+#[tokio::test]
+async fn a_mass_event_is_logged_in_short() {
+    let folder = folder();
+    let mut command = command(folder.path());
+    command.args(["--storage", "memory:"]).env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LOG", "info");
+    let mut server = Server::start_with(command.stderr(Stdio::piped())).await;
+    // All of them are due at one instant, some seconds from now.
+    let due = SystemClock::new().now().as_secs().rem_euclid(86_400) + 5;
+    let due = format!("{:02}:{:02}:{:02}", due / 3600 % 24, due / 60 % 60, due % 60);
+    let monitor = |n: u32| json!({"slug": format!("job-{n}"), "schedule": {"at": [due]}, "grace": "1s"});
+    let made: serde_json::Value = (0..200).map(monitor).collect();
+    assert_eq!(server.api("POST", "/api/monitors/batch", Some(made)).await.status, 200);
+    let all_down = "heartbeat_state_changes_total{state=\"down\"} 200";
+    within("all of them are down", async {
+        while !server.get("/metrics").await.text.contains(all_down) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await;
+    server.signal("TERM").await;
+    let log = server.log().await;
+    assert_eq!(server.ended().await, Some(0));
+    let lines = log.lines().filter(|line| line.contains("to=Down")).count();
+    let summed: Vec<&str> = log.lines().filter(|line| line.contains("more changes of state")).collect();
+    let unlogged: usize =
+        summed.iter().filter_map(|line| line.rsplit_once("monitors=")?.1.trim().parse::<usize>().ok()).sum();
+    assert!(lines < 200 && lines + unlogged == 200, "{lines} lines, and {summed:?}");
 }

@@ -1,8 +1,8 @@
 //! Many monitors whose deadlines are one instant, in an engine on a fresh SQLite file without HTTP: how long until all are
 //! decided and durable, and how long all threads ran for it.
 //!
-//! `cargo run --release -p heartbeat-benches --bin mass_event -- [MONITORS] [OUT]`, 100,000 unless told; a trace is
-//! written with `RUST_LOG` unset, so nothing is logged. It prints microseconds for each monitor.
+//! `cargo run --release -p heartbeat-benches --bin mass_event -- [MONITORS]`, 100,000 unless told. It prints seconds, and
+//! microseconds for each monitor. Looking whether all are decided takes some of the time, a tenth at most.
 
 use std::error::Error;
 use std::sync::Arc;
@@ -56,16 +56,11 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     tokio::time::sleep(due_at.since(clock.now())).await;
     let (began, cpu, before) = (Instant::now(), process_time(), engine.metrics().batches);
-    let mut first = None;
     while went_down(&engine.metrics()) < monitors {
-        if went_down(&engine.metrics()) > 0 {
-            first.get_or_insert(began.elapsed());
-        }
         tokio::time::sleep(LOOK).await;
     }
     let micros = |time: Duration| time.as_secs_f64() * 1e6 / monitors.max(1) as f64;
     println!("{monitors} monitors overdue at one instant, in {} batches", engine.metrics().batches - before);
-    println!("first decided and durable: {:.1} ms", first.unwrap_or_default().as_secs_f64() * 1e3);
     println!("all decided and durable: {:.3} s, {:.1} us each", began.elapsed().as_secs_f64(), micros(began.elapsed()));
     println!("all threads: {:.1} us each", micros(process_time().saturating_sub(cpu)));
     engine.shutdown(Duration::from_secs(5)).await?;

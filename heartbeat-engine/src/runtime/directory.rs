@@ -180,3 +180,63 @@ impl Directory {
         self.index.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(all(test, feature = "testing"))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::testing::fixtures::{at, record};
+
+    /// More than are looked at at once.
+    const MANY: u64 = 3 * AT_ONCE as u64 + 7;
+
+    fn directory() -> Directory {
+        let directory = Directory::default();
+        directory.load((0..MANY).map(|n| Arc::new(record(n))));
+        directory.loaded();
+        directory
+    }
+
+    #[test]
+    fn every_record_is_visited_once() {
+        let directory = directory();
+        directory.update([(record(5).id(), None)]);
+        let mut visited = Vec::new();
+        directory.for_each(|record| visited.push(record.id()));
+        visited.sort_unstable();
+        let mut expected: Vec<MonitorId> = (0..MANY).filter(|n| *n != 5).map(|n| record(n).id()).collect();
+        expected.sort_unstable();
+        assert_eq!(visited, expected);
+    }
+
+    #[test]
+    fn pages_follow_each_other_over_records_that_do_not_pass() {
+        let directory = directory();
+        let mut slugs: Vec<String> =
+            (0..MANY).map(|n| format!("monitor-{n}")).filter(|slug| slug.ends_with("77")).collect();
+        slugs.sort_unstable();
+        let mut filter = Filter { text: Some("77".to_owned()), ..Filter::default() };
+        let mut listed: Vec<String> = Vec::new();
+        loop {
+            let page = directory.list(&filter, 10, at(0));
+            assert!(page.items.len() == 10 || !page.more);
+            listed.extend(page.items.iter().map(|record| record.spec().slug.to_string()));
+            if !page.more {
+                break;
+            }
+            filter.after = listed.last().cloned();
+        }
+        assert!(listed.is_sorted());
+        listed.retain(|slug| slug.ends_with("77"));
+        assert_eq!(listed, slugs);
+        assert!(
+            directory.list(&Filter { text: Some("none".to_owned()), ..Filter::default() }, 10, at(0)).items.is_empty()
+        );
+    }
+
+    #[test]
+    fn a_listing_of_nothing_says_whether_there_is_something() {
+        let page = directory().list(&Filter::default(), 0, at(0));
+        assert!(page.items.is_empty() && page.more);
+    }
+}

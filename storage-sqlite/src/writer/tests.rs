@@ -169,12 +169,12 @@ fn a_large_batch_has_a_transaction_of_its_own() {
     let (queue, inbox) = sync_channel(QUEUE_MAX);
     let ((large, mut applied), (lease, mut swapped)) = (downs(0..100), swap());
     queue.send(lease).unwrap();
-    assert!(!worker.take(large, &inbox), "a large batch came");
+    assert!(worker.take(large, &inbox) == Group::Large, "a large batch came");
     assert!(applied.try_recv().unwrap().is_ok() && swapped.try_recv().unwrap().is_ok());
     assert_eq!((worker.counters.snapshot().transactions, savepoints.load(Ordering::Relaxed)), (2, 0));
     let ((small, _applied), (lease, _swapped)) = (downs(100..101), swap());
     queue.send(lease).unwrap();
-    assert!(worker.take(small, &inbox), "none of the batches was large");
+    assert!(worker.take(small, &inbox) == Group::Steady, "none of the batches was large");
     assert_eq!(worker.counters.snapshot().transactions, 3);
     assert!(savepoints.load(Ordering::Relaxed) > 0, "they share one");
 }
