@@ -38,13 +38,8 @@ impl Beforehand {
         *self = Self::default();
     }
 
-    /// The decision about a monitor with this record, if there is one.
-    pub(super) fn take(&mut self, slot: &Slot) -> Option<Transition> {
-        if self.decisions.is_empty() {
-            return None;
-        }
-        let decision = self.decisions.remove(&slot.record.id())?;
-        Arc::ptr_eq(&decision.base, &slot.record).then_some(decision.transition)
+    fn has(&self, slot: &Slot) -> bool {
+        self.decisions.get(&slot.record.id()).is_some_and(|decision| Arc::ptr_eq(&decision.base, &slot.record))
     }
 }
 
@@ -71,7 +66,7 @@ impl Evaluator {
             self.beforehand.last = Some(monitor);
             let Some(slot) = self.slots.get(&monitor) else { continue };
             // What others that the same batch decides come to may decide about those that depend on them.
-            if !slot.record.spec().depends_on.is_empty() {
+            if !slot.record.spec().depends_on.is_empty() || self.beforehand.has(slot) {
                 continue;
             }
             let base = slot.record.clone();
@@ -80,6 +75,17 @@ impl Evaluator {
             }
         }
         !next.is_empty()
+    }
+
+    /// Takes what was decided beforehand about a monitor that goes into a batch, and gives it where it holds: with requests, or with
+    /// another record, it is decided anew.
+    pub(super) fn decided_beforehand(&mut self, monitor: MonitorId, alone: bool) -> Option<Transition> {
+        if self.beforehand.decisions.is_empty() {
+            return None;
+        }
+        let decision = self.beforehand.decisions.remove(&monitor)?;
+        let holds = alone && Arc::ptr_eq(&decision.base, &self.slots.get(&monitor)?.record);
+        holds.then_some(decision.transition)
     }
 
     /// Forgets what was decided beforehand where it may not hold any more, before a batch is made.

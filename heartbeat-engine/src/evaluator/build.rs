@@ -86,7 +86,7 @@ impl Evaluator {
             self.fetch(&gathered.as_slice()[..count]);
             for Gathered { monitor, requests } in gathered.by_ref().take(count) {
                 let rewired = planned.begin(monitor);
-                let decision = match self.decided_beforehand(monitor, &requests) {
+                let decision = match self.decided_beforehand(monitor, requests.first().is_none()) {
                     Some(transition) => Decision { transition: Some(transition), ..Decision::default() },
                     None => self.decide(monitor, requests, now, &planned),
                 };
@@ -206,12 +206,6 @@ impl Evaluator {
         {
             self.due.extend(self.slots.at(number).map(|slot| slot.record.id()));
         }
-    }
-
-    /// What was decided about a monitor that is looked at because it is due.
-    fn decided_beforehand(&mut self, monitor: MonitorId, requests: &Few<Pending>) -> Option<Transition> {
-        let slot = self.slots.get(&monitor).filter(|_| requests.first().is_none())?;
-        self.beforehand.take(slot)
     }
 
     pub(super) fn decide(
