@@ -13,6 +13,9 @@ use serde::Serialize;
 use crate::line::Line;
 use heartbeat_engine::compact::{self, CompactError, Frame, FramePacker};
 
+/// How much memory a batch takes ahead at most, for its log and for its history.
+const RESERVED_MAX: usize = 4 << 20;
+
 /// A batch.
 pub(crate) struct Encoded {
     pub(crate) partition: u16,
@@ -169,10 +172,11 @@ pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
     for found in &batch.transitions {
         transitions.push(transition(found, &mut entries, &mut history)?);
         if transitions.len() == 1 {
-            // The others will be about as large: growing to megabytes would copy all of it again and again.
+            // Growing to megabytes would copy all of it again and again. The others are often as large as the first.
             let others = batch.transitions.len() - 1;
-            entries.bytes.reserve(entries.bytes.len() * others);
-            history.packed.reserve(history.packed.len() * others);
+            for bytes in [&mut entries.bytes, &mut history.packed] {
+                bytes.reserve(bytes.len().saturating_mul(others).min(RESERVED_MAX));
+            }
         }
     }
     Ok(Encoded {
