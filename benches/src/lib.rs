@@ -14,7 +14,7 @@ use std::time::Duration;
 use heartbeat_engine::step::{Draft, Surroundings};
 use heartbeat_engine::{
     Change, Monitor, MonitorId, MonitorSpec, Record, Rotating, Schedule, ScheduleError, Timestamp, Token, TokenError,
-    Version,
+    Transition, Version,
 };
 
 /// Why a monitor of a benchmark could not be made.
@@ -60,20 +60,25 @@ pub fn scheduled(n: u64, schedule: Schedule) -> Result<Record, SetUpError> {
     spec.name = format!("The job number {n}").into();
     spec.tags = vec!["production".to_owned(), "backup".to_owned()];
     spec.channels = vec!["mail".to_owned(), "on-call".to_owned()];
+    match made(n, spec, origin())?.change {
+        Change::Put(record) => Ok(Arc::unwrap_or_clone(record)),
+        Change::Remove => Err(SetUpError::Empty),
+    }
+}
+
+/// The transition that makes the `n`-th monitor, with this wish at this instant.
+///
+/// # Errors
+/// When it cannot be made, which the benchmarks take as a reason to stop.
+pub fn made(n: u64, spec: MonitorSpec, at: Timestamp) -> Result<Transition, SetUpError> {
     let monitor = Monitor {
         id: id(n),
         token: Rotating::new(Token::new(format!("token-{n:016}")).map_err(SetUpError::Token)?),
         signing_secret: None,
         spec,
         revision: Version::FIRST,
-        created_at: origin(),
-        updated_at: origin(),
+        created_at: at,
+        updated_at: at,
     };
-    match Draft::create(Arc::new(monitor), origin(), Surroundings::default())
-        .finish()
-        .map(|transition| transition.change)
-    {
-        Some(Change::Put(record)) => Ok(Arc::unwrap_or_clone(record)),
-        Some(Change::Remove) | None => Err(SetUpError::Empty),
-    }
+    Draft::create(Arc::new(monitor), at, Surroundings::default()).finish().ok_or(SetUpError::Empty)
 }

@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -83,12 +84,17 @@ async fn a_channel_that_is_named_is_not_deleted() {
     server.stop().await;
 }
 
+/// A server whose log is read.
+async fn with_log(folder: &Path) -> Server {
+    let mut command = command(folder);
+    command.args(["--storage", "memory:"]).env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LOG", "info");
+    Server::start_with(command.stderr(Stdio::piped())).await
+}
+
 #[tokio::test]
 async fn what_a_job_says_forges_no_line_of_the_log() {
     let folder = folder();
-    let mut command = command(folder.path());
-    command.args(["--storage", "memory:"]).env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LOG", "info");
-    let mut server = Server::start_with(command.stderr(Stdio::piped())).await;
+    let mut server = with_log(folder.path()).await;
     let monitor = json!({"slug": "a", "schedule": {"every": "1h"}});
     assert_eq!(server.api("POST", "/api/monitors", Some(monitor)).await.status, 201);
     let token = server.token("a").await;
@@ -104,9 +110,7 @@ async fn what_a_job_says_forges_no_line_of_the_log() {
 #[tokio::test]
 async fn a_mass_event_is_logged_in_short() {
     let folder = folder();
-    let mut command = command(folder.path());
-    command.args(["--storage", "memory:"]).env("HEARTBEAT_ADMIN_KEY", KEY).env("HEARTBEAT_LOG", "info");
-    let mut server = Server::start_with(command.stderr(Stdio::piped())).await;
+    let mut server = with_log(folder.path()).await;
     // All of them are due at one instant, some seconds from now.
     let due = SystemClock::new().now().as_secs().rem_euclid(86_400) + 5;
     let due = format!("{:02}:{:02}:{:02}", due / 3600 % 24, due / 60 % 60, due % 60);

@@ -195,15 +195,18 @@ pub(crate) fn encode(batch: &Batch) -> Result<Encoded, StorageError> {
 }
 
 pub(crate) fn json(value: &impl Serialize) -> Result<String, StorageError> {
-    serde_json::to_string(value).map_err(|error| StorageError::Unavailable(format!("it has no JSON form: {error}")))
+    serde_json::to_string(value).map_err(|error| no_json(&error))
 }
 
 /// The same in memory that is used again and again.
 fn text<'a>(buffer: &'a mut Vec<u8>, value: &impl Serialize) -> Result<&'a str, StorageError> {
-    let unencodable = |error: &dyn Display| StorageError::Unavailable(format!("it has no JSON form: {error}"));
     buffer.clear();
-    serde_json::to_writer(&mut *buffer, value).map_err(|error| unencodable(&error))?;
-    str::from_utf8(buffer).map_err(|error| unencodable(&error))
+    serde_json::to_writer(&mut *buffer, value).map_err(|error| no_json(&error))?;
+    str::from_utf8(buffer).map_err(|error| no_json(&error))
+}
+
+fn no_json(error: &dyn Display) -> StorageError {
+    StorageError::Unavailable(format!("it has no JSON form: {error}"))
 }
 
 fn transition(

@@ -5,16 +5,14 @@
 //! microseconds for each monitor. Looking whether all are decided takes a fifth of one more processor.
 
 use std::error::Error;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use heartbeat_benches::cpu::process_time;
-use heartbeat_benches::id;
-use heartbeat_engine::step::{Draft, Surroundings};
+use heartbeat_benches::made;
 use heartbeat_engine::{
-    Attempt, Batch, Clock, DeliveryError, Engine, Grace, Metrics, Monitor, MonitorSpec, Notification, Notifier,
-    Receipt, Rotating, Schedule, State, Storage, SystemClock, Timestamp, Token, Transition, Version,
+    Attempt, Batch, Clock, DeliveryError, Engine, Grace, Metrics, MonitorSpec, Notification, Notifier, Receipt,
+    Schedule, State, Storage, SystemClock, Timestamp, Transition,
 };
 use heartbeat_storage_sqlite::{SqliteOptions, SqliteStorage};
 use tokio::time::Instant;
@@ -44,12 +42,12 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let made_at = clock.now();
     let lead = LEAD + Duration::from_secs(monitors / MADE_PER_SECOND);
     let due_at = made_at + lead;
-    let made = (0..monitors).map(|n| monitor(n, made_at, lead)).collect::<Result<Vec<_>, _>>()?;
-    for some in made.chunks(MADE_AT_ONCE) {
+    let all = (0..monitors).map(|n| monitor(n, made_at, lead)).collect::<Result<Vec<_>, _>>()?;
+    for some in all.chunks(MADE_AT_ONCE) {
         storage.commit(&Batch { transitions: some.to_vec(), ..Batch::default() }).await?;
     }
     // The engine reads them from the file, as a server does.
-    drop(made);
+    drop(all);
     let engine = Engine::builder(storage).notifier("hook", Drain).spawn().await?;
     if clock.now() >= due_at {
         return Err("the monitors were made too slowly".into());
@@ -71,18 +69,7 @@ fn monitor(n: u64, made_at: Timestamp, lead: Duration) -> Result<Transition, Box
     let mut spec = MonitorSpec::new(format!("job-{n}"), Schedule::every(lead - Duration::from_secs(1))?);
     spec.grace = Grace::Fixed(Duration::from_secs(1));
     spec.channels = vec!["hook".to_owned()];
-    let monitor = Monitor {
-        id: id(n),
-        token: Rotating::new(Token::new(format!("token-{n:016}"))?),
-        signing_secret: None,
-        spec,
-        revision: Version::FIRST,
-        created_at: made_at,
-        updated_at: made_at,
-    };
-    Draft::create(Arc::new(monitor), made_at, Surroundings::default())
-        .finish()
-        .ok_or_else(|| "it came to nothing".into())
+    made(n, spec, made_at).map_err(|error| format!("{error:?}").into())
 }
 
 fn went_down(metrics: &Metrics) -> u64 {

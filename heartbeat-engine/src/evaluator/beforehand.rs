@@ -57,12 +57,12 @@ impl Evaluator {
         }
         let after = self.beforehand.last.map_or(Unbounded, Excluded);
         let room = self.due_most.saturating_sub(self.beforehand.decisions.len());
-        let next: Vec<Gathered> =
-            self.due.range((after, Unbounded)).take(count.min(room)).map(|id| alone(*id)).collect();
+        let alone = |id: &MonitorId| Gathered { monitor: *id, requests: Few::default() };
+        let next: Vec<Gathered> = self.due.range((after, Unbounded)).take(count.min(room)).map(alone).collect();
         self.fetch(&next);
-        let planned = Planned::default();
+        let (planned, more) = (Planned::default(), !next.is_empty());
         self.beforehand.at = now;
-        for Gathered { monitor, requests } in next.iter().map(|gathered| alone(gathered.monitor)) {
+        for Gathered { monitor, requests } in next {
             self.beforehand.last = Some(monitor);
             let Some(slot) = self.slots.get(&monitor) else { continue };
             // What others that the same batch decides come to may decide about those that depend on them.
@@ -74,7 +74,7 @@ impl Evaluator {
                 self.beforehand.decisions.insert(monitor, Decision { base, transition });
             }
         }
-        !next.is_empty()
+        more
     }
 
     /// Takes what was decided beforehand about a monitor that goes into a batch, and gives it where it holds: with requests, or with
@@ -88,16 +88,11 @@ impl Evaluator {
         holds.then_some(decision.transition)
     }
 
-    /// Forgets what was decided beforehand where it may not hold any more, before a batch is made.
+    /// Before a batch is made: forgets what was decided by a clock that shows an earlier time now.
     pub(super) fn check_beforehand(&mut self) {
         self.beforehand.last = None;
-        if self.look != Look::Steady || self.clocks.0 < self.beforehand.at || !self.unsaved.is_empty() {
+        if self.clocks.0 < self.beforehand.at {
             self.beforehand.clear();
         }
     }
-}
-
-/// A monitor that is looked at because it is due.
-fn alone(monitor: MonitorId) -> Gathered {
-    Gathered { monitor, requests: Few::default() }
 }

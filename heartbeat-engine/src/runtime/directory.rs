@@ -128,13 +128,16 @@ impl Directory {
         let mut from = 0;
         loop {
             let index = self.read();
-            let Some(some) = index.places(from, AT_ONCE) else { return };
-            let some: Vec<&Arc<Record>> = some.collect();
-            for block in some.chunks(FETCHED) {
+            let places = index.places(from, AT_ONCE);
+            if places.is_empty() {
+                return;
+            }
+            for block in places.chunks(FETCHED) {
+                let records = || block.iter().flatten();
                 // One read does not wait for the other, so memory answers them side by side; visiting finds them in the cache.
-                black_box(block.iter().map(|record| record.version.0).max());
-                black_box(block.iter().map(|record| record.monitor.revision.0).max());
-                block.iter().for_each(|record| visit(record));
+                black_box(records().map(|record| record.version.0).max());
+                black_box(records().map(|record| record.monitor.revision.0).max());
+                records().for_each(|record| visit(record));
             }
             from += AT_ONCE;
         }

@@ -43,10 +43,10 @@ impl Index {
         self.order.behind(after, |place| self.slug_of(place)).filter_map(|place| self.at(place))
     }
 
-    /// The records in so many places from one on; `None` behind the last place.
-    pub(super) fn places(&self, from: usize, count: usize) -> Option<impl Iterator<Item = &Arc<Record>>> {
-        let places = self.records.get(from..)?;
-        (!places.is_empty()).then(|| places.iter().take(count).flatten())
+    /// So many places from one on, some of which may be empty; none behind the last one.
+    pub(super) fn places(&self, from: usize, count: usize) -> &[Option<Arc<Record>>] {
+        let places = self.records.get(from..).unwrap_or_default();
+        &places[..count.min(places.len())]
     }
 
     /// Takes over a new form of a record; `None` removes it.

@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::task::Poll;
 
 use tokio::sync::oneshot;
@@ -102,14 +103,14 @@ impl Seat {
     async fn store(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
         let storage = self.shared.storage.clone();
         let mut commit = storage.commit(batch);
-        if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
+        if let Poll::Ready(result) = polled(&mut commit).await {
             // A storage that never waits would keep everybody else from running, and the next batch small.
             tokio::task::yield_now().await;
             return result;
         }
         // While it is being written, what is due next is decided.
         while self.evaluator.decide_beforehand(BEFOREHAND) {
-            if let Poll::Ready(result) = poll_fn(|context| Poll::Ready(commit.as_mut().poll(context))).await {
+            if let Poll::Ready(result) = polled(&mut commit).await {
                 return result;
             }
         }
@@ -188,4 +189,9 @@ impl Seat {
             self.aside.documents.push((write, oneshot::channel().0));
         }
     }
+}
+
+/// One look at whether it is done; it is woken when there is more to see.
+async fn polled<T>(future: &mut Pin<Box<impl Future<Output = T> + ?Sized>>) -> Poll<T> {
+    poll_fn(|context| Poll::Ready(future.as_mut().poll(context))).await
 }
