@@ -68,7 +68,7 @@ pub fn describe_duration(duration: Duration) -> String {
 
 fn spell(duration: Duration, unit: impl Fn(&'static str) -> &'static str, space: &str) -> String {
     let mut rest = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    let mut text = String::new();
+    let mut text = String::with_capacity(16);
     for (name, scale) in UNITS {
         if rest >= scale {
             let between = if text.is_empty() { "" } else { space };

@@ -1,6 +1,6 @@
 //! What is owed to whom, and in which words (S7).
 
-use std::collections::HashSet;
+use std::fmt::{self, Write as _};
 
 use crate::{
     AboutIncident, AboutMonitor, Cause, Expectation, FlapLimit, Health, Incident, Monitor, Notification,
@@ -58,8 +58,13 @@ impl Subject<'_> {
 }
 
 /// `NAME TEXT`, the name of the monitor first.
-pub(crate) fn sentence(monitor: &Monitor, text: &str) -> String {
-    format!("{} {text}", monitor.spec.name)
+pub(crate) fn sentence(monitor: &Monitor, text: fmt::Arguments<'_>) -> String {
+    const USUAL: usize = 112;
+    let name = monitor.spec.name.as_str();
+    let mut sentence = String::with_capacity(name.len() + USUAL);
+    // Writing to a text cannot fail.
+    let _ = write!(sentence, "{name} {text}");
+    sentence
 }
 
 pub(crate) fn missed_detail(monitor: &Monitor, awaited: &Expectation) -> String {
@@ -73,12 +78,12 @@ pub(crate) fn missed_detail(monitor: &Monitor, awaited: &Expectation) -> String 
 pub(crate) fn missed_message(monitor: &Monitor, health: &Health) -> String {
     let (expected, since) = (monitor.spec.schedule.describe(), health.based_at);
     let yet = if health.last_ping.is_some() && health.heard { "" } else { " yet" };
-    sentence(monitor, &format!("is down: no heartbeat{yet} since {since}, expected {expected}"))
+    sentence(monitor, format_args!("is down: no heartbeat{yet} since {since}, expected {expected}"))
 }
 
 pub(crate) fn recovered_message(monitor: &Monitor, incident: &Incident) -> String {
     let lasted = incident.closed_at.map(|at| describe_duration(whole_seconds(at.since(incident.opened_at))));
-    sentence(monitor, &format!("is up again after {}", lasted.unwrap_or_default()))
+    sentence(monitor, format_args!("is up again after {}", lasted.unwrap_or_default()))
 }
 
 pub(crate) fn failed_detail(entry: &PingEntry) -> String {
@@ -93,16 +98,19 @@ pub(crate) fn failed_detail(entry: &PingEntry) -> String {
 pub(crate) fn released_message(monitor: &Monitor, incident: &Incident, parents: &[String]) -> String {
     let (opened_at, why) = (incident.opened_at, why(incident));
     let held = format!("held back while {}", were_down(parents));
-    sentence(monitor, &format!("is down since {opened_at} ({held}): {why}"))
+    sentence(monitor, format_args!("is down since {opened_at} ({held}): {why}"))
 }
 
 pub(crate) fn reminder_message(monitor: &Monitor, incident: &Incident, now: Timestamp) -> String {
-    sentence(monitor, &format!("is still down after {}: {}", lasted(incident, now), why(incident)))
+    sentence(monitor, format_args!("is still down after {}: {}", lasted(incident, now), why(incident)))
 }
 
 pub(crate) fn escalated_message(monitor: &Monitor, incident: &Incident, route: &str, now: Timestamp) -> String {
     let (lasted, why) = (lasted(incident, now), why(incident));
-    sentence(monitor, &format!("is still down after {lasted} and nobody has acknowledged it (route {route}): {why}"))
+    sentence(
+        monitor,
+        format_args!("is still down after {lasted} and nobody has acknowledged it (route {route}): {why}"),
+    )
 }
 
 pub(crate) fn flapping_message(monitor: &Monitor, limit: FlapLimit, incident: &Incident) -> String {
@@ -111,7 +119,7 @@ pub(crate) fn flapping_message(monitor: &Monitor, limit: FlapLimit, incident: &I
     // What may be long comes last, because the subject of a mail is cut.
     sentence(
         monitor,
-        &format!(
+        format_args!(
             "is flapping: it went down {count} times within {within}; single changes are not told until it has been \
              steady for {within}; now: {why}"
         ),
@@ -123,7 +131,7 @@ pub(crate) fn settled_message(monitor: &Monitor, incident: Option<&Incident>, si
         Some(incident) => format!("it is down since {}: {}", incident.opened_at, why(incident)),
         None => format!("it is up since {since}"),
     };
-    sentence(monitor, &format!("is not flapping any more: {stands}"))
+    sentence(monitor, format_args!("is not flapping any more: {stands}"))
 }
 
 /// `a is down` or `a, b are down`.
@@ -137,8 +145,13 @@ fn were_down(monitors: &[String]) -> String {
 
 /// The names in their order, each once.
 pub(crate) fn without_repetition<'a>(names: impl IntoIterator<Item = &'a String>) -> Vec<String> {
-    let mut seen = HashSet::new();
-    names.into_iter().filter(|name| seen.insert(*name)).cloned().collect()
+    let mut found: Vec<String> = Vec::new();
+    for name in names {
+        if !found.contains(name) {
+            found.push(name.clone());
+        }
+    }
+    found
 }
 
 /// The cause for somebody who has heard nothing of it yet.

@@ -52,6 +52,11 @@ impl<T: OfMonitor> Slab<T> {
         self.table.find(tag(id), |number| self.at(number).is_some_and(|thing| thing.monitor() == *id))
     }
 
+    /// See [`Table::read_ahead`].
+    pub(crate) fn read_ahead(&self, id: &MonitorId) -> u64 {
+        self.table.read_ahead(tag(id))
+    }
+
     pub(crate) fn at(&self, number: u32) -> Option<&T> {
         self.things.get(number as usize)?.as_ref()
     }

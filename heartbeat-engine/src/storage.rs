@@ -217,6 +217,15 @@ pub trait Storage: Send + Sync + 'static {
     /// See [`StorageError`]; after any error but `Unknown` nothing is written.
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError>;
 
+    /// The same, as an engine calls it, for a storage that works on a thread of its own: it may keep the batch, and lets go of it
+    /// before it answers. Unless a storage says otherwise, this is [`Storage::commit`].
+    ///
+    /// # Errors
+    /// As [`Storage::commit`].
+    async fn commit_shared(&self, batch: Arc<Batch>) -> Result<Applied, StorageError> {
+        self.commit(&batch).await
+    }
+
     /// Replaces a lease when the stored one has the epoch and node of `expected`; says whether it did. A partition that
     /// was never leased has epoch 0 and an empty node.
     ///
@@ -302,6 +311,10 @@ impl<S: Storage + ?Sized> Storage for Arc<S> {
 
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
         (**self).commit(batch).await
+    }
+
+    async fn commit_shared(&self, batch: Arc<Batch>) -> Result<Applied, StorageError> {
+        (**self).commit_shared(batch).await
     }
 
     async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {

@@ -21,6 +21,12 @@ impl Table {
         self.search(tag, is_it).map(|place| number(self.entries[place]))
     }
 
+    /// Reads where a search for this tag begins. Many such reads do not wait for each other, and a search that follows finds the
+    /// place in the cache; the value is for `black_box`.
+    pub(crate) fn read_ahead(&self, tag: u32) -> u64 {
+        self.entries.get(self.home(u64::from(tag) << 32)).copied().unwrap_or_default()
+    }
+
     /// Makes room for so many in all, so that it need not grow step by step.
     pub(crate) fn expect(&mut self, count: usize) {
         let room = count.saturating_mul(8).div_ceil(7) + 1;

@@ -28,6 +28,12 @@ pub(crate) enum ApplyError {
     Sql(rusqlite::Error),
 }
 
+impl From<StorageError> for ApplyError {
+    fn from(error: StorageError) -> Self {
+        Self::Refused(error)
+    }
+}
+
 impl From<rusqlite::Error> for ApplyError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Sql(error)
@@ -102,13 +108,13 @@ impl Applier {
         self.deferred.put(connection, &mut self.retention)
     }
 
-    /// Whether a batch is so large that it leaves its lines of history to later.
-    pub(crate) const fn is_large(&self, batch: &Encoded) -> bool {
-        batch.history.lines >= self.defer_from
+    /// Whether a batch with so many lines of history is so large that it leaves them to later.
+    pub(crate) const fn is_large(&self, lines: usize) -> bool {
+        lines >= self.defer_from
     }
 
     pub(crate) fn batch(&mut self, connection: &Connection, batch: &Encoded) -> Result<Applied, ApplyError> {
-        self.defers = self.is_large(batch) || !self.deferred.is_empty();
+        self.defers = self.is_large(batch.history.lines) || !self.deferred.is_empty();
         check_epoch(connection, batch.partition, batch.epoch)?;
         let mut applied = Applied::default();
         for transition in &batch.transitions {

@@ -6,9 +6,13 @@
 //! tables when no large batch has just come, a bounded number in each transaction, beside other writes. What is put is
 //! deleted in the same transaction, so a crash at any moment loses nothing and puts nothing twice.
 //!
+//! A row is compressed: what an event writes of one monitor is much like what it writes of the others, and what has to be written,
+//! synced and copied is what an event waits for.
+//!
 //! Lines keep their order: while any are deferred, those of every batch are. Whoever reads history has what was
 //! committed before put into the tables first ([`crate::SqliteStorage`] asks the writer), so nobody sees the difference.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -17,14 +21,20 @@ use rusqlite::{Connection, params};
 use crate::line::Line;
 use crate::options::SqliteOptions;
 use crate::retention::Retention;
-use heartbeat_engine::compact::Reader;
+use heartbeat_engine::compact::{CompactError, Reader, write_number};
 
-/// How many bytes of lines a row holds, unless one monitor's are more.
+/// How many bytes of lines a row holds before it is compressed, unless one monitor's are more.
 const ROW_BYTES: usize = 16 << 10;
 /// How many rows one transaction puts into the tables: a few hundred lines.
 pub(crate) const SLICE_ROWS: u64 = 8;
-/// How many rows may be deferred: from then on every batch waits until there are fewer. About 256 MiB.
+/// How many rows may be deferred: from then on every batch waits until there are fewer. About 256 MiB of lines.
 const ROWS_MAX: u64 = 16 << 10;
+/// Rows of fewer bytes are written as they are.
+const COMPRESSED_FROM: usize = 512;
+/// No byte of compressed lines stands for more than so many.
+const BYTES_OF_ONE: u64 = 255;
+/// What a compressed row begins with, before its length and the compressed lines. No line does.
+const COMPRESSED: u8 = 0;
 
 pub(crate) const NEXT: &str = "SELECT seq, lines FROM deferred WHERE seq > ?1 ORDER BY seq LIMIT ?2";
 
@@ -107,9 +117,10 @@ impl Deferred {
             return Ok(());
         }
         self.last += 1;
+        let row = if self.lines.len() < COMPRESSED_FROM { &self.lines } else { &compressed(&self.lines) };
         connection
             .prepare_cached("INSERT INTO deferred (seq, lines) VALUES (?1, ?2)")?
-            .execute(params![self.last.cast_signed(), self.lines])?;
+            .execute(params![self.last.cast_signed(), row])?;
         self.lines.clear();
         Ok(())
     }
@@ -155,29 +166,58 @@ impl Deferred {
     }
 }
 
+fn compressed(lines: &[u8]) -> Vec<u8> {
+    let mut row = vec![COMPRESSED];
+    write_number(&mut row, lines.len() as u64);
+    row.extend(lz4_flex::block::compress(lines));
+    row
+}
+
+/// The lines of a row.
+fn lines_of(row: &[u8]) -> Result<Cow<'_, [u8]>, CompactError> {
+    let mut reader = Reader::new(row);
+    if row.first() != Some(&COMPRESSED) {
+        return Ok(Cow::Borrowed(row));
+    }
+    reader.byte()?;
+    let length = reader.number()?;
+    let packed = reader.take(reader.len())?;
+    // Whatever a damaged length says, no more memory is taken than the bytes may need.
+    let length = usize::try_from(length).ok().filter(|_| length <= packed.len() as u64 * BYTES_OF_ONE);
+    let length = length.ok_or_else(|| CompactError::new("its length cannot be"))?;
+    let lines = lz4_flex::block::decompress(packed, length).map_err(|error| CompactError::new(&error.to_string()))?;
+    Ok(Cow::Owned(lines))
+}
+
 /// What is in front of damage counts; the row is kept as evidence.
-fn put_row(connection: &Connection, seq: u64, lines: &[u8], retention: &mut Retention) -> rusqlite::Result<()> {
-    let mut reader = Reader::new(lines);
+fn put_row(connection: &Connection, seq: u64, row: &[u8], retention: &mut Retention) -> rusqlite::Result<()> {
+    let lines = match lines_of(row) {
+        Ok(lines) => lines,
+        Err(error) => return keep_damaged(connection, seq, &error),
+    };
+    let mut reader = Reader::new(&lines);
     while !reader.is_empty() {
         match Line::unpack(&mut reader) {
             Ok(line) => line.write(connection, retention)?,
-            Err(error) => {
-                tracing::error!(
-                    seq,
-                    %error,
-                    "a row of deferred history is damaged: some incidents, changes of state or notifications are lost; \
-                     the row is kept in the table deferred_damaged"
-                );
-                connection
-                    .prepare_cached(
-                        "INSERT OR IGNORE INTO deferred_damaged (seq, lines) SELECT seq, lines FROM deferred WHERE seq = ?1",
-                    )?
-                    .execute([seq.cast_signed()])?;
-                break;
-            }
+            Err(error) => return keep_damaged(connection, seq, &error),
         }
     }
     Ok(())
+}
+
+fn keep_damaged(connection: &Connection, seq: u64, error: &CompactError) -> rusqlite::Result<()> {
+    tracing::error!(
+        seq,
+        %error,
+        "a row of deferred history is damaged: some incidents, changes of state or notifications are lost; \
+         the row is kept in the table deferred_damaged"
+    );
+    connection
+        .prepare_cached(
+            "INSERT OR IGNORE INTO deferred_damaged (seq, lines) SELECT seq, lines FROM deferred WHERE seq = ?1",
+        )?
+        .execute([seq.cast_signed()])
+        .map(drop)
 }
 
 /// Puts everything into the tables, in a database that nobody else works on; it keeps all of it.
@@ -194,4 +234,24 @@ pub(crate) fn put_all(connection: &Connection) -> rusqlite::Result<()> {
         deferred.publish();
     }
     transaction.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_hold_the_lines_that_were_put_into_them() {
+        let lines: Vec<u8> = (1..=200_u8).cycle().take(5000).collect();
+        let row = compressed(&lines);
+        assert!(row.len() < lines.len() / 4, "{} bytes", row.len());
+        assert_eq!(lines_of(&row).unwrap(), lines);
+        assert_eq!(lines_of(&lines).unwrap(), lines, "rows of before are not compressed");
+        for end in 1..row.len() {
+            assert!(lines_of(&row[..end]).is_err(), "cut at {end}");
+        }
+        let mut immense = vec![COMPRESSED];
+        write_number(&mut immense, u64::MAX);
+        assert!(lines_of(&immense).is_err());
+    }
 }

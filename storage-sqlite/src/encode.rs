@@ -11,10 +11,59 @@ use heartbeat_engine::{
 use serde::Serialize;
 
 use crate::line::Line;
+use crate::wish_text;
 use heartbeat_engine::compact::{self, CompactError, Frame, FramePacker};
 
 /// How much memory a batch takes ahead at most, for its log and for its history.
 const RESERVED_MAX: usize = 4 << 20;
+
+/// Batches of so many transitions are encoded by the writer: whoever hands one over has the next one to decide meanwhile.
+const ENCODED_BY_WRITER: usize = 256;
+
+/// A batch on its way to the writer.
+pub(crate) enum Content {
+    Encoded(Box<Encoded>),
+    /// The writer encodes it.
+    Shared(Arc<Batch>),
+}
+
+impl Content {
+    /// Encodes it here unless it is large.
+    pub(crate) fn new(batch: Arc<Batch>) -> Result<Self, StorageError> {
+        if batch.transitions.len() >= ENCODED_BY_WRITER { Ok(Self::Shared(batch)) } else { Self::encoded(&batch) }
+    }
+
+    pub(crate) fn encoded(batch: &Batch) -> Result<Self, StorageError> {
+        encode(batch).map(|encoded| Self::Encoded(Box::new(encoded)))
+    }
+
+    /// How many transitions it has.
+    pub(crate) fn transitions(&self) -> usize {
+        match self {
+            Self::Encoded(batch) => batch.transitions.len(),
+            Self::Shared(batch) => batch.transitions.len(),
+        }
+    }
+
+    /// How many lines of history it writes.
+    pub(crate) fn lines(&self) -> usize {
+        match self {
+            Self::Encoded(batch) => batch.history.lines,
+            Self::Shared(batch) => {
+                let of = |found: &Transition| found.changes.len() + found.incidents.len() + found.notifications.len();
+                batch.transitions.iter().map(of).sum::<usize>() + batch.notifications.len() + batch.settlements.len()
+            }
+        }
+    }
+
+    /// What it is for the writer; encoding may fail.
+    pub(crate) fn look<T, E: From<StorageError>>(&self, look: impl FnOnce(&Encoded) -> Result<T, E>) -> Result<T, E> {
+        match self {
+            Self::Encoded(batch) => look(batch),
+            Self::Shared(batch) => look(&encode(batch)?),
+        }
+    }
+}
 
 /// A batch.
 pub(crate) struct Encoded {
@@ -46,7 +95,7 @@ pub(crate) struct EncodedTransition {
 
 pub(crate) struct EncodedRecord {
     pub(crate) monitor: Arc<Monitor>,
-    /// The JSON of it for a new monitor; otherwise the writer makes it, if it has to, which it seldom has.
+    /// The text of it for a new monitor; otherwise the writer makes it, if it has to, which it seldom has.
     pub(crate) wish: Option<String>,
     pub(crate) version: u64,
     pub(crate) wake_at: i64,
@@ -198,7 +247,12 @@ pub(crate) fn json(value: &impl Serialize) -> Result<String, StorageError> {
     serde_json::to_string(value).map_err(|error| no_json(&error))
 }
 
-/// The same in memory that is used again and again.
+/// The text of a monitor's wish.
+pub(crate) fn wish(monitor: &Monitor) -> Result<String, StorageError> {
+    wish_text::write(monitor).map_err(|error| no_json(&error))
+}
+
+/// JSON in memory that is used again and again.
 fn text<'a>(buffer: &'a mut Vec<u8>, value: &impl Serialize) -> Result<&'a str, StorageError> {
     buffer.clear();
     serde_json::to_writer(&mut *buffer, value).map_err(|error| no_json(&error))?;
@@ -251,7 +305,7 @@ impl Entries {
         let is_new = transition.expected.is_none();
         Ok(EncodedRecord {
             monitor: Arc::clone(&record.monitor),
-            wish: is_new.then(|| json(&*record.monitor)).transpose()?,
+            wish: is_new.then(|| wish(&record.monitor)).transpose()?,
             version: record.version.0,
             wake_at,
             entry: begin..self.bytes.len(),
@@ -293,10 +347,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_wish_of_a_new_monitor_is_made_into_json_by_the_caller() {
+    fn the_wish_of_a_new_monitor_is_made_into_text_by_the_caller() {
         let after = next(&record(2), |_, _| ());
         let encoded = encode(&batch([create(&record(1)), replace(&after)])).unwrap();
         let wishes = encoded.transitions.iter().map(|found| found.put.as_ref().unwrap().wish.clone());
-        assert_eq!(wishes.collect::<Vec<_>>(), [Some(json(&*record(1).monitor).unwrap()), None]);
+        assert_eq!(wishes.collect::<Vec<_>>(), [Some(wish(&record(1).monitor).unwrap()), None]);
     }
 }

@@ -16,12 +16,13 @@ pub(crate) const APPLICATION_ID: i32 = 0x4842_4541;
 pub(crate) const VERSION: i32 = MIGRATIONS.len() as i32;
 
 /// The migration at index `i` makes version `i + 1`. What was released is never edited.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/001_initial.sql"),
     include_str!("migrations/002_feed.sql"),
     include_str!("migrations/003_log.sql"),
     include_str!("migrations/004_counts.sql"),
     include_str!("migrations/005_deferred.sql"),
+    include_str!("migrations/006_short_wishes.sql"),
 ];
 
 /// Runs what is missing, each step all or nothing, and moves what is still in the tables of an earlier version, a little at

@@ -230,7 +230,7 @@ fn record(
         found = newer;
     }
     let text = wish.get_ref(column)?.as_str().map_err(|error| undecodable(&format_args!("monitor {id}"), &error))?;
-    let monitor = index.texts.read(text).map_err(|error| undecodable(&format_args!("monitor {id}"), &error))?;
+    let monitor = index.texts.read(id, text).map_err(|error| undecodable(&format_args!("monitor {id}"), &error))?;
     Ok(Some(Record { monitor: monitor.into(), health: found.1, version: Version(found.0) }))
 }
 

@@ -1,6 +1,9 @@
 //! Fills the index at opening: from the monitors' rows, then from what the log has beyond them.
 
+use std::panic::resume_unwind;
 use std::sync::Weak;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread;
 
 use heartbeat_engine::StorageError;
 use rusqlite::Connection;
@@ -20,6 +23,11 @@ pub(crate) struct Replayed {
     /// The largest key of a chunk of history.
     pub(crate) last_chunk: i64,
 }
+
+/// How many rows are handed over at once.
+const PORTION: usize = 4096;
+/// How many portions may wait.
+const PORTIONS_AHEAD: usize = 4;
 
 pub(crate) const ROWS: &str = "SELECT id, partition, version, folded, wake_at FROM monitors";
 pub(crate) const LOG: &str = "SELECT seq, entries FROM log ORDER BY seq";
@@ -44,9 +52,34 @@ pub(crate) fn replay(connection: &Connection) -> Result<Replayed, StorageError> 
 }
 
 fn read(connection: &Connection, damage: &mut Damage) -> Read<Replayed> {
+    let (mut table, last) = read_rows(connection)?;
+    let (last_logged, log_bytes) = read_log(connection, &mut table, damage)?;
+    let last_chunk = connection.query_row("SELECT coalesce(max(key), 0) FROM chunks", [], |row| row.get(0))?;
+    Ok(Replayed { table, last_seq: last.seq().max(last_logged), log_bytes, last_chunk })
+}
+
+/// The monitors' rows, and the last position in the log that one of them has taken. A second thread puts what is read into
+/// the table: for a million of them that takes as long as reading.
+fn read_rows(connection: &Connection) -> Read<(Table, Position)> {
     let count: i64 = connection.query_row("SELECT count(*) FROM monitors", [], |row| row.get(0))?;
     let mut table = Table::with_capacity(usize::try_from(count).unwrap_or(0));
+    thread::scope(|scope| {
+        let (sender, entries) = sync_channel::<Vec<(Entry, u16)>>(PORTIONS_AHEAD);
+        let filled = scope.spawn(move || {
+            entries.iter().flatten().for_each(|(entry, partition)| table.put(entry, partition));
+            table
+        });
+        let last = send_rows(connection, &sender);
+        drop(sender);
+        let table = filled.join().unwrap_or_else(|panic| resume_unwind(panic));
+        Ok((table, last?))
+    })
+}
+
+/// Reads all rows, a portion at a time.
+fn send_rows(connection: &Connection, sender: &SyncSender<Vec<(Entry, u16)>>) -> Read<Position> {
     let mut last = Position::default();
+    let mut portion = Vec::with_capacity(PORTION);
     let mut statement = connection.prepare(ROWS)?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
@@ -55,11 +88,14 @@ fn read(connection: &Connection, damage: &mut Damage) -> Read<Replayed> {
         let version = row.get::<_, i64>(2)?.cast_unsigned();
         let newest = Newest::folded(folded);
         let entry = Entry { id: row.get(0)?, version, wake_at: row.get(4)?, monitor: Weak::new(), newest };
-        table.put(entry, row.get(1)?);
+        portion.push((entry, row.get(1)?));
+        if portion.len() == PORTION {
+            // Nobody takes it where the other thread has come to an end by a panic, which is seen when it is joined.
+            let _ = sender.send(std::mem::replace(&mut portion, Vec::with_capacity(PORTION)));
+        }
     }
-    let (last_logged, log_bytes) = read_log(connection, &mut table, damage)?;
-    let last_chunk = connection.query_row("SELECT coalesce(max(key), 0) FROM chunks", [], |row| row.get(0))?;
-    Ok(Replayed { table, last_seq: last.seq().max(last_logged), log_bytes, last_chunk })
+    let _ = sender.send(portion);
+    Ok(last)
 }
 
 fn read_log(connection: &Connection, table: &mut Table, damage: &mut Damage) -> Read<(u64, u64)> {

@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::{Checkpointer, WalGauge};
 use crate::deferred::{Deferred, Waiting};
+use crate::encode::Content;
 use crate::fold::{Folder, Gauge};
 use crate::import::EncodedImport;
 use crate::index::Index;
@@ -22,7 +23,7 @@ use crate::read::Loaded;
 use crate::readers::Readers;
 use crate::replay::replay;
 use crate::writer::{Write, Writer};
-use crate::{encode, history, read};
+use crate::{history, read};
 
 /// Keeps everything in one SQLite file.
 ///
@@ -105,6 +106,12 @@ impl SqliteStorage {
         answer.await.unwrap_or_else(lost)
     }
 
+    async fn write(&self, batch: Content) -> Result<Applied, StorageError> {
+        let (reply, answer) = oneshot::channel();
+        self.writer.send(Write::Batch(batch, reply))?;
+        answer.await.unwrap_or_else(lost)
+    }
+
     /// The file, by its full name.
     #[must_use]
     pub fn path(&self) -> &Path {
@@ -141,10 +148,11 @@ impl Storage for SqliteStorage {
     }
 
     async fn commit(&self, batch: &Batch) -> Result<Applied, StorageError> {
-        let encoded = Box::new(encode::encode(batch)?);
-        let (reply, answer) = oneshot::channel();
-        self.writer.send(Write::Batch(encoded, reply))?;
-        answer.await.unwrap_or_else(lost)
+        self.write(Content::encoded(batch)?).await
+    }
+
+    async fn commit_shared(&self, batch: Arc<Batch>) -> Result<Applied, StorageError> {
+        self.write(Content::new(batch)?).await
     }
 
     async fn swap_lease(&self, expected: &Lease, next: &Lease) -> Result<bool, StorageError> {

@@ -1,13 +1,32 @@
-//! Reads the wishes of monitors, which are stored as JSON.
+//! The texts of wishes: how a monitor is stored, all but its state.
 //!
-//! Nearly all of them are written in the same way, and most of such a text is the same for many monitors: it is read once, and
-//! found again by its bytes. That is several times as fast as reading each as any JSON, which is done with all others, and
-//! it lets monitors that are alike share memory.
+//! A wish is JSON. Nearly all have a short form, a list of what tells the monitor from others and, in an object, of the rest what
+//! is not as it mostly is: `["token","slug","name","description",{"schedule":{"every":3600000},"grace":720000},1,0,0]`, with the
+//! revision, when it was made and when it was edited last at the end. One with a rotated token, a secret, or texts that need escapes is
+//! an object with all fields, as all of them were before schema 6.
+//!
+//! Most of a text is the same for many monitors: it is read once, and found again by its bytes. That is several times as fast as
+//! reading each as any JSON, which is done with all others, and it lets monitors that are alike share memory.
 
 use std::collections::HashMap;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::fmt::Write as _;
+use std::sync::{Arc, LazyLock, PoisonError, RwLock};
 
-use heartbeat_engine::{CommonTerms, LongText, Monitor, MonitorSpec, Rotating, Terms, Timestamp, Token, Version};
+use heartbeat_engine::{
+    CommonTerms, LongText, Monitor, MonitorId, MonitorSpec, Rotating, Terms, Timestamp, Token, Version,
+};
+use serde::de::Error as _;
+use serde_json::{Map, Value};
+
+/// What a short form leaves out. It belongs to the form, and never changes with what is usual in the program.
+const LEFT_OUT: &str = r#"{
+    "early": 0, "max_runtime": null, "arm": "created", "failure_threshold": 1, "recovery_threshold": 1, "severity": "warning",
+    "tags": [], "channels": [], "value_min": null, "value_max": null, "remind_every": null, "depends_on": [], "flap_limit": null,
+    "require_signature": false, "declared_in": null
+}"#;
+
+/// The same, read.
+static USUAL: LazyLock<Map<String, Value>> = LazyLock::new(|| serde_json::from_str(LEFT_OUT).unwrap_or_default());
 
 /// So many texts are remembered, of a few hundred bytes each; the first ones, because nearly all wishes are read at the start.
 const TEXTS_MAX: usize = 4096;
@@ -23,10 +42,15 @@ pub(crate) struct WishTexts {
 }
 
 impl WishTexts {
-    /// Reads a wish.
-    pub(crate) fn read(&self, text: &str) -> serde_json::Result<Monitor> {
+    /// Reads the wish of a monitor.
+    pub(crate) fn read(&self, id: MonitorId, text: &str) -> serde_json::Result<Monitor> {
+        if text.starts_with('[') {
+            let parts = Parts::of_short(text).ok_or_else(|| serde_json::Error::custom("it is no short form"))?;
+            let terms = self.terms(parts.terms, true)?;
+            return parts.monitor(id, terms).ok_or_else(|| serde_json::Error::custom("its token is none"));
+        }
         if let Some(parts) = Parts::of(text)
-            && let Some(monitor) = self.terms(parts.terms).and_then(|terms| parts.monitor(terms))
+            && let Some(monitor) = self.terms(parts.terms, false).ok().and_then(|terms| parts.monitor(id, terms))
         {
             return Ok(monitor);
         }
@@ -35,27 +59,60 @@ impl WishTexts {
         Ok(monitor)
     }
 
-    /// The terms that these fields make, without the braces around them; `None` when they do not.
-    fn terms(&self, fields: &str) -> Option<Arc<Terms>> {
+    /// The terms that these fields make, without the braces around them.
+    fn terms(&self, fields: &str, short: bool) -> serde_json::Result<Arc<Terms>> {
         let hash = hash(fields.as_bytes());
         let texts = self.texts.read().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, terms)) = texts.get(&hash).filter(|(text, _)| **text == *fields) {
-            return Some(Arc::clone(terms));
+            return Ok(Arc::clone(terms));
         }
         drop(texts);
-        let terms: Arc<Terms> = Arc::new(serde_json::from_str(&format!("{{{fields}}}")).ok()?);
-        let terms = self.common.shared(terms);
+        let mut all: Map<String, Value> = serde_json::from_str(&format!("{{{fields}}}"))?;
+        if short {
+            for (field, value) in USUAL.iter() {
+                all.entry(field).or_insert_with(|| value.clone());
+            }
+        }
+        let terms = self.common.shared(Arc::new(serde_json::from_value(Value::Object(all))?));
         let mut texts = self.texts.write().unwrap_or_else(PoisonError::into_inner);
         if texts.len() < TEXTS_MAX {
             texts.entry(hash).or_insert_with(|| (fields.into(), Arc::clone(&terms)));
         }
-        Some(terms)
+        Ok(terms)
     }
 }
 
-/// A wish as this program writes it, while neither a token nor a secret is or was rotated, and without escapes in its texts.
+/// The text of a wish.
+pub(crate) fn write(monitor: &Monitor) -> serde_json::Result<String> {
+    match short(monitor)? {
+        Some(text) => Ok(text),
+        None => serde_json::to_string(monitor),
+    }
+}
+
+/// The short form, where it has one.
+fn short(monitor: &Monitor) -> serde_json::Result<Option<String>> {
+    let Monitor { token, signing_secret, spec, revision, created_at, updated_at, .. } = monitor;
+    let token = token.current.reveal();
+    let texts = [&*token, &spec.slug, &spec.name, &spec.description];
+    let is_plain = |text: &&str| text.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if monitor.token.retiring.is_some() || signing_secret.is_some() || !texts.iter().all(is_plain) {
+        return Ok(None);
+    }
+    let mut text = String::with_capacity(256);
+    for part in texts {
+        text.extend([if text.is_empty() { "[\"" } else { ",\"" }, part, "\""]);
+    }
+    let Value::Object(mut terms) = serde_json::to_value(&*spec.terms)? else { return Ok(None) };
+    terms.retain(|field, value| USUAL.get(field) != Some(value));
+    let (created_at, updated_at) = (created_at.as_millis(), updated_at.as_millis());
+    // Writing to a text cannot fail.
+    let _ = write!(text, ",{},{},{created_at},{updated_at}]", Value::Object(terms), revision.0);
+    Ok(Some(text))
+}
+
+/// A wish in pieces, while neither a token nor a secret is or was rotated, and without escapes in its texts.
 struct Parts<'a> {
-    id: &'a str,
     token: &'a str,
     slug: &'a str,
     name: &'a str,
@@ -67,19 +124,16 @@ struct Parts<'a> {
 }
 
 impl<'a> Parts<'a> {
-    fn of(text: &'a str) -> Option<Self> {
-        let (id, rest) = plain(text.strip_prefix(r#"{"id":"#)?)?;
-        let (token, rest) = plain(rest.strip_prefix(r#","token":{"current":"#)?)?;
-        let rest = rest.strip_prefix(r#","retiring":null},"signing_secret":null,"spec":{"slug":"#)?;
-        let (slug, rest) = plain(rest)?;
-        let (name, rest) = plain(rest.strip_prefix(r#","name":"#)?)?;
-        let (description, rest) = plain(rest.strip_prefix(r#","description":"#)?)?;
-        let (rest, updated_at) = last_number(rest.strip_suffix('}')?, r#","updated_at":"#)?;
-        let (rest, created_at) = last_number(rest, r#","created_at":"#)?;
-        let (rest, revision) = last_number(rest, r#"},"revision":"#)?;
-        let terms = rest.strip_prefix(',')?;
+    fn of_short(text: &'a str) -> Option<Self> {
+        let (token, rest) = plain(text.strip_prefix('[')?)?;
+        let (slug, rest) = plain(rest.strip_prefix(',')?)?;
+        let (name, rest) = plain(rest.strip_prefix(',')?)?;
+        let (description, rest) = plain(rest.strip_prefix(',')?)?;
+        let (rest, updated_at) = last_number(rest.strip_suffix(']')?, ",")?;
+        let (rest, created_at) = last_number(rest, ",")?;
+        let (rest, revision) = last_number(rest, "},")?;
+        let terms = rest.strip_prefix(",{")?;
         Some(Self {
-            id,
             token,
             slug,
             name,
@@ -91,7 +145,31 @@ impl<'a> Parts<'a> {
         })
     }
 
-    fn monitor(&self, terms: Arc<Terms>) -> Option<Monitor> {
+    /// With all fields, as it is written by this program.
+    fn of(text: &'a str) -> Option<Self> {
+        let (_, rest) = plain(text.strip_prefix(r#"{"id":"#)?)?;
+        let (token, rest) = plain(rest.strip_prefix(r#","token":{"current":"#)?)?;
+        let rest = rest.strip_prefix(r#","retiring":null},"signing_secret":null,"spec":{"slug":"#)?;
+        let (slug, rest) = plain(rest)?;
+        let (name, rest) = plain(rest.strip_prefix(r#","name":"#)?)?;
+        let (description, rest) = plain(rest.strip_prefix(r#","description":"#)?)?;
+        let (rest, updated_at) = last_number(rest.strip_suffix('}')?, r#","updated_at":"#)?;
+        let (rest, created_at) = last_number(rest, r#","created_at":"#)?;
+        let (rest, revision) = last_number(rest, r#"},"revision":"#)?;
+        let terms = rest.strip_prefix(',')?;
+        Some(Self {
+            token,
+            slug,
+            name,
+            description,
+            terms,
+            revision: revision.parse().ok()?,
+            created_at: created_at.parse().ok()?,
+            updated_at: updated_at.parse().ok()?,
+        })
+    }
+
+    fn monitor(&self, id: MonitorId, terms: Arc<Terms>) -> Option<Monitor> {
         let spec = MonitorSpec {
             slug: self.slug.into(),
             name: self.name.into(),
@@ -99,7 +177,7 @@ impl<'a> Parts<'a> {
             terms,
         };
         Some(Monitor {
-            id: self.id.parse().ok()?,
+            id,
             token: Rotating::new(Token::new(self.token).ok()?),
             signing_secret: None,
             spec,
@@ -137,6 +215,7 @@ fn hash(bytes: &[u8]) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use heartbeat_engine::schedule::{Grace, Schedule};
     use heartbeat_engine::testing::fixtures::{full_record, record};
 
     use super::*;
@@ -152,27 +231,54 @@ mod tests {
         monitor
     }
 
+    /// Both forms that it may be stored in.
+    fn both(monitor: &Monitor) -> [String; 2] {
+        [json(monitor), write(monitor).unwrap()]
+    }
+
     #[test]
-    fn wishes_are_read_as_any_json_is() {
+    fn wishes_are_read_as_they_were_written() {
         let texts = WishTexts::default();
         for n in 1..20 {
             let mut escaped = plain_monitor(n);
             escaped.spec.name = "two\nlines".into();
-            for monitor in [plain_monitor(n), (*full_record(n).monitor).clone(), escaped] {
-                assert_eq!(texts.read(&json(&monitor)).unwrap(), monitor);
+            let mut rotated = plain_monitor(n);
+            rotated.token = rotated.token.clone().rotated(Token::new("another-token").unwrap(), Timestamp::EPOCH);
+            for monitor in [plain_monitor(n), (*full_record(n).monitor).clone(), escaped, rotated] {
+                for text in both(&monitor) {
+                    assert_eq!(texts.read(monitor.id, &text).unwrap(), monitor, "{text}");
+                }
             }
         }
+    }
+
+    /// What is stored must be understood for ever, so also what is left out.
+    #[test]
+    fn a_short_form_leaves_out_what_is_usual() {
+        let every = Schedule::every(std::time::Duration::from_secs(3600)).unwrap();
+        let mut monitor = (*record(1).monitor).clone();
+        let text = r#"["token-00000001","monitor-1","n","",{"grace":5000,"schedule":{"every":3600000}},1,2,3]"#;
+        monitor.spec = MonitorSpec::new("monitor-1", every);
+        monitor.spec.name = "n".into();
+        monitor.spec.grace = Grace::Fixed(std::time::Duration::from_secs(5));
+        (monitor.created_at, monitor.updated_at) = (Timestamp::from_millis(2), Timestamp::from_millis(3));
+        assert_eq!(write(&monitor).unwrap(), text);
+        assert_eq!(WishTexts::default().read(monitor.id, text).unwrap(), monitor);
     }
 
     #[test]
     fn those_that_are_alike_share_what_they_have_in_common() {
         let texts = WishTexts::default();
-        let [one, two] = [1, 2].map(|n| texts.read(&json(&plain_monitor(n))).unwrap());
+        let read = |monitor: &Monitor, text: &str| texts.read(monitor.id, text).unwrap().spec.terms;
+        let [one, two] = [1, 2].map(plain_monitor);
         assert!(Parts::of(&json(&one)).is_some(), "it is written in another way than it is read: {}", json(&one));
-        assert!(Arc::ptr_eq(&one.spec.terms, &two.spec.terms));
+        let shared = read(&one, &json(&one));
+        for (monitor, text) in [(&two, json(&two)), (&one, write(&one).unwrap()), (&two, write(&two).unwrap())] {
+            assert!(Arc::ptr_eq(&shared, &read(monitor, &text)), "{text}");
+        }
         let mut rotated = plain_monitor(3);
         rotated.token = rotated.token.clone().rotated(Token::new("another-token").unwrap(), Timestamp::EPOCH);
-        assert!(Arc::ptr_eq(&one.spec.terms, &texts.read(&json(&rotated)).unwrap().spec.terms));
+        assert!(Arc::ptr_eq(&shared, &read(&rotated, &json(&rotated))));
     }
 
     #[test]
@@ -181,7 +287,7 @@ mod tests {
         let of = |n: usize| {
             let mut monitor = plain_monitor(n as u64 + 1);
             monitor.spec.tags = vec![format!("tag-{n}")];
-            texts.read(&json(&monitor)).unwrap()
+            texts.read(monitor.id, &write(&monitor).unwrap()).unwrap()
         };
         let kept: Vec<_> = (0..TEXTS_MAX + 10).map(of).collect();
         assert!(texts.texts.read().unwrap().len() <= TEXTS_MAX);
@@ -191,15 +297,20 @@ mod tests {
     #[test]
     fn what_is_damaged_is_told() {
         let texts = WishTexts::default();
-        let whole = json(&plain_monitor(1));
-        assert!(texts.read(&whole).is_ok());
-        for end in 0..whole.len() {
-            if let Some(cut) = whole.get(..end) {
-                assert!(texts.read(cut).is_err(), "cut at {end}");
+        let monitor = plain_monitor(1);
+        for whole in both(&monitor) {
+            let read = |text: &str| texts.read(monitor.id, text);
+            assert!(read(&whole).is_ok());
+            for end in 0..whole.len() {
+                if let Some(cut) = whole.get(..end) {
+                    assert!(read(cut).is_err(), "cut at {end}");
+                }
             }
-        }
-        for (right, wrong) in [("monitor-1", "monitor\u{1}1"), ("token-00000001", "token"), ("\"every\"", "\"ever\"")] {
-            assert!(whole.contains(right) && texts.read(&whole.replace(right, wrong)).is_err(), "{wrong:?}");
+            for (right, wrong) in
+                [("monitor-1", "monitor\u{1}1"), ("token-00000001", "token"), ("\"every\"", "\"ever\"")]
+            {
+                assert!(whole.contains(right) && read(&whole.replace(right, wrong)).is_err(), "{wrong:?}");
+            }
         }
     }
 }

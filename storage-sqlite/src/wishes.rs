@@ -28,7 +28,7 @@ pub(crate) fn write(
     }
     let text = match &record.wish {
         Some(text) => Cow::Borrowed(text),
-        None => Cow::Owned(encode::json(&**monitor).map_err(ApplyError::Refused)?),
+        None => Cow::Owned(encode::wish(monitor)?),
     };
     if stored.is_some() && is_stored(connection, id, &text)? {
         return Ok(None);

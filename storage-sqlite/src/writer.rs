@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod tests;
+mod write;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -9,22 +10,22 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, TryS
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use heartbeat_engine::{Applied, Lease, StorageError};
+use heartbeat_engine::StorageError;
 use rusqlite::{Connection, ErrorCode};
-use tokio::sync::oneshot;
 
 use crate::apply::{self, Applier, ApplyError};
 use crate::checkpoint::WalGauge;
 use crate::deferred::Deferred;
-use crate::encode::Encoded;
 use crate::error;
-use crate::fold::{self, FoldReply, Gauge};
-use crate::import::EncodedImport;
+use crate::fold::{self, Gauge};
 use crate::index::Index;
 use crate::open::{self, Opened};
 use crate::options::{Counters, SqliteOptions};
 use crate::room::Room;
 use crate::threads;
+
+pub(crate) use self::write::Write;
+use self::write::{Answer, Reply, folds, is_fold, reply, transitions};
 
 /// How many writes may wait; more are answered with [`StorageError::Unavailable`].
 pub(crate) const QUEUE_MAX: usize = 4096;
@@ -41,23 +42,6 @@ const LULL: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(1);
 /// How long a transaction waits at most, once, for a slice while the log is twice as large as it may be.
 const FOLD_PATIENCE: Duration = Duration::from_millis(20);
-
-type Reply<T> = oneshot::Sender<Result<T, StorageError>>;
-
-/// Something to write and who waits for it.
-pub(crate) enum Write {
-    Batch(Box<Encoded>, Reply<Applied>),
-    Import(Box<EncodedImport>, Reply<()>),
-    Lease(Box<(Lease, Lease)>, Reply<bool>),
-    /// What folding puts into rows.
-    Fold(fold::Slice, FoldReply),
-    /// What of the log may be deleted.
-    Trim(fold::Trim, FoldReply),
-    /// What was left to later so far is to be put into its tables before the answer.
-    PutDeferred(Reply<()>),
-    /// The next piece of that.
-    Deferred,
-}
 
 /// The handle on the thread. Dropping it lets the thread finish what waits and close the database.
 #[derive(Debug)]
@@ -144,14 +128,6 @@ enum Group {
     Aside,
 }
 
-/// The answer to one write of a group, held back until the transaction is durable.
-enum Answer {
-    Applied(Applied),
-    Swapped(bool),
-    Folded,
-    Failed(StorageError),
-}
-
 impl Worker {
     fn run(&mut self, inbox: &Receiver<Write>) {
         let mut patience = QUIET;
@@ -190,7 +166,7 @@ impl Worker {
     fn take(&mut self, first: Write, inbox: &Receiver<Write>) -> Group {
         let mut group = collect(first, inbox, &self.gauge);
         let asked: Vec<Write> = group.extract_if(.., |write| matches!(write, Write::PutDeferred(_))).collect();
-        let is_large = |write: &Write| matches!(write, Write::Batch(batch, _) if self.applier.is_large(batch));
+        let is_large = |write: &Write| matches!(write, Write::Batch(batch, _) if self.applier.is_large(batch.lines()));
         let kind = match group.iter().any(is_large) {
             true => Group::Large,
             false if group.iter().any(|write| matches!(write, Write::Batch(..))) => Group::Steady,
@@ -353,7 +329,7 @@ impl Worker {
         match write {
             Write::Batch(batch, _) => {
                 let before = Room::look(connection, &self.options)?;
-                let applied = self.applier.batch(connection, batch)?;
+                let applied = batch.look(|batch| self.applier.batch(connection, batch))?;
                 let after = Room::look(connection, &self.options)?;
                 Room::check(before, after).map_err(|error| {
                     self.gauge.has_no_room();
@@ -443,47 +419,4 @@ fn collect(first: Write, inbox: &Receiver<Write>, gauge: &Gauge) -> Vec<Write> {
         gauge.took();
     }
     group
-}
-
-/// How much it writes: monitors, or lines of their history where these are more.
-fn transitions(write: &Write) -> usize {
-    match write {
-        Write::Batch(batch, _) => batch.transitions.len().max(batch.history.lines).max(1),
-        Write::Import(import, _) => import.len().max(1),
-        Write::Lease(..) => 1,
-        // They are bounded by themselves.
-        Write::Fold(..) | Write::Trim(..) | Write::PutDeferred(_) | Write::Deferred => 0,
-    }
-}
-
-const fn is_fold(write: &Write) -> bool {
-    matches!(write, Write::Fold(..) | Write::Trim(..))
-}
-
-/// How many monitors it folds.
-fn folds(write: &Write) -> usize {
-    match write {
-        Write::Fold(slice, _) => slice.len(),
-        _ => 0,
-    }
-}
-
-/// Nobody may be waiting any more; then nobody is told.
-fn reply(write: Write, answer: Answer) {
-    match (write, answer) {
-        (Write::Batch(_, reply), Answer::Applied(applied)) => drop(reply.send(Ok(applied))),
-        (Write::Batch(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-        (Write::Lease(_, reply), Answer::Swapped(swapped)) => drop(reply.send(Ok(swapped))),
-        (Write::Lease(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-        (Write::Import(_, reply), Answer::Failed(error)) => drop(reply.send(Err(error))),
-        (Write::Import(_, reply), _) => drop(reply.send(Ok(()))),
-        (Write::Fold(_, reply) | Write::Trim(_, reply), answer) => {
-            reply.send(matches!(answer, Answer::Folded)).ok();
-        }
-        (Write::PutDeferred(_) | Write::Deferred, _) => (),
-        (Write::Batch(..), Answer::Swapped(_) | Answer::Folded)
-        | (Write::Lease(..), Answer::Applied(_) | Answer::Folded) => {
-            tracing::error!("a write got the answer of another kind");
-        }
-    }
 }

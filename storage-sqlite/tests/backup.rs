@@ -77,7 +77,7 @@ fn a_backup_holds_every_heartbeat_acknowledged_before_it_began() {
             let (from, to) = (path.clone(), directory.path().join(format!("copy-{round}.db")));
             let target = to.clone();
             let report = tokio::task::spawn_blocking(move || backup(from, target, false)).await.unwrap().unwrap();
-            assert_eq!((report.monitors, report.version), (WRITERS, 5));
+            assert_eq!((report.monitors, report.version), (WRITERS, 6));
             assert_eq!(report.bytes, fs::metadata(&to).unwrap().len());
             let copy = open(&to);
             for (n, acknowledged) in before.iter().enumerate() {
@@ -185,7 +185,7 @@ fn a_newer_database_and_a_damaged_one_give_no_backup() {
     let error = backup(&path, &target, true).unwrap_err().to_string();
     assert!(error.contains("version 99"), "{error}");
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 5).unwrap();
+    connection.pragma_update(None, "user_version", 6).unwrap();
     let page: i64 = connection
         .query_row("SELECT rootpage FROM sqlite_schema WHERE name = 'monitors'", [], |row| row.get(0))
         .unwrap();

@@ -15,7 +15,7 @@ use rusqlite::{Connection, params};
 use tempfile::TempDir;
 
 /// The present version.
-const VERSION: i32 = 5;
+const VERSION: i32 = 6;
 const INTERRUPTED: &str = "HEARTBEAT_TEST_UPGRADE";
 
 fn run<T>(future: impl Future<Output = T>) -> T {

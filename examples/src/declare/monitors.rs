@@ -99,9 +99,8 @@ pub(super) async fn release(
     declared: &HashSet<String>,
     summary: &mut Summary,
 ) -> Result<(), DeclareError> {
-    let is_stray =
-        |record: &&Arc<Record>| record.spec().declared_in.is_some() && !declared.contains(record.spec().slug.as_str());
-    let mut filter = Filter::default();
+    let is_stray = |record: &&Arc<Record>| !declared.contains(record.spec().slug.as_str());
+    let mut filter = Filter { declared: Some(true), ..Filter::default() };
     loop {
         let page = engine.list(&filter, PAGE);
         filter.after = page.items.last().map(|record| record.spec().slug.as_str().to_owned());

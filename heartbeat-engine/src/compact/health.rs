@@ -1,10 +1,12 @@
-//! A monitor's state. A monitor that is down, flaps or is pursued has more to say, and says it in JSON; the first byte tells
-//! which form it is.
+//! A monitor's state. One that flaps, is escalated or was acknowledged has more to say, and says it in JSON; the first byte
+//! tells which form it is.
 
-use crate::{Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Run, RunId, State, Timestamp};
+use crate::{
+    Circumstances, EndedRun, Expectation, Health, LastPing, OutageMoves, Pursuit, Run, RunId, State, Timestamp,
+};
 
 use super::ping::SIGNALS;
-use super::{CompactError, Reader, write_number, write_signed};
+use super::{CompactError, Reader, incident, write_number, write_signed};
 
 /// The first byte of the binary form. JSON begins with a brace.
 const BINARY: u8 = 1;
@@ -23,7 +25,8 @@ const EXCUSED: u64 = 1 << 9;
 const MOVES: u64 = 1 << 10;
 const RUNS: u64 = 1 << 11;
 const DEGRADED: u64 = 1 << 12;
-const KNOWN: u64 = (1 << 13) - 1;
+const DOWN: u64 = 1 << 13;
+const KNOWN: u64 = (1 << 14) - 1;
 
 /// Appends a state.
 ///
@@ -31,8 +34,8 @@ const KNOWN: u64 = (1 << 13) - 1;
 /// When it cannot be written as JSON; that does not happen to a state that the engine made.
 pub fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CompactError> {
     // A new circumstance must be written, or make the state one that is written as JSON.
-    let Circumstances { successes, moves, runs, ended_runs, incident, pursuit, flaps } = &**health;
-    if incident.is_some() || !pursuit.is_empty() || !flaps.is_empty() {
+    let Circumstances { successes, moves, runs, ended_runs, incident: _, pursuit: _, flaps: _ } = &**health;
+    if !incident::fits(health) {
         return serde_json::to_writer(out, health).map_err(|error| CompactError::new(&error.to_string()));
     }
     let flags = flags(health);
@@ -64,6 +67,9 @@ pub fn write_health(out: &mut Vec<u8>, health: &Health) -> Result<(), CompactErr
     if flags & RUNS != 0 {
         write_runs(out, runs, ended_runs, base);
     }
+    if flags & DOWN != 0 {
+        incident::write(out, health, base);
+    }
     Ok(())
 }
 
@@ -79,17 +85,18 @@ fn flags(health: &Health) -> u64 {
         (EXCUSED, health.expectation.is_some_and(|expectation| expectation.excused)),
         (MOVES, health.moves != OutageMoves::default() || health.outages_seen != Timestamp::default()),
         (RUNS, !health.runs.is_empty() || !health.ended_runs.is_empty()),
+        (DOWN, incident::has_any(health)),
         (DEGRADED, health.last_ping.as_ref().is_some_and(|last| last.degraded)),
     ];
     let state = STATES.iter().position(|state| *state == health.state).unwrap_or(0) as u64;
     set.iter().filter(|(_, is)| *is).fold(state, |flags, (flag, _)| flags | flag)
 }
 
-fn write_time(out: &mut Vec<u8>, time: Timestamp, base: i64) {
+pub(super) fn write_time(out: &mut Vec<u8>, time: Timestamp, base: i64) {
     write_signed(out, time.as_millis().wrapping_sub(base));
 }
 
-fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CompactError> {
+pub(super) fn read_time(reader: &mut Reader<'_>, base: i64) -> Result<Timestamp, CompactError> {
     Ok(Timestamp::from_millis(base.wrapping_add(reader.signed()?)))
 }
 
@@ -177,6 +184,7 @@ pub fn read_health(bytes: &[u8]) -> Result<Health, CompactError> {
     let last_ping = if has(LAST_PING) { Some(read_last(&mut reader, ping_count, base, has(DEGRADED))?) } else { None };
     let (moves, outages_seen) = if has(MOVES) { read_moves(&mut reader, base)? } else { Default::default() };
     let (runs, ended_runs) = if has(RUNS) { read_runs(&mut reader, base)? } else { Default::default() };
+    let (incident, remind_at) = if has(DOWN) { incident::read(&mut reader, base)? } else { Default::default() };
     if !reader.is_empty() {
         return Err(CompactError::new("it is longer than it says"));
     }
@@ -193,10 +201,10 @@ pub fn read_health(bytes: &[u8]) -> Result<Health, CompactError> {
         last_ping,
         ..Health::new(Timestamp::from_millis(base))
     };
-    if !has(COUNTS | MOVES | RUNS) {
-        return Ok(plain);
-    }
-    Ok(plain.with(Circumstances { successes, moves, runs, ended_runs, ..Circumstances::NONE }))
+    let pursuit = Pursuit { remind_at, ..Pursuit::default() };
+    let circumstances = Circumstances { successes, moves, runs, ended_runs, incident, pursuit, ..Circumstances::NONE };
+    // Most have none, and then need no memory for them.
+    Ok(if circumstances == Circumstances::NONE { plain } else { plain.with(circumstances) })
 }
 
 fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> Result<LastPing, CompactError> {
@@ -210,8 +218,8 @@ fn read_last(reader: &mut Reader<'_>, count: u64, base: i64, degraded: bool) -> 
 #[cfg(all(test, feature = "testing"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use crate::Signal;
-    use crate::testing::fixtures::{at, full_record, health, run_id};
+    use crate::testing::fixtures::{at, full_record, health, incident, monitor_id, run_id};
+    use crate::{Acknowledgement, Cause, Closing, Escalation, Incident, Signal};
 
     use super::*;
 
@@ -224,8 +232,24 @@ mod tests {
     /// With a value in every field that the binary form has.
     fn laden() -> Health {
         let full = full_record(1).health;
-        let circumstances = Circumstances { incident: None, ..Circumstances::clone(&full) };
-        Health { state: State::Paused, ..full }.with(circumstances)
+        let mut circumstances = Circumstances::clone(&full);
+        let mut incident = open_incident();
+        incident.held_by = vec!["a".to_owned(), String::new()];
+        circumstances.incident = Some(Box::new(incident));
+        circumstances.pursuit.remind_at = Some(at(77));
+        Health { state: State::Down, ..full }.with(circumstances)
+    }
+
+    fn open_incident() -> Incident {
+        let cause = Cause::Overrun;
+        Incident {
+            closed_at: None,
+            closing: None,
+            acknowledged: None,
+            notes: vec![],
+            cause,
+            ..incident(1, monitor_id(1))
+        }
     }
 
     #[test]
@@ -246,6 +270,8 @@ mod tests {
             with(Circumstances { runs: vec![Run { id: Some(run_id(1)), began_at: at(1), limit_at: None }], ..NONE }),
             with(Circumstances { ended_runs: vec![EndedRun { id: None, overran: true }], ..NONE }),
             Health { based_at: Timestamp::MIN, latest_at: Timestamp::MAX, ping_count: u64::MAX, ..laden() },
+            with(Circumstances { incident: Some(Box::new(open_incident())), ..NONE }),
+            with(Circumstances { pursuit: Pursuit { remind_at: Some(at(6)), ..Pursuit::default() }, ..NONE }),
             laden(),
             full_record(1).health,
             plain,
@@ -256,11 +282,47 @@ mod tests {
     }
 
     #[test]
+    fn what_the_binary_form_does_not_have_is_written_as_json() {
+        let is_json = |change: fn(&mut Circumstances)| {
+            let mut circumstances = Circumstances::clone(&laden());
+            change(&mut circumstances);
+            let (health, mut out) = (laden().with(circumstances), Vec::new());
+            write_health(&mut out, &health).unwrap();
+            assert_eq!(read_health(&out).unwrap(), health);
+            out[0] == b'{'
+        };
+        let changes: [fn(&mut Circumstances); 6] = [
+            |all| all.incident.as_mut().unwrap().closed_at = Some(at(9)),
+            |all| all.incident.as_mut().unwrap().closing = Some(Closing::Paused),
+            |all| all.flaps.downs = vec![at(1)],
+            |all| all.pursuit.held = vec!["mail".to_owned()],
+            |all| {
+                let (route, channels, after) = (String::new(), Vec::new(), std::time::Duration::ZERO);
+                all.pursuit.escalations = vec![Escalation { route, channels, due_at: at(1), after }];
+            },
+            |all| {
+                let by = "somebody".to_owned();
+                all.incident.as_mut().unwrap().acknowledged = Some(Acknowledgement { at: at(1), by });
+            },
+        ];
+        assert!(!is_json(|_| ()));
+        assert!(changes.into_iter().all(is_json));
+    }
+
+    #[test]
     fn a_plain_state_is_small() {
         let last = LastPing { n: 1000, arrived_at: at(10), at: at(10), signal: Signal::Success, degraded: false };
         let health =
             Health { based_at: at(10), latest_at: at(10), ping_count: 1000, last_ping: Some(last), ..health(at(3610)) };
         assert!(again(&health).1 <= 24, "{} bytes", again(&health).1);
+    }
+
+    #[test]
+    fn a_monitor_that_is_down_takes_little_more() {
+        let down =
+            health(at(3610)).with(Circumstances { incident: Some(Box::new(open_incident())), ..Circumstances::NONE });
+        let (json, bytes) = (serde_json::to_string(&down).unwrap().len(), again(&down).1);
+        assert!(bytes * 4 < json, "{bytes} bytes and {json} as JSON");
     }
 
     #[test]

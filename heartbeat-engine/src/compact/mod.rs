@@ -19,6 +19,7 @@
 mod frames;
 mod health;
 mod hours;
+mod incident;
 mod ping;
 
 pub use frames::{Frame, FramePacker, Frames};

@@ -77,6 +77,12 @@ impl Evaluator {
         more
     }
 
+    /// Whether the next batch was begun with beforehand.
+    #[must_use]
+    pub fn has_decided_beforehand(&self) -> bool {
+        !self.beforehand.decisions.is_empty()
+    }
+
     /// Takes what was decided beforehand about a monitor that goes into a batch, and gives it where it holds: with requests, or with
     /// another record, it is decided anew.
     pub(super) fn decided_beforehand(&mut self, monitor: MonitorId, alone: bool) -> Option<Transition> {

@@ -40,7 +40,8 @@ impl Token {
             return Err(TokenError);
         }
         // Written in another way it is another token.
-        let uuid = Uuid::try_parse(text).ok().filter(|uuid| lower(uuid, &mut [0; UUID_CHARS]) == text);
+        let is_lower = text.len() == UUID_CHARS && !text.bytes().any(|byte| byte.is_ascii_uppercase());
+        let uuid = if is_lower { Uuid::try_parse(text).ok() } else { None };
         Ok(Self(uuid.map_or_else(|| Kept::Text(text.into()), Kept::Uuid)))
     }
 

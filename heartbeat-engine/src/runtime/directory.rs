@@ -62,6 +62,8 @@ pub struct Filter {
     pub status: Option<StatusWord>,
     /// Their slug, name or description contains this, whatever the case.
     pub text: Option<String>,
+    /// They are declared in a file (`true`), or in none (`false`).
+    pub declared: Option<bool>,
     /// They come behind this slug in the order of slugs.
     pub after: Option<String>,
 }
@@ -69,7 +71,8 @@ pub struct Filter {
 impl Filter {
     fn passes(&self, record: &Record, now: Timestamp) -> bool {
         let spec = record.spec();
-        self.tags.iter().all(|tag| spec.tags.contains(tag))
+        self.declared.is_none_or(|declared| spec.declared_in.is_some() == declared)
+            && self.tags.iter().all(|tag| spec.tags.contains(tag))
             && self.status.is_none_or(|word| Status::of(record, now).word == word)
             && self.text.as_ref().is_none_or(|text| {
                 let text = text.to_lowercase();
@@ -108,17 +111,20 @@ impl Directory {
         let (mut items, mut after) = (Vec::new(), filter.after.clone());
         loop {
             let index = self.read();
-            let mut last = None;
-            for record in index.behind(after.as_deref()).take(AT_ONCE) {
-                last = Some(record);
-                if filter.passes(record, now) {
+            if filter.declared == Some(true) && index.declared() == 0 {
+                return Page { items, more: false };
+            }
+            let records: Vec<&Arc<Record>> = index.behind(after.as_deref()).take(AT_ONCE).collect();
+            let Some(last) = records.last() else { return Page { items, more: false } };
+            for block in records.chunks(FETCHED) {
+                read_ahead(block.iter().copied());
+                for record in block.iter().filter(|record| filter.passes(record, now)) {
                     if items.len() == limit {
                         return Page { items, more: true };
                     }
-                    items.push(record.clone());
+                    items.push(Arc::clone(record));
                 }
             }
-            let Some(last) = last else { return Page { items, more: false } };
             after = Some(last.spec().slug.to_string());
         }
     }
@@ -133,11 +139,8 @@ impl Directory {
                 return;
             }
             for block in places.chunks(FETCHED) {
-                let records = || block.iter().flatten();
-                // One read does not wait for the other, so memory answers them side by side; visiting finds them in the cache.
-                black_box(records().map(|record| record.version.0).max());
-                black_box(records().map(|record| record.monitor.revision.0).max());
-                records().for_each(|record| visit(record));
+                read_ahead(block.iter().flatten());
+                block.iter().flatten().for_each(|record| visit(record));
             }
             from += AT_ONCE;
         }
@@ -162,11 +165,9 @@ impl Directory {
     }
 
     /// Takes over the first records, in any order. They can be listed from [`Directory::loaded`] on.
-    pub(crate) fn load(&self, records: impl IntoIterator<Item = Arc<Record>>) {
+    pub(crate) fn load(&self, records: &[Arc<Record>]) {
         let mut index = self.write();
-        for record in records {
-            index.load(record);
-        }
+        records.chunks(FETCHED).for_each(|block| index.load(block));
     }
 
     /// Puts what was loaded in the order of slugs: sorting once is much cheaper than finding a place for each.
@@ -184,6 +185,13 @@ impl Directory {
     }
 }
 
+/// Reads a little of each record. One read does not wait for the other, so memory answers them side by side; whoever looks at
+/// the records next finds them in the cache.
+fn read_ahead<'a>(records: impl Iterator<Item = &'a Arc<Record>> + Clone) {
+    black_box(records.clone().map(|record| record.version.0).max());
+    black_box(records.map(|record| record.monitor.revision.0).max());
+}
+
 #[cfg(all(test, feature = "testing"))]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -195,7 +203,7 @@ mod tests {
 
     fn directory() -> Directory {
         let directory = Directory::default();
-        directory.load((0..MANY).map(|n| Arc::new(record(n))));
+        directory.load(&(0..MANY).map(|n| Arc::new(record(n))).collect::<Vec<_>>());
         directory.loaded();
         directory
     }

@@ -21,6 +21,9 @@ use crate::{PartitionId, State, StorageError, Tenure};
 /// How much of the monitors is read while loading before it is foretold from that how many there are.
 const FORETELLING: f64 = 0.25;
 
+/// For how many monitors what taking them over needs is read ahead.
+const READ_AHEAD: usize = 32;
+
 /// Does the engine's work while it runs. It ends when the engine is shut down or its last handle is dropped; when the
 /// driver is dropped before, calls are answered `Stopped`.
 #[derive(Debug)]
@@ -200,13 +203,16 @@ async fn read_monitors(shared: &Shared, seats: &mut [Seat]) -> Result<(), Storag
             let each = expected / seats.len().max(1);
             seats.iter_mut().for_each(|seat| seat.evaluator().expect(each));
         }
-        directory.load(portion.records.iter().cloned());
-        for record in portion.records {
-            let partition = PartitionId::of(record.id(), shared.partitions());
-            if shared.partitions() > 1 && record.health.state == State::Down {
-                down.push((partition, record.clone()));
+        directory.load(&portion.records);
+        for block in portion.records.chunks(READ_AHEAD) {
+            seats.iter_mut().for_each(|seat| seat.evaluator().read_ahead(block.iter().map(|record| record.id())));
+            for record in block {
+                let partition = PartitionId::of(record.id(), shared.partitions());
+                if shared.partitions() > 1 && record.health.state == State::Down {
+                    down.push((partition, record.clone()));
+                }
+                evaluator_of(seats, partition).handle_record(record.id(), Some(record.clone()));
             }
-            evaluator_of(seats, partition).handle_record(record.id(), Some(record));
         }
     }
     directory.loaded();

@@ -163,6 +163,7 @@ impl Seat {
     async fn turn(&mut self) -> Result<(), ()> {
         let stale = self.evaluator.poll_reload();
         if !stale.is_empty() {
+            self.publish();
             self.reload(&stale).await;
             return Ok(());
         }
@@ -172,10 +173,13 @@ impl Seat {
         }
         let decided = self.evaluator.poll_batch();
         let (batch, replies) = self.aside.add_to(decided.unwrap_or_else(|| self.evaluator.empty_batch()));
-        self.publish();
         if batch.is_empty() {
+            self.publish();
             self.rest().await;
             return Ok(());
+        }
+        if self.evaluator.has_answers() {
+            self.publish();
         }
         self.commit(batch, replies).await
     }

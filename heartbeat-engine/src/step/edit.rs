@@ -150,7 +150,7 @@ impl Draft<'_> {
             (None, Some(incident)) => (incident.told.clone(), "while it was down; its incident is closed"),
             (None, None) => return,
         };
-        let message = routing::sentence(&self.monitor, &format!("was {} {how}", closing.name()));
+        let message = routing::sentence(&self.monitor, format_args!("was {} {how}", closing.name()));
         self.owe(NotificationKind::Closed, &told, now, &message, incident.as_deref(), None);
     }
 }

@@ -167,7 +167,7 @@ impl Draft<'_> {
 
     fn fail_by_heartbeat(&mut self, fault: Option<&str>, entry: &PingEntry, now: Timestamp) {
         let (cause, detail) = cause_of(fault, entry);
-        let message = routing::sentence(&self.monitor, &format!("is down: {detail}"));
+        let message = routing::sentence(&self.monitor, format_args!("is down: {detail}"));
         self.fail(Failure { cause, at: now, detail, message: &message, ping: Some(entry) }, now);
         self.come_alive(now, "first heartbeat");
     }
@@ -191,7 +191,7 @@ impl Draft<'_> {
             (Some(text), false) => format!("reports: {text}"),
             (None, false) => "reports".to_owned(),
         };
-        let message = routing::sentence(&self.monitor, &said);
+        let message = routing::sentence(&self.monitor, format_args!("{said}"));
         let channels = self.channels_for_reports();
         self.owe(NotificationKind::Report, &channels, now, &message, None, Some(entry));
     }

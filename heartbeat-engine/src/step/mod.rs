@@ -189,15 +189,8 @@ impl<'a> Draft<'a> {
     /// Records a change of state, or (with the same state) something worth a line in the monitor's history.
     fn note(&mut self, to: State, at: Timestamp, now: Timestamp, reason: String) {
         let from = std::mem::replace(&mut self.health.state, to);
-        self.changes.push(StateChange {
-            monitor: self.monitor.id,
-            version: self.version,
-            at,
-            detected_at: now,
-            from,
-            to,
-            reason,
-        });
+        let (monitor, version) = (self.monitor.id, self.version);
+        push_one(&mut self.changes, StateChange { monitor, version, at, detected_at: now, from, to, reason });
     }
 
     /// Owes one message to each of these channels.
@@ -213,6 +206,7 @@ impl<'a> Draft<'a> {
         let ordinal = self.next_ordinal();
         let about =
             routing::Subject { monitor: &self.monitor, state: self.health.state, version: self.version, ordinal };
+        self.notifications.reserve_exact(channels.len());
         self.notifications
             .extend(channels.iter().map(|channel| about.notification(kind, channel, now, message, incident, ping)));
     }
@@ -220,7 +214,7 @@ impl<'a> Draft<'a> {
     /// Keeps the newest form of an incident for the store.
     fn keep_incident(&mut self, incident: Incident) {
         self.incidents.retain(|kept| kept.id != incident.id);
-        self.incidents.push(incident);
+        push_one(&mut self.incidents, incident);
     }
 
     /// Keeps a heartbeat, and it as the latest one.
@@ -231,15 +225,19 @@ impl<'a> Draft<'a> {
         let degraded = if says { entry.degraded } else { self.is_degraded() };
         self.health.last_ping =
             Some(LastPing { n: entry.n, arrived_at: entry.arrived_at, at: entry.at, signal: entry.signal, degraded });
-        if self.pings.is_empty() {
-            // Nearly always it stays the only one.
-            self.pings.reserve_exact(1);
-        }
-        self.pings.push(entry);
+        push_one(&mut self.pings, entry);
         taken
     }
 
     fn is_degraded(&self) -> bool {
         self.health.last_ping.as_ref().is_some_and(|last| last.degraded)
     }
+}
+
+/// Appends to a list of which the first thing nearly always stays the only one: it takes memory for no more.
+fn push_one<T>(list: &mut Vec<T>, thing: T) {
+    if list.is_empty() {
+        list.reserve_exact(1);
+    }
+    list.push(thing);
 }

@@ -91,7 +91,7 @@ impl Draft<'_> {
         let lasted = describe_duration(limit.since(run.began_at));
         let message = routing::sentence(
             &self.monitor,
-            &format!("is down: a run that began at {} has not ended after {lasted}", run.began_at),
+            format_args!("is down: a run that began at {} has not ended after {lasted}", run.began_at),
         );
         self.fail(Failure { cause: Cause::Overrun, at: limit, detail, message: &message, ping: None }, now);
     }

@@ -36,6 +36,7 @@ async fn list(State(app): State<AppState>, CanRead(caller): CanRead, query: Quer
             status: parameters.word("status", &STATUSES.map(|word| (word.name(), word))),
             text: parameters.text("q").map(str::to_owned),
             after: parameters.text("cursor").map(str::to_owned),
+            ..Filter::default()
         };
         (filter, limit)
     })?;

@@ -2,10 +2,12 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::channel;
 
 use heartbeat_engine::testing::fixtures::{batch, change, create, incident, monitor_id, notification, record};
-use heartbeat_engine::{Epoch, PartitionId, Timestamp, Transition};
+use heartbeat_engine::{Applied, Epoch, Lease, PartitionId, Timestamp, Transition};
 use rusqlite::ffi;
+use tokio::sync::oneshot;
 
 use super::*;
+use crate::encode::Content;
 
 type Swapped = oneshot::Receiver<Result<bool, StorageError>>;
 
@@ -106,8 +108,8 @@ fn downs(numbers: std::ops::Range<u64>) -> (Write, oneshot::Receiver<Result<Appl
         Transition { changes, incidents, notifications, ..create(&record(n)) }
     };
     let (reply, answer) = oneshot::channel();
-    let encoded = crate::encode::encode(&batch(numbers.map(down).collect::<Vec<_>>())).unwrap();
-    (Write::Batch(Box::new(encoded), reply), answer)
+    let content = Content::encoded(&batch(numbers.map(down).collect::<Vec<_>>())).unwrap();
+    (Write::Batch(content, reply), answer)
 }
 
 fn count(worker: &Worker, table: &str) -> i64 {

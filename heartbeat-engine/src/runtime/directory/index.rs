@@ -3,6 +3,7 @@
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
+use std::hint::black_box;
 use std::sync::Arc;
 
 use super::order::{Order, Place};
@@ -19,6 +20,8 @@ pub(super) struct Index {
     by_token: Table,
     by_slug: Table,
     order: Order,
+    /// How many are declared in a file.
+    declared: usize,
     /// Users choose slugs, so where one lies must not be foreseeable. Ids and hashes of tokens are random as they are.
     slug_hasher: RandomState,
 }
@@ -78,12 +81,24 @@ impl Index {
         }
     }
 
-    /// Takes over a record that is not known yet, and passes over one that is; it has no place in the order until
-    /// [`Index::sort`].
-    pub(super) fn load(&mut self, record: Arc<Record>) {
-        if self.place(record.id()).is_none() {
-            self.insert(record);
+    /// Takes over records that are not known yet, and passes over those that are; they have no place in the order until
+    /// [`Index::sort`]. A few at a time: what leads to them is read ahead, as one read does not wait for the other.
+    pub(super) fn load(&mut self, block: &[Arc<Record>]) {
+        let tagged: Vec<(Tags, &Arc<Record>)> = block.iter().map(|record| (self.tags(record), record)).collect();
+        black_box(tagged.iter().fold(0, |all, (tags, _)| {
+            let tokens = tags.tokens.iter().flatten().fold(0, |all, tag| all ^ self.by_token.read_ahead(*tag));
+            all ^ self.by_id.read_ahead(tags.id) ^ self.by_slug.read_ahead(tags.slug) ^ tokens
+        }));
+        for (tags, record) in tagged {
+            if self.place(record.id()).is_none() {
+                self.enter(record.clone(), &tags);
+            }
         }
+    }
+
+    /// How many are declared in a file.
+    pub(super) fn declared(&self) -> usize {
+        self.declared
     }
 
     pub(super) fn sort(&mut self) {
@@ -92,16 +107,20 @@ impl Index {
     }
 
     fn insert(&mut self, record: Arc<Record>) -> Option<Place> {
+        let tags = self.tags(&record);
+        self.enter(record, &tags)
+    }
+
+    fn enter(&mut self, record: Arc<Record>, tags: &Tags) -> Option<Place> {
         // 4,294,967,295 monitors in one process are out of reach of any memory.
         let place = self.free.pop().or_else(|| Place::try_from(self.records.len()).ok())?;
         if place as usize == self.records.len() {
             self.records.push(None);
         }
-        self.by_id.insert(tag_of_id(record.id()), place);
-        self.by_slug.insert(self.tag_of_slug(&record.spec().slug), place);
-        for token in record.monitor.token.all() {
-            self.by_token.insert(tag_of_token(token.hash()), place);
-        }
+        self.by_id.insert(tags.id, place);
+        self.by_slug.insert(tags.slug, place);
+        tags.tokens.iter().flatten().for_each(|tag| self.by_token.insert(*tag, place));
+        self.declared += usize::from(record.spec().declared_in.is_some());
         self.records[place as usize] = Some(record);
         Some(place)
     }
@@ -111,11 +130,11 @@ impl Index {
         let records = &self.records;
         self.order.remove(place, |place| slug_of(records, place));
         let Some(record) = self.records[place as usize].take() else { return };
-        self.by_id.remove(tag_of_id(record.id()), place);
-        self.by_slug.remove(self.tag_of_slug(&record.spec().slug), place);
-        for token in record.monitor.token.all() {
-            self.by_token.remove(tag_of_token(token.hash()), place);
-        }
+        let tags = self.tags(&record);
+        self.by_id.remove(tags.id, place);
+        self.by_slug.remove(tags.slug, place);
+        tags.tokens.iter().flatten().for_each(|tag| self.by_token.remove(*tag, place));
+        self.declared -= usize::from(record.spec().declared_in.is_some());
         self.free.push(place);
     }
 
@@ -131,9 +150,26 @@ impl Index {
         slug_of(&self.records, place)
     }
 
+    fn tags(&self, record: &Record) -> Tags {
+        let mut tokens = record.monitor.token.all().map(|token| tag_of_token(token.hash()));
+        Tags {
+            id: tag_of_id(record.id()),
+            slug: self.tag_of_slug(&record.spec().slug),
+            tokens: [tokens.next(), tokens.next()],
+        }
+    }
+
     fn tag_of_slug(&self, slug: &str) -> u32 {
         self.slug_hasher.hash_one(slug) as u32
     }
+}
+
+/// By which names a record is found.
+struct Tags {
+    id: u32,
+    slug: u32,
+    /// One, or two while the token is being rotated.
+    tokens: [Option<u32>; 2],
 }
 
 fn slug_of(records: &[Option<Arc<Record>>], place: Place) -> &str {

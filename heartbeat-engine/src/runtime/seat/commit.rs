@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::Poll;
 
 use tokio::sync::oneshot;
@@ -52,7 +53,10 @@ impl Seat {
     /// Writes a batch; `Err` when the storage, which belongs to one process, was taken over by another.
     pub(super) async fn commit(&mut self, batch: Batch, replies: Replies) -> Result<(), ()> {
         let began = self.shared.clock.monotonic();
+        let batch = Arc::new(batch);
         let result = self.store(&batch).await;
+        // Whoever kept it has let go of it before the answer.
+        let batch = Arc::unwrap_or_clone(batch);
         self.shared.counters.commits.count_us(self.shared.clock.monotonic().saturating_sub(began));
         if result == Err(StorageError::Fenced) && self.shared.tenure != Tenure::Exclusive {
             self.fenced(batch, replies);
@@ -76,7 +80,9 @@ impl Seat {
             // The caller may have gone away; the document is written all the same.
             let _ = reply.send(outcome);
         }
-        self.publish();
+        if result.is_err() || !self.may_publish_later() {
+            self.publish();
+        }
         match result {
             Ok(_) => {
                 self.hand_over_aside();
@@ -100,10 +106,19 @@ impl Seat {
         self.shared.lease.fenced(self.partition, under);
     }
 
-    async fn store(&mut self, batch: &Batch) -> Result<Applied, StorageError> {
+    /// Whether what is committed may be told while the next batch, which is decided already, is being written: nobody waits for
+    /// an answer, and nothing of it has to be told in order with what other nodes do.
+    fn may_publish_later(&self) -> bool {
+        let nobody_waits = self.aside.is_empty() && !self.evaluator.has_answers();
+        nobody_waits && self.evaluator.has_decided_beforehand() && self.shared.tenure == Tenure::Exclusive
+    }
+
+    async fn store(&mut self, batch: &Arc<Batch>) -> Result<Applied, StorageError> {
         let storage = self.shared.storage.clone();
-        let mut commit = storage.commit(batch);
-        if let Poll::Ready(result) = polled(&mut commit).await {
+        let mut commit = storage.commit_shared(Arc::clone(batch));
+        let polled_once = polled(&mut commit).await;
+        self.publish();
+        if let Poll::Ready(result) = polled_once {
             // A storage that never waits would keep everybody else from running, and the next batch small.
             tokio::task::yield_now().await;
             return result;

@@ -53,6 +53,7 @@ impl Seat {
         if !batch.is_empty() {
             // A store that fails now has been told of already; whoever starts next finds an outage.
             let _ = self.commit(batch, replies).await;
+            self.publish();
         }
     }
 }

@@ -190,9 +190,12 @@ macro_rules! __storage_promises {
     };
 }
 
-/// Writes a batch that must not fail as a whole.
+/// Writes a batch that must not fail as a whole, as an engine does.
 async fn apply(storage: &impl Storage, batch: &Batch) -> crate::Applied {
-    storage.commit(batch).await.expect("the batch must be taken")
+    let shared = Arc::new(batch.clone());
+    let applied = storage.commit_shared(Arc::clone(&shared)).await.expect("the batch must be taken");
+    assert_eq!(Arc::strong_count(&shared), 1, "a shared batch is let go of before the answer");
+    applied
 }
 
 /// Writes one transition and says how it went.

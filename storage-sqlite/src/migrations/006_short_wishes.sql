@@ -1,0 +1,1 @@
+-- A wish may have a short form, which no program of before can read; see wish_text. What is stored stays as it is until it is edited.
