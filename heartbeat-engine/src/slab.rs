@@ -98,6 +98,13 @@ impl<T: OfMonitor> Slab<T> {
         self.things[number as usize].take().map(|thing| (number, thing))
     }
 
+    /// Those of `count` numbers from one on, and where to go on, if there are more.
+    pub(crate) fn numbered(&self, from: u32, count: usize) -> (impl Iterator<Item = &T>, Option<u32>) {
+        let rest = self.things.get(from as usize..).unwrap_or_default();
+        let things = &rest[..count.min(rest.len())];
+        (things.iter().flatten(), (things.len() < rest.len()).then(|| from + things.len() as u32))
+    }
+
     pub(crate) fn values(&self) -> impl Iterator<Item = &T> {
         self.things.iter().flatten()
     }

@@ -48,7 +48,8 @@ impl Evaluator {
     /// to decide. Whether it is called, and how often, changes nothing but how soon the next batch is there.
     pub fn decide_beforehand(&mut self, count: usize) -> bool {
         let now = self.clocks.0;
-        let steady = self.look == Look::Steady && self.unsure.is_none() && self.unsaved.is_empty();
+        let seen = self.unsaved.is_empty() && self.foreseeing.is_none();
+        let steady = self.look == Look::Steady && self.unsure.is_none() && seen;
         if self.under_way.is_none() || !self.judges || self.awaits_life() || !self.stale.is_empty() || !steady {
             return false;
         }

@@ -167,7 +167,7 @@ impl Evaluator {
     /// Monitors to look at, at most as many as go into a batch. Those with requests that are left waiting are not among
     /// them: a heartbeat among these may be stamped before the deadline (S3.7).
     fn due(&mut self, now: Timestamp, waiting: &HashSet<MonitorId>, alone: bool) -> Vec<MonitorId> {
-        if !self.judges {
+        if !self.judges || self.foreseeing.is_some() {
             return Vec::new();
         }
         let most = self.batch_max.min(if alone { self.due_most } else { DUE_BESIDE });

@@ -147,6 +147,8 @@ pub struct Evaluator {
     forget_after: Option<Timestamp>,
     /// Monitors that outages moved in memory and not in the store.
     unsaved: IdSet,
+    /// The number of the next monitor of which it is to be seen what outages moved; nothing is judged before all are.
+    foreseeing: Option<u32>,
     absence: Absence,
     look: Look,
     /// Whether it looks after the monitors that are due, or leaves that to another node.
@@ -190,6 +192,7 @@ impl Evaluator {
             routes: Vec::new(),
             forget_after: None,
             unsaved: IdSet::default(),
+            foreseeing: None,
             absence: Absence::since(log.mark),
             look: Look::Steady,
             judges: true,
@@ -267,6 +270,7 @@ impl Evaluator {
         let first = self.clocks.0 == Timestamp::MIN;
         self.clocks = (now, monotonic);
         self.look_again();
+        self.foresee_some(now);
         if first {
             self.come_back(now);
             self.foresee_before_forgetting(now);
@@ -362,6 +366,9 @@ impl Evaluator {
     /// When [`Evaluator::handle_time`] is of use next, requests aside.
     #[must_use]
     pub fn poll_wake(&self) -> Timestamp {
+        if self.foreseeing.is_some() {
+            return self.clocks.0;
+        }
         if !self.judges || self.awaits_life() {
             return if self.keeps_watch { self.absence.mark_due() } else { Timestamp::MAX };
         }

@@ -19,6 +19,8 @@ const TOLD_ALWAYS: Duration = Duration::from_secs(60);
 const KEPT_FOR_WINDOWS: usize = 1_000;
 /// How many touched monitors a message names.
 const NAMED_MAX: usize = 100;
+/// For how many monitors it is seen at once what outages moved.
+const FORESEEN_AT_ONCE: usize = 1024;
 
 impl Evaluator {
     /// An outage goes into the store together with the new mark and the message that tells of it, before any deadline is
@@ -45,7 +47,10 @@ impl Evaluator {
     fn forgettable(&self) -> Option<Timestamp> {
         let known = self.outages.len();
         // While it can be helped, no outage is forgotten whose work exists in memory only.
-        if !self.must_forget() || (!self.unsaved.is_empty() && known < 2 * self.outages_max) {
+        if !self.must_forget()
+            || self.foreseeing.is_some()
+            || (!self.unsaved.is_empty() && known < 2 * self.outages_max)
+        {
             return None;
         }
         let oldest_kept = self.outages.get(known / 4)?.to;
@@ -97,9 +102,17 @@ impl Evaluator {
         }
     }
 
-    /// Lets what the outages moved be seen at once.
+    /// Lets what the outages moved be seen at once, before anything is judged.
     pub(super) fn foresee(&mut self, now: Timestamp) {
-        let slots = self.slots.values();
+        self.foreseeing = Some(0);
+        self.foresee_some(now);
+    }
+
+    /// The same for the next monitors, if there are more: a look at a million takes seconds, in which no heartbeat would be taken.
+    /// Heartbeats of those that come later see the outages anyway.
+    pub(super) fn foresee_some(&mut self, now: Timestamp) {
+        let Some(from) = self.foreseeing else { return };
+        let (slots, end) = self.slots.numbered(from, FORESEEN_AT_ONCE);
         let moved: Vec<Record> =
             slots.filter_map(|slot| foreseen(&slot.record, self.around(&slot.windows, &[]), now)).collect();
         for record in moved {
@@ -108,6 +121,7 @@ impl Evaluator {
             self.unsaved.insert(record.id());
             self.keep(record);
         }
+        self.foreseeing = end;
     }
 
     /// Compares the clocks with what they showed before.

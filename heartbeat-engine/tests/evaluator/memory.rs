@@ -5,8 +5,11 @@ use std::time::Duration;
 
 use crate::common::{d, every, midnight, window_at};
 use crate::world::World;
-use heartbeat_engine::evaluator::Evaluator;
-use heartbeat_engine::{Applied, Epoch, Outage, Outcome, PartitionId, Record, Timestamp, WatchLog};
+use heartbeat_engine::evaluator::{Evaluator, Request};
+use heartbeat_engine::testing::fixtures::monitor_id;
+use heartbeat_engine::{
+    Applied, Epoch, Monitor, Outage, Outcome, PartitionId, Ping, Record, Signal, Timestamp, WatchLog,
+};
 
 fn now() -> Timestamp {
     midnight() + d("12h")
@@ -82,6 +85,37 @@ fn s6_2_what_outages_moved_is_stored_before_they_are_forgotten() {
         .handle_applied(batch.clone(), &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
     assert_eq!(evaluator.poll_batch(), None, "once");
     assert!(away(&mut evaluator, 9).is_some());
+}
+
+/// A look at a million takes seconds; meanwhile heartbeats are taken, and silence is not judged.
+#[test]
+fn s6_2_what_an_outage_moved_of_many_is_seen_piece_by_piece() {
+    const MANY: u64 = 3_000;
+    let mut evaluator = remembering(Vec::new(), 4, None);
+    // Their deadline comes in the outage.
+    let record = waiting_since("3650s");
+    for n in 0..MANY {
+        let monitor = Monitor { id: monitor_id(n), ..(*record.monitor).clone() };
+        evaluator.handle_record(monitor.id, Some(Arc::new(Record { monitor: monitor.into(), ..record.clone() })));
+    }
+    assert_eq!(away(&mut evaluator, 1), None);
+    let mut seen = evaluator.poll_committed().records.len();
+    assert!(0 < seen && seen < MANY as usize, "{seen}");
+    let (at, last) = (now() + d("20s"), monitor_id(MANY - 1));
+    evaluator.handle_request(1, at, Request::Ping(last, Box::new(Ping::new(Signal::Success))));
+    let batch = evaluator.poll_batch().unwrap();
+    assert_eq!(batch.transitions.iter().map(|found| found.monitor).collect::<Vec<_>>(), [last]);
+    evaluator.handle_applied(batch, &Ok(Applied { transitions: vec![Outcome::Committed], ..Applied::default() }));
+    assert!(matches!(evaluator.poll_answer(), Some((1, Ok(_)))));
+    let mut turns = 0;
+    while evaluator.poll_wake() <= at {
+        turns += 1;
+        assert!(turns < 10);
+        evaluator.handle_time(at, d("20s"));
+        assert_eq!(evaluator.poll_batch(), None, "nothing is due");
+        seen += evaluator.poll_committed().records.len();
+    }
+    assert_eq!(seen, MANY as usize, "each once, the last by its heartbeat");
 }
 
 #[test]
