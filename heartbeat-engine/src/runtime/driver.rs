@@ -205,7 +205,9 @@ async fn read_monitors(shared: &Shared, seats: &mut [Seat]) -> Result<(), Storag
         }
         directory.load(&portion.records);
         for block in portion.records.chunks(READ_AHEAD) {
-            seats.iter_mut().for_each(|seat| seat.evaluator().read_ahead(block.iter().map(|record| record.id())));
+            if let [seat] = seats {
+                seat.evaluator().read_ahead(block.iter().map(|record| record.id()));
+            }
             for record in block {
                 let partition = PartitionId::of(record.id(), shared.partitions());
                 if shared.partitions() > 1 && record.health.state == State::Down {
