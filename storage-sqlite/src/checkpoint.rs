@@ -11,7 +11,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, PoisonError, TryLockError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -24,6 +24,9 @@ use crate::{open, threads};
 pub(crate) const LOG_PAGES: u64 = 4 << 10;
 /// At how many pages the writer copies what is left, however much it is.
 const LOG_PAGES_MAX: u64 = 2 * LOG_PAGES;
+/// By how many pages it may grow until the writer waits for its turn to copy: 128 MiB. Where transactions are larger than what is
+/// copied meanwhile, as when a million monitors are made, somebody else copies whenever it looks.
+const LOG_PAGES_WAITED: u64 = 4 * LOG_PAGES_MAX;
 /// How many pages it may have when it cannot be copied any more: 1 GiB.
 const LOG_PAGES_UNCOPIED_MAX: u64 = 256 << 10;
 /// How many pages may be left for the writer.
@@ -38,6 +41,8 @@ const PATIENCE: Duration = Duration::from_millis(50);
 pub(crate) struct WalGauge {
     pages: AtomicU64,
     finish: AtomicBool,
+    /// How long it was when the writer waited last: readers may keep it from beginning anew, and it shall not wait at each commit.
+    waited_at: AtomicU64,
     /// A sync failed while it was copied.
     sync_failed: AtomicBool,
     /// Held while it is copied, so that nobody copies before it is known that a sync failed.
@@ -69,11 +74,15 @@ impl WalGauge {
     /// Copies what can be copied without waiting for anybody; how many pages are left. `None` when somebody else copies
     /// just now, or nobody may.
     fn copy(&self, connection: &Connection) -> rusqlite::Result<Option<i64>> {
-        let _copying = match self.copying.try_lock() {
+        let copying = match self.copying.try_lock() {
             Ok(guard) => guard,
             Err(TryLockError::Poisoned(guard)) => guard.into_inner(),
             Err(TryLockError::WouldBlock) => return Ok(None),
         };
+        self.copy_now(connection, &copying)
+    }
+
+    fn copy_now(&self, connection: &Connection, _: &MutexGuard<'_, ()>) -> rusqlite::Result<Option<i64>> {
         if self.has_failed_sync() {
             return Ok(None);
         }
@@ -82,11 +91,24 @@ impl WalGauge {
 
     /// What the writer does between two transactions: it copies the rest, when it is to.
     pub(crate) fn copy_rest(&self, connection: &Connection) -> rusqlite::Result<()> {
+        if self.must_wait() {
+            let copying = self.copying.lock().unwrap_or_else(PoisonError::into_inner);
+            return self.copy_now(connection, &copying).map(drop);
+        }
         if self.take_finish() && self.copy(connection)?.is_none() && !self.has_failed_sync() {
             // Somebody else copies; then after the next transaction.
             self.finish.store(true, Ordering::Release);
         }
         Ok(())
+    }
+
+    /// Whether the writer waits for its turn to copy.
+    fn must_wait(&self) -> bool {
+        let (pages, last) = (self.pages(), self.waited_at.load(Ordering::Acquire));
+        let last = if pages < last { 0 } else { last };
+        let must_wait = pages >= last + LOG_PAGES_WAITED;
+        self.waited_at.store(if must_wait { pages } else { last }, Ordering::Release);
+        must_wait
     }
 
     /// What the writer does at the end. The connection can be closed then.
@@ -344,6 +366,39 @@ mod tests {
         assert!(gauge.finish.load(Ordering::Relaxed), "it is tried again after the next transaction");
         ENOUGH.store(true, Ordering::Release);
         assert!(!copies.join().unwrap());
+    }
+
+    /// Where each transaction is larger than what is copied meanwhile, the log would grow for ever.
+    #[test]
+    fn the_writer_waits_for_its_turn_when_the_log_is_far_too_long() {
+        let directory = tempfile::tempdir().unwrap();
+        let (path, connection) = database(&directory);
+        write(&connection);
+        let length = || fs::metadata(&path).unwrap().len();
+        let (gauge, before) = (WalGauge::default(), length());
+        gauge.set(LOG_PAGES_WAITED - 1);
+        gauge.copy_rest(&connection).unwrap();
+        assert_eq!(length(), before, "not yet");
+        gauge.set(LOG_PAGES_WAITED);
+        let copies = gauge.copying.lock().unwrap();
+        thread::scope(|scope| {
+            let gauge = &gauge;
+            let written = scope.spawn(move || gauge.copy_rest(&connection));
+            drop(copies);
+            written.join().unwrap().unwrap();
+        });
+        assert!(length() > before + (1 << 20), "{} bytes", length());
+    }
+
+    #[test]
+    fn the_writer_waits_once_for_each_further_length() {
+        let gauge = WalGauge::default();
+        let waits = |pages| {
+            gauge.set(pages);
+            gauge.must_wait()
+        };
+        let lengths = [1, 2, 3, 4, 9, 1, 2, 3, 4].map(|part| waits(part * LOG_PAGES_WAITED / 2));
+        assert_eq!(lengths, [false, true, false, true, true, false, true, false, true]);
     }
 
     #[test]

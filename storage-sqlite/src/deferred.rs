@@ -186,10 +186,10 @@ fn lines_of(row: &[u8]) -> Result<Cow<'_, [u8]>, CompactError> {
     let length = usize::try_from(length).ok().filter(|_| length <= packed.len() as u64 * BYTES_OF_ONE);
     let length = length.ok_or_else(|| CompactError::new("its length cannot be"))?;
     let lines = lz4_flex::block::decompress(packed, length).map_err(|error| CompactError::new(&error.to_string()))?;
-    Ok(Cow::Owned(lines))
+    if lines.len() == length { Ok(Cow::Owned(lines)) } else { Err(CompactError::new("it ends too soon")) }
 }
 
-/// What is in front of damage counts; the row is kept as evidence.
+/// Of a row that is not compressed, what is in front of damage counts; a damaged row is kept as evidence.
 fn put_row(connection: &Connection, seq: u64, row: &[u8], retention: &mut Retention) -> rusqlite::Result<()> {
     let lines = match lines_of(row) {
         Ok(lines) => lines,
