@@ -3,6 +3,9 @@
 /// An empty place. No thing has this number.
 const VACANT: u64 = u64::MAX;
 const ROOM_MIN: usize = 16;
+/// For how many things memory is read ahead: so many reads are answered side by side, and what they brought is still in the cache
+/// when it is used.
+pub(crate) const READ_AHEAD: usize = 32;
 
 /// Leads from tags, which are 32 bits of a hash, to the numbers of things; the same tag may lead to several.
 ///

@@ -49,7 +49,7 @@ impl WishTexts {
             let terms = self.terms(parts.terms, true)?;
             return parts.monitor(id, terms).ok_or_else(|| serde_json::Error::custom("its token is none"));
         }
-        if let Some(parts) = Parts::of(text)
+        if let Some(parts) = Parts::of_full(text)
             && let Some(monitor) = self.terms(parts.terms, false).ok().and_then(|terms| parts.monitor(id, terms))
         {
             return Ok(monitor);
@@ -123,46 +123,68 @@ struct Parts<'a> {
     updated_at: i64,
 }
 
+/// What stands in front of each piece, and behind the last one.
+struct Form {
+    token: &'static str,
+    slug: &'static str,
+    name: &'static str,
+    description: &'static str,
+    terms: &'static str,
+    revision: &'static str,
+    created_at: &'static str,
+    updated_at: &'static str,
+    end: &'static str,
+}
+
+const SHORT: Form = Form {
+    token: "[",
+    slug: ",",
+    name: ",",
+    description: ",",
+    terms: ",{",
+    revision: "},",
+    created_at: ",",
+    updated_at: ",",
+    end: "]",
+};
+
+/// With all fields, as this program wrote it, from behind the id on.
+const FULL: Form = Form {
+    token: r#","token":{"current":"#,
+    slug: r#","retiring":null},"signing_secret":null,"spec":{"slug":"#,
+    name: r#","name":"#,
+    description: r#","description":"#,
+    terms: ",",
+    revision: r#"},"revision":"#,
+    created_at: r#","created_at":"#,
+    updated_at: r#","updated_at":"#,
+    end: "}",
+};
+
 impl<'a> Parts<'a> {
     fn of_short(text: &'a str) -> Option<Self> {
-        let (token, rest) = plain(text.strip_prefix('[')?)?;
-        let (slug, rest) = plain(rest.strip_prefix(',')?)?;
-        let (name, rest) = plain(rest.strip_prefix(',')?)?;
-        let (description, rest) = plain(rest.strip_prefix(',')?)?;
-        let (rest, updated_at) = last_number(rest.strip_suffix(']')?, ",")?;
-        let (rest, created_at) = last_number(rest, ",")?;
-        let (rest, revision) = last_number(rest, "},")?;
-        let terms = rest.strip_prefix(",{")?;
-        Some(Self {
-            token,
-            slug,
-            name,
-            description,
-            terms,
-            revision: revision.parse().ok()?,
-            created_at: created_at.parse().ok()?,
-            updated_at: updated_at.parse().ok()?,
-        })
+        Self::of(text, &SHORT)
     }
 
-    /// With all fields, as it is written by this program.
-    fn of(text: &'a str) -> Option<Self> {
+    fn of_full(text: &'a str) -> Option<Self> {
         let (_, rest) = plain(text.strip_prefix(r#"{"id":"#)?)?;
-        let (token, rest) = plain(rest.strip_prefix(r#","token":{"current":"#)?)?;
-        let rest = rest.strip_prefix(r#","retiring":null},"signing_secret":null,"spec":{"slug":"#)?;
-        let (slug, rest) = plain(rest)?;
-        let (name, rest) = plain(rest.strip_prefix(r#","name":"#)?)?;
-        let (description, rest) = plain(rest.strip_prefix(r#","description":"#)?)?;
-        let (rest, updated_at) = last_number(rest.strip_suffix('}')?, r#","updated_at":"#)?;
-        let (rest, created_at) = last_number(rest, r#","created_at":"#)?;
-        let (rest, revision) = last_number(rest, r#"},"revision":"#)?;
-        let terms = rest.strip_prefix(',')?;
+        Self::of(rest, &FULL)
+    }
+
+    fn of(text: &'a str, form: &Form) -> Option<Self> {
+        let (token, rest) = plain(text.strip_prefix(form.token)?)?;
+        let (slug, rest) = plain(rest.strip_prefix(form.slug)?)?;
+        let (name, rest) = plain(rest.strip_prefix(form.name)?)?;
+        let (description, rest) = plain(rest.strip_prefix(form.description)?)?;
+        let (rest, updated_at) = last_number(rest.strip_suffix(form.end)?, form.updated_at)?;
+        let (rest, created_at) = last_number(rest, form.created_at)?;
+        let (rest, revision) = last_number(rest, form.revision)?;
         Some(Self {
             token,
             slug,
             name,
             description,
-            terms,
+            terms: rest.strip_prefix(form.terms)?,
             revision: revision.parse().ok()?,
             created_at: created_at.parse().ok()?,
             updated_at: updated_at.parse().ok()?,
@@ -271,7 +293,7 @@ mod tests {
         let texts = WishTexts::default();
         let read = |monitor: &Monitor, text: &str| texts.read(monitor.id, text).unwrap().spec.terms;
         let [one, two] = [1, 2].map(plain_monitor);
-        assert!(Parts::of(&json(&one)).is_some(), "it is written in another way than it is read: {}", json(&one));
+        assert!(Parts::of_full(&json(&one)).is_some(), "it is written in another way than it is read: {}", json(&one));
         let shared = read(&one, &json(&one));
         for (monitor, text) in [(&two, json(&two)), (&one, write(&one).unwrap()), (&two, write(&two).unwrap())] {
             assert!(Arc::ptr_eq(&shared, &read(monitor, &text)), "{text}");

@@ -11,6 +11,7 @@ use super::{Done, Evaluator, Pending, Refusal, Request, Slot, UnderWay};
 use crate::deadline::MOVES_MAX;
 use crate::slab::IdMap;
 use crate::step::{CareError, Draft, Edit, Surroundings};
+use crate::table::READ_AHEAD;
 use crate::{
     Batch, Change, Incident, Maintenance, MonitorId, Notification, Record, StateChange, Timestamp, Transition,
 };
@@ -24,8 +25,6 @@ const DUE_MAX: usize = 2048;
 const DUE_BESIDE: usize = 512;
 /// How many are taken off the queue at once, to be decided in the order of their ids.
 const TAKEN_MAX: usize = 8192;
-/// Of how many monitors what is needed is read ahead.
-const FETCHED: usize = 32;
 
 /// A request that was decided: what it comes to if its batch is committed. A refusal too waits for that: it may rest on a
 /// change before it.
@@ -79,7 +78,7 @@ impl Evaluator {
         let mut planned = self.plan_ahead(&gathered);
         let mut gathered = gathered.into_iter();
         loop {
-            let count = gathered.len().min(FETCHED);
+            let count = gathered.len().min(READ_AHEAD);
             if count == 0 {
                 break;
             }
@@ -119,7 +118,7 @@ impl Evaluator {
     /// Reads a little of all that deciding these will need. One read does not wait for the other, so memory answers them
     /// side by side; what comes after finds it in the cache.
     pub(super) fn fetch(&self, block: &[Gathered]) {
-        let mut found = [(0, None); FETCHED];
+        let mut found = [(0, None); READ_AHEAD];
         for (found, gathered) in found.iter_mut().zip(block) {
             let number = self.slots.find(&gathered.monitor).unwrap_or_default();
             *found = (number, self.slots.at(number).map(|slot| &slot.record));

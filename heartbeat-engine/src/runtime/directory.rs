@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use index::Index;
 
+use crate::table::READ_AHEAD;
 use crate::{MonitorId, Page, Record, Status, StatusWord, Timestamp, TokenHash};
 
 /// Leads to a monitor.
@@ -86,8 +87,6 @@ impl Filter {
 /// How many records are looked at before others get their turn: a look at a million takes a tenth of a second and more, in which
 /// no heartbeat could be answered.
 const AT_ONCE: usize = 1024;
-/// Of how many records memory is read ahead.
-const FETCHED: usize = 32;
 
 /// The committed records; written by the driver, read by everybody.
 #[derive(Debug, Default)]
@@ -116,7 +115,7 @@ impl Directory {
             }
             let records: Vec<&Arc<Record>> = index.behind(after.as_deref()).take(AT_ONCE).collect();
             let Some(last) = records.last() else { return Page { items, more: false } };
-            for block in records.chunks(FETCHED) {
+            for block in records.chunks(READ_AHEAD) {
                 read_ahead(block.iter().copied());
                 for record in block.iter().filter(|record| filter.passes(record, now)) {
                     if items.len() == limit {
@@ -138,7 +137,7 @@ impl Directory {
             if places.is_empty() {
                 return;
             }
-            for block in places.chunks(FETCHED) {
+            for block in places.chunks(READ_AHEAD) {
                 read_ahead(block.iter().flatten());
                 block.iter().flatten().for_each(|record| visit(record));
             }
@@ -167,7 +166,7 @@ impl Directory {
     /// Takes over the first records, in any order. They can be listed from [`Directory::loaded`] on.
     pub(crate) fn load(&self, records: &[Arc<Record>]) {
         let mut index = self.write();
-        records.chunks(FETCHED).for_each(|block| index.load(block));
+        records.chunks(READ_AHEAD).for_each(|block| index.load(block));
     }
 
     /// Puts what was loaded in the order of slugs: sorting once is much cheaper than finding a place for each.
@@ -243,6 +242,22 @@ mod tests {
         assert!(
             directory.list(&Filter { text: Some("none".to_owned()), ..Filter::default() }, 10, at(0)).items.is_empty()
         );
+    }
+
+    #[test]
+    fn those_that_are_declared_in_a_file_are_listed() {
+        let directory = directory();
+        let listed = |declared| {
+            let filter = Filter { declared: Some(declared), ..Filter::default() };
+            directory.list(&filter, usize::MAX, at(0)).items.len() as u64
+        };
+        assert_eq!((listed(true), listed(false)), (0, MANY));
+        let mut declared = record(5);
+        Arc::make_mut(&mut declared.monitor).spec.declared_in = Some("heartbeat.toml".to_owned());
+        directory.update([(declared.id(), Some(Arc::new(declared)))]);
+        assert_eq!((listed(true), listed(false)), (1, MANY - 1));
+        directory.update([(record(5).id(), None)]);
+        assert_eq!((listed(true), listed(false)), (0, MANY - 1));
     }
 
     #[test]

@@ -16,13 +16,11 @@ use crate::runtime::outbox_reader::each_owed;
 use crate::runtime::policies::{MAINTENANCE, ROUTE};
 use crate::runtime::seat::{PAUSE_MAX, Seat};
 use crate::runtime::shared::Shared;
+use crate::table::READ_AHEAD;
 use crate::{PartitionId, State, StorageError, Tenure};
 
 /// How much of the monitors is read while loading before it is foretold from that how many there are.
 const FORETELLING: f64 = 0.25;
-
-/// For how many monitors what taking them over needs is read ahead.
-const READ_AHEAD: usize = 32;
 
 /// Does the engine's work while it runs. It ends when the engine is shut down or its last handle is dropped; when the
 /// driver is dropped before, calls are answered `Stopped`.

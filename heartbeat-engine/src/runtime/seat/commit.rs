@@ -117,6 +117,7 @@ impl Seat {
         let storage = self.shared.storage.clone();
         let mut commit = storage.commit_shared(Arc::clone(batch));
         let polled_once = polled(&mut commit).await;
+        // What the batch before came to, if it was left until now.
         self.publish();
         if let Poll::Ready(result) = polled_once {
             // A storage that never waits would keep everybody else from running, and the next batch small.
